@@ -1,0 +1,64 @@
+# bloodkeras: `make all` reproduces the study, `make test` checks the code. `make help` lists all.
+
+PYTHON ?= python3.11
+DATA ?= auto
+VENV := .venv
+RUN := $(VENV)/bin/python -m bloodkeras
+
+.DEFAULT_GOAL := help
+.PHONY: help env data eda train evaluate export evaluate-onnx report all seeds test lint clean
+
+help: ## list the targets, in the order of the flow
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+	@echo
+	@echo 'DATA=auto (BloodMNIST, else drawn cells), DATA=FILE.npz or DATA=synthetic; now: $(DATA)'
+
+env: $(VENV)/ready ## make .venv and install everything (about a minute)
+$(VENV)/ready: requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --requirement requirements.txt
+	# medmnist asks for torch (several GB), which its facts and metrics do not need.
+	$(VENV)/bin/python -m pip install --quiet --no-deps 'medmnist>=3.0.2,<4'
+	$(VENV)/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+data: env ## find or download BloodMNIST and check it
+	$(RUN) data --data $(DATA)
+
+eda: env ## figures and audit of the data
+	$(RUN) eda --data $(DATA)
+
+train: env ## train simple and deeper
+	$(RUN) train simple --data $(DATA)
+	$(RUN) train deeper --data $(DATA)
+
+evaluate: env ## judge the trained Keras models on the test split
+	$(RUN) evaluate simple --data $(DATA)
+	$(RUN) evaluate deeper --data $(DATA)
+
+export: env ## publish both models as checked ONNX files
+	$(RUN) export --data $(DATA)
+
+evaluate-onnx: env ## judge the files in exports/ on the test split, without TensorFlow
+	$(RUN) evaluate exports/simple --data $(DATA)
+	$(RUN) evaluate exports/deeper --data $(DATA)
+
+report: env ## put everything side by side: runs/report/report.html
+	$(RUN) report --data $(DATA)
+
+all: env ## all of the above in one go, each step timed
+	$(RUN) study --data $(DATA)
+
+seeds: env ## both models with seeds 42, 43, 44: mean and standard deviation
+	$(RUN) seeds simple --data $(DATA)
+	$(RUN) seeds deeper --data $(DATA)
+
+test: env ## every test (offline; those on real data run where BLOODKERAS_DATA names it)
+	$(VENV)/bin/python -m pytest
+
+lint: env ## style and simple mistakes
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+clean: ## remove the environment; runs/ and exports/ stay
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache

@@ -1,0 +1,33 @@
+"""BloodKeras: a small blood-cell classifier, from BloodMNIST to a checked ONNX file.
+
+The map, in the order the data flows. A module imports only modules above it.
+
+    errors.py       what a user is told, and the exit status that goes with it
+    contract.py     facts: class names, shapes, tensor names, URL, MD5, licence
+    recipe.py       choices: one frozen dataclass, the named recipes, typed overrides
+
+    runtime/        what a deployment installs: numpy, onnxruntime, Pillow; never TensorFlow
+        preprocess.py   a photograph -> uint8 (28, 28, 3), as MedMNIST did it
+        classifier.py   exports/<model> -> Classifier: labels, predict_proba, predict
+        classify.py     files and folders -> a table of answers
+
+    synthetic.py    draws cells in the same layout: the offline demo and the tests' data
+    data.py         find, download, verify a file -> Splits; class weights; audit
+    augment.py      recipe -> Keras random layers
+    pipeline.py     Splits -> tf.data: train_dataset(), eval_dataset()
+    models.py       name -> functional keras.Model; the table MODELS
+    train.py        recipe + Splits -> run folder
+    metrics.py      (labels, probabilities) -> numbers, with bootstrap intervals
+    evaluate.py     (predict_proba, split) -> Report
+    figures.py      Splits, history, Report -> PNG
+    export.py       run folder -> exports/<model>/, published only if it agrees with Keras
+    report.py       every Report -> results.txt, results.json, report.html
+    study.py        all of the above, timed: `make all`
+    __main__.py     the command table
+
+The one seam between training and deployment is
+`predict_proba(uint8 (N, 28, 28, 3)) -> float32 (N, 8)`: a Keras run and an exported
+ONNX file both satisfy it, so the same `evaluate` judges both.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,230 @@
+"""The command table: `python -m bloodkeras COMMAND`, or `bloodkeras COMMAND` once installed.
+
+Flow: takes the command line; gives an exit status: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C.
+Each command imports its step inside the function, so that `--help` and `predict` stay quick and
+need no TensorFlow.
+"""
+
+import functools
+import inspect
+import os
+import sys
+import typing
+
+import fire
+
+from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.recipe import convert
+
+RUNS = "runs"  # folders below the current one
+EXPORTS = "exports"
+
+
+def data(*, data: str = ""):
+    """Find or download BloodMNIST, check it, and say what it is.
+
+    Args:
+        data: A .npz file, "synthetic" (drawn cells), or "auto" (synthetic where BloodMNIST cannot
+            be had). Default: the variable BLOODKERAS_DATA, then ~/.medmnist, then the download.
+    """
+    from bloodkeras.study import show_data
+
+    show_data(_splits(data))
+
+
+def eda(*, data: str = "", runs: str = RUNS):
+    """Explore the data: sample images, class distribution, augmentation, audit.
+
+    Args:
+        data: As in `bloodkeras data`.
+        runs: Folder for the figures: <runs>/eda.
+    """
+    from bloodkeras.study import Study
+
+    Study(_splits(data), runs).explore()
+
+
+def train(model: str, *, data: str = "", runs: str = RUNS, out: str = "", recipe: str = "",
+          tensorboard: bool = False, **settings: str):  # fmt: skip
+    """Train a model and leave a run folder.
+
+    Any recipe field can be set: --epochs 3 --learning_rate 0.0005 --class_weights false --seed 43
+    (bloodkeras/recipe.py lists them all).
+
+    Args:
+        model: simple or deeper.
+        data: As in `bloodkeras data`.
+        runs: Folder of all runs; this one becomes <runs>/<model>-seed<seed>.
+        out: Another run folder.
+        recipe: A recipe.json to start from, as a run folder holds it.
+        tensorboard: Write TensorBoard logs into the run folder.
+        settings: Recipe fields.
+    """
+    from bloodkeras.recipe import named_recipe, override, read_recipe
+
+    start = named_recipe(model)  # refuse a wrong name or value before anything heavy starts
+    if recipe:
+        start = read_recipe(recipe)
+        if start.model_name != model:
+            raise UsageError(f"{recipe} is a recipe for {start.model_name!r}, not {model!r}")
+    chosen = override(start, settings)
+    from bloodkeras.study import Study
+
+    Study(_splits(data), runs).train(chosen, out or None, tensorboard)
+
+
+def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "test"):
+    """Judge a trained model or an exported one: metrics, confusion matrix, mistakes.
+
+    Args:
+        target: A model name (its run with the recipe's seed), a run folder, or an export folder.
+        data: As in `bloodkeras data`.
+        runs: Folder of all runs; the results lie in <runs>/<run>/evaluation.
+        split: train, val or test.
+    """
+    from bloodkeras.study import Study
+
+    Study(_splits(data), runs).evaluate(target, split)
+
+
+def export(*models: str, data: str = "", runs: str = RUNS, exports: str = ""):
+    """Export trained models to ONNX; each is published only if it agrees with Keras.
+
+    Args:
+        models: Model names or run folders; default: simple and deeper.
+        data: As in `bloodkeras data`.
+        runs: Folder of all runs.
+        exports: Folder of all exports: "exports", or <runs>/synthetic/exports for drawn cells.
+    """
+    from bloodkeras.study import Study
+
+    Study(_splits(data), runs, exports).export(*models)
+
+
+def predict(*images: str, model: str = f"{EXPORTS}/deeper", out: str = ""):
+    """Classify image files, or every image in a folder, with an exported model.
+
+    Args:
+        images: Files and folders. 28x28 images are taken as they are, photographs cropped.
+        model: The export to use.
+        out: Write a CSV file instead of printing the table.
+    """
+    from bloodkeras.runtime.classify import predict_table
+
+    if not images:
+        raise UsageError("predict needs at least one image file or folder")
+    predict_table(images, model, out)
+
+
+def report(*, data: str = "", runs: str = RUNS):
+    """Put every evaluation side by side: results.txt, results.json, report.html.
+
+    Args:
+        data: As in `bloodkeras data`.
+        runs: Folder of all runs; the report lies in <runs>/report.
+    """
+    from bloodkeras.study import Study
+
+    Study(_splits(data), runs).report()
+
+
+def seeds(
+    model: str, *, seeds: str = "42,43,44", data: str = "", runs: str = RUNS, **settings: str
+):
+    """Train and evaluate a model with several seeds: mean and standard deviation on test.
+
+    Args:
+        model: simple or deeper.
+        seeds: Whole numbers, separated by commas. What is trained already is not trained again.
+        data: As in `bloodkeras data`.
+        runs: Folder of all runs.
+        settings: Recipe fields, as in `bloodkeras train`.
+    """
+    from bloodkeras.recipe import named_recipe, override
+
+    recipe = override(named_recipe(model), settings)
+    numbers = [convert(seed, int, "seeds") for seed in seeds.split(",")]
+    from bloodkeras.study import Study
+
+    Study(_splits(data), runs).seeds(recipe, numbers)
+
+
+def study(*, data: str = "", runs: str = RUNS, exports: str = "", **settings: str):
+    """Do all of it in order and time each step: what `make all` runs.
+
+    Args:
+        data: As in `bloodkeras data`.
+        runs: Folder of all runs.
+        exports: Folder of all exports: "exports", or <runs>/synthetic/exports for drawn cells.
+        settings: Recipe fields, as in `bloodkeras train`, for both models.
+    """
+    from bloodkeras.recipe import RECIPES, override
+
+    recipes = [override(recipe, settings) for recipe in RECIPES.values()]
+    from bloodkeras.study import Study
+
+    Study(_splits(data), runs, exports).everything(recipes)
+
+
+COMMANDS = {
+    command.__name__: command
+    for command in (data, eda, train, evaluate, export, predict, report, seeds, study)
+}
+
+
+class _Deferred:
+    """A command whose words have been understood, to be run once fire has consumed them all.
+
+    fire calls a function first and complains of a mistyped option afterwards (python-fire#168);
+    so what it calls only notes the call down.
+    """
+
+    def __init__(self, call):
+        self._call = call
+
+
+def _deferred(command):
+    """Wrap a command: texts are converted by its type hints, the call is noted, not made."""
+    hints = typing.get_type_hints(command)
+    variadic = {p.kind: name for name, p in inspect.signature(command).parameters.items()}
+    rest = variadic.get(inspect.Parameter.VAR_KEYWORD)
+
+    @functools.wraps(command)
+    def noted(*args, **options):
+        typed = {
+            name: convert(value, hints[name], name) if name in hints and name != rest else value
+            for name, value in options.items()
+        }
+        return _Deferred(functools.partial(command, *args, **typed))
+
+    return noted
+
+
+def _splits(data: str):
+    from bloodkeras.data import load_splits
+
+    return load_splits(data or None)
+
+
+def main() -> None:
+    """Run the command line and exit with its status."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
+    os.environ.setdefault("PAGER", "cat")  # fire would open its help in a pager
+    # fire would read --out 1e3 as a number and 'false' as a text, which is true. Its decorator for
+    # this, SetParseFn, shows up as a command group in every help page.
+    fire.parser.DefaultParseValue = str
+    commands = {name: _deferred(command) for name, command in COMMANDS.items()}
+    try:
+        result = fire.Fire(commands, name="bloodkeras", serialize=lambda _: None)
+        if isinstance(result, _Deferred):
+            result._call()
+    except BloodkerasError as error:
+        print(f"bloodkeras: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        print("bloodkeras: stopped by Ctrl-C", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Writes down what an exported model is: the facts as JSON, and a page for people.
+
+Flow: takes a `Run`, `Splits` and the exported file's predict_proba; gives a card (dict) and its
+Markdown. Nothing in a card is typed by hand.
+Sources: Mitchell et al. 2019, Model Cards for Model Reporting, doi:10.1145/3287560.3287596.
+"""
+
+import dataclasses
+
+from bloodkeras import contract
+from bloodkeras.data import Splits
+from bloodkeras.evaluate import PredictProba, evaluate
+from bloodkeras.train import Run
+
+PREPROCESSING = (
+    "none for 28x28 images: the graph takes raw RGB pixels, uint8 0..255, and scales them itself. "
+    f"Larger photographs as MedMNIST did: centre crop {contract.CROP_SIDE}x{contract.CROP_SIDE}, "
+    f"bilinear resize to 28x28, JPEG round trip at quality {contract.JPEG_QUALITY} (4:2:0)"
+)
+
+
+def build_card(
+    run: Run,
+    splits: Splits,
+    predict_proba: PredictProba | None = None,
+    difference: float | None = None,
+) -> dict:
+    """Collect the facts of an export.
+
+    Args:
+        run: The training run.
+        splits: The data to judge the exported file on.
+        predict_proba: The exported file's; without it the card has no metrics yet.
+        difference: Largest difference of a probability between Keras and ONNX on val.
+    """
+    metrics = {}
+    if predict_proba is not None:
+        for split in ("val", "test"):
+            report = evaluate(predict_proba, splits, split, run.recipe.model_name, "onnx")
+            metrics[split] = {
+                "headline": report.metrics["headline"],
+                "official": report.metrics["official"],
+                "per_class": report.metrics["per_class"],
+            }
+    return {
+        "model": run.recipe.model_name,
+        "labels": list(contract.CLASS_NAMES),
+        "input": f"{contract.INPUT_NAME}: uint8 (N, 28, 28, 3), RGB, 0..255",
+        "output": f"{contract.OUTPUT_NAME}: float32 (N, {contract.CLASS_COUNT}), rows sum to 1",
+        "preprocessing": PREPROCESSING,
+        "parameters": run.info["parameters"],
+        "multiply_adds": run.info["multiply_adds"],
+        "recipe": dataclasses.asdict(run.recipe),
+        "training": {
+            key: run.info[key]
+            for key in ("status", "seconds", "best_epoch", "best_val_accuracy")
+            if key in run.info
+        },
+        "training_data": run.data,
+        "metrics": metrics,
+        "largest_difference_to_keras": difference,
+        "evaluated_on": splits.fingerprint(),
+        "versions": run.info["versions"],
+        "license": {"code and weights": "MIT", "data": contract.DATA_LICENSE},
+        "credits": list(contract.DATA_CREDITS),
+    }
+
+
+def render_card(card: dict) -> str:
+    """Return the card as a Markdown page."""
+    stamp = f"> **{contract.SYNTHETIC_STAMP}**\n\n" if card["training_data"]["synthetic"] else ""
+    return f"""# Model card: bloodkeras `{card["model"]}`
+
+{stamp}A convolutional network that names the type of one normal blood cell in a 28x28 photograph.
+
+| | |
+| --- | --- |
+| input | `{card["input"]}` |
+| output | `{card["output"]}` |
+| classes | {", ".join(card["labels"])} |
+| preprocessing | {card["preprocessing"]} |
+| parameters | {card["parameters"]:,} |
+| multiply-adds an image | {card["multiply_adds"]:,} |
+| training data | `{card["training_data"]["file"]}`, SHA-256 `{card["training_data"]["sha256"]}` |
+| training | seed {card["recipe"]["train_seed"]}, {card["recipe"]["train_epochs"]} epochs |
+| versions | {", ".join(f"{name} {number}" for name, number in card["versions"].items())} |
+
+## How good it is
+
+Of the ONNX file itself, through onnxruntime; the weights were selected on the validation split, on
+which its labels are Keras' own and its probabilities differ by at most
+{card["largest_difference_to_keras"] or 0:.1e}. In brackets the bootstrap 95 % interval.
+
+{_metrics_table(card["metrics"])}
+
+On the test split, by class:
+
+{_class_table(card["metrics"])}
+
+## Use and limits
+
+- For research, teaching and as a building block. **Not a medical device, not for diagnosis.**
+- It has seen normal cells of healthy donors only, from one hospital, one analyser and one stain.
+  Leukaemic blasts and every other abnormal cell are outside its eight classes, and it will call
+  them one of the eight all the same.
+- One cell an image, in the centre, at the magnification of BloodMNIST. On another microscope or
+  stain its accuracy can collapse while its confidence stays high: measure on your own labelled
+  cells before you trust it.
+
+## Licence and credits
+
+Code and weights: {card["license"]["code and weights"]}. Data: {card["license"]["data"]}.
+
+{chr(10).join(f"- {line}" for line in card["credits"])}
+"""
+
+
+def _metrics_table(metrics: dict) -> str:
+    rows = ["| metric | " + " | ".join(metrics) + " |", "| --- |" + " --- |" * len(metrics)]
+    names = next(iter(metrics.values()))["headline"] if metrics else ()
+    for name in names:
+        numbers = [split["headline"][name] for split in metrics.values()]
+        cells = [f"{n['value']:.4f} [{n['low']:.4f}, {n['high']:.4f}]" for n in numbers]
+        rows.append(f"| {name} | " + " | ".join(cells) + " |")
+    for name in next(iter(metrics.values()))["official"] if metrics else ():
+        cells = [f"{split['official'][name]:.4f}" for split in metrics.values()]
+        rows.append(f"| MedMNIST's {name} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def _class_table(metrics: dict) -> str:
+    rows = ["| class | precision | recall | F1 | images |", "| --- | --- | --- | --- | --- |"]
+    for name, scores in metrics.get("test", {}).get("per_class", {}).items():
+        numbers = " | ".join(f"{scores[key]:.4f}" for key in ("precision", "recall", "f1"))
+        rows.append(f"| {name} | {numbers} | {scores['support']} |")
+    return "\n".join(rows)

@@ -1,0 +1,60 @@
+"""Facts: what a BloodMNIST image is, where the data lives, and how an exported model is called.
+
+Flow: imports nothing, is imported by everything; a choice belongs in `recipe.py` instead.
+Sources: MedMNIST v2 (Yang et al. 2023, doi:10.1038/s41597-022-01721-8), package medmnist 3.0.2
+    (`medmnist.INFO["bloodmnist"]`, which `tests/test_contract.py` compares with this file); the
+    photographs are the PBC set (Acevedo et al. 2020, doi:10.1016/j.dib.2020.105474).
+"""
+
+# --- the data ---------------------------------------------------------------------------------
+CLASS_NAMES = (
+    "basophil",
+    "eosinophil",
+    "erythroblast",
+    "immature granulocyte",  # myelocytes, metamyelocytes and promyelocytes
+    "lymphocyte",
+    "monocyte",
+    "neutrophil",
+    "platelet",
+)
+CLASS_COUNT = len(CLASS_NAMES)
+IMAGE_SIDE = 28
+IMAGE_SHAPE = (IMAGE_SIDE, IMAGE_SIDE, 3)  # height, width, RGB; uint8, 0..255
+SPLIT_NAMES = ("train", "val", "test")
+SPLIT_SIZES = {"train": 11_959, "val": 1_712, "test": 3_421}
+
+DATA_FILE = "bloodmnist.npz"
+DATA_URL = "https://zenodo.org/records/10519652/files/bloodmnist.npz?download=1"
+DATA_MD5 = "7053d0359d879ad8a5505303e11de1dc"
+DATA_CACHE = "~/.medmnist"  # MedMNIST's own cache folder: a file that is there is shared
+DATA_VARIABLE = "BLOODKERAS_DATA"
+DATA_LICENSE = "CC BY 4.0"
+DATA_CREDITS = (
+    "Photographs: Acevedo et al., A dataset of microscopic peripheral blood cell images for "
+    "development of automatic recognition systems, Data in Brief 30, 2020, "
+    "doi:10.1016/j.dib.2020.105474.",
+    "BloodMNIST: Yang et al., MedMNIST v2, Scientific Data 10, 2023, "
+    "doi:10.1038/s41597-022-01721-8.",
+)
+
+# --- how MedMNIST made 28x28 out of a photograph ----------------------------------------------
+# "Centre crop 200x200, resize to 28x28" says the paper; the JPEG round trip is not in the paper,
+# but without it pixels differ from the published ones by 6.7 grey levels instead of 1.5.
+CROP_SIDE = 200
+JPEG_QUALITY = 75  # with 4:2:0 chroma, both Pillow's defaults
+
+# --- the exported model -----------------------------------------------------------------------
+INPUT_NAME = "images"  # uint8 (N, 28, 28, 3), raw pixels
+OUTPUT_NAME = "probs"  # float32 (N, 8), rows sum to 1
+BATCH_AXIS = "N"
+ONNX_OPSET = 17
+MODEL_FILE = "model.onnx"
+CARD_FILE = "card.json"
+MODEL_CARD_FILE = "MODEL_CARD.md"
+SUMS_FILE = "SHA256SUMS"
+METADATA_PREFIX = "bloodkeras."  # of the keys in the ONNX metadata
+PARITY_TOLERANCE = 1e-5  # largest difference of a probability between Keras and ONNX
+PARITY_BATCH_SIZES = (1, 7, 256)
+
+# --- what is stamped on everything that was not made from photographs -------------------------
+SYNTHETIC_STAMP = "SYNTHETIC DATA: drawn cells, not BloodMNIST; the numbers mean nothing"

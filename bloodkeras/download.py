@@ -1,0 +1,97 @@
+"""Fetches BloodMNIST where MedMNIST itself keeps it.
+
+Flow: takes nothing; gives the path of a file with MedMNIST's MD5, from its cache or from Zenodo.
+Sources: URL and MD5 from `contract.py`. Zenodo answers nameless scripts with 429 and goes down at
+    times (MedMNIST#21, #22): hence the name, the retries, and a message that helps by hand.
+"""
+
+import hashlib
+from pathlib import Path
+
+from bloodkeras import __version__, contract
+from bloodkeras.errors import BloodkerasError, missing_package
+
+TRIES = 5  # on 429, 5xx and lost connections
+CONNECT_TRIES = 2  # a host that is out of reach stays so; a busy one recovers
+BACKOFF_S = 2.0  # waits 0, 4, 8, 16 ... seconds, or what the server asks for
+TIMEOUT_S = 20
+
+
+class DownloadError(BloodkerasError):
+    """BloodMNIST is not here and cannot be downloaded."""
+
+
+def cached_or_downloaded() -> Path:
+    """Return the path of MedMNIST's own file, downloading it where it is missing.
+
+    Raises:
+        DownloadError: The download failed; nothing is left behind.
+        BloodkerasError: Another file has its place. It is somebody's, so it is not overwritten.
+    """
+    path = Path(contract.DATA_CACHE).expanduser() / contract.DATA_FILE
+    if path.exists():
+        _check_md5(path)
+        return path
+    try:
+        import pooch
+    except ImportError:
+        raise missing_package("pooch", "pip install 'bloodkeras[train]'") from None
+    try:
+        pooch.retrieve(
+            contract.DATA_URL,
+            known_hash=f"md5:{contract.DATA_MD5}",
+            fname=path.name,
+            path=path.parent,
+            downloader=_download,
+        )
+    except Exception as error:  # requests', urllib3's and pooch's errors share no useful base
+        raise DownloadError(
+            f"BloodMNIST is not here and its download failed ({_gist(error)}): fetch "
+            f"{contract.DATA_URL} (MD5 {contract.DATA_MD5}) by hand and put it at {path}, or name "
+            f"your copy with --data FILE or {contract.DATA_VARIABLE}; --data synthetic needs none"
+        ) from None
+    return path
+
+
+def _download(url: str, output_file: str, _pooch) -> None:
+    """Download with retries; pooch hands a temporary file and moves it when its MD5 is right."""
+    import requests
+    import tqdm
+    from requests.adapters import HTTPAdapter
+    from urllib3.util import Retry
+
+    retry = Retry(
+        total=TRIES,
+        connect=CONNECT_TRIES,
+        backoff_factor=BACKOFF_S,
+        status_forcelist=(429, 500, 502, 503, 504),
+    )
+    session = requests.Session()
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, HTTPAdapter(max_retries=retry))
+    headers = {"User-Agent": f"bloodkeras/{__version__} (BloodMNIST; python-requests)"}
+    with session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
+        response.raise_for_status()
+        size = int(response.headers.get("Content-Length", 0)) or None
+        with (
+            open(output_file, "wb") as file,
+            tqdm.tqdm(total=size, unit="B", unit_scale=True, desc=contract.DATA_FILE) as bar,
+        ):
+            for chunk in response.iter_content(chunk_size=1 << 16):
+                file.write(chunk)
+                bar.update(len(chunk))
+
+
+def _check_md5(path: Path) -> None:
+    found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    if found != contract.DATA_MD5:
+        raise BloodkerasError(
+            f"{path} is not MedMNIST's file: its MD5 is {found}, expected {contract.DATA_MD5}; "
+            f"move it away to have it downloaded, or use it as it is with --data {path}"
+        )
+
+
+def _gist(error: Exception) -> str:
+    """Return the gist of a network error, whose text may span lines and name objects."""
+    text = f"{type(error).__name__}: {error}".splitlines()[0]
+    return text if len(text) <= 120 else text[:117] + "..."

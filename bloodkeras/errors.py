@@ -1,0 +1,21 @@
+"""What a user is told when something is wrong: one line, and an exit status.
+
+Flow: raised anywhere, printed once in `__main__`.
+"""
+
+
+class BloodkerasError(Exception):
+    """Something failed: the message says what was expected, found, and what to do. Exit 1."""
+
+    exit_status = 1
+
+
+class UsageError(BloodkerasError):
+    """The command was called wrongly, and nothing was started. Exit 2."""
+
+    exit_status = 2
+
+
+def missing_package(package: str, install: str) -> BloodkerasError:
+    """Return the error for an optional package that is not installed, naming the install."""
+    return BloodkerasError(f"this step needs {package}, which is not installed: run `{install}`")

@@ -1,0 +1,114 @@
+"""Judges anything that satisfies `predict_proba`, a Keras run and an ONNX file alike.
+
+Flow: takes predict_proba and a `Split`; gives a `Report`, kept as <split>.json and <split>.npz.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import classification_report
+
+from bloodkeras.contract import CLASS_NAMES, SPLIT_NAMES
+from bloodkeras.data import Splits
+from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.metrics import summarise
+
+PredictProba = Callable[[np.ndarray], np.ndarray]  # uint8 (N, 28, 28, 3) -> float32 (N, 8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What a model answered on one split, and how good that is.
+
+    Attributes:
+        model: Its name.
+        engine: "keras" or "onnx".
+        split: "train", "val" or "test".
+        data: Splits.fingerprint() of what it was judged on.
+        metrics: metrics.summarise() of labels and probs.
+        labels: int64 (N,), the true classes.
+        probs: float32 (N, 8).
+    """
+
+    model: str
+    engine: str
+    split: str
+    data: dict
+    metrics: dict
+    labels: np.ndarray
+    probs: np.ndarray
+
+    def value(self, name: str) -> float:
+        """Return one of the headline numbers."""
+        return self.metrics["headline"][name]["value"]
+
+    def save(self, folder: Path) -> None:
+        """Write <split>.json (numbers) and <split>.npz (labels and probabilities)."""
+        folder.mkdir(parents=True, exist_ok=True)
+        plain = {name: getattr(self, name) for name in PLAIN_FIELDS}
+        (folder / f"{self.split}.json").write_text(json.dumps(plain, indent=2) + "\n")
+        np.savez(folder / f"{self.split}.npz", labels=self.labels, probs=self.probs)
+
+
+PLAIN_FIELDS = ("model", "engine", "split", "data", "metrics")
+
+
+def evaluate(
+    predict_proba: PredictProba, splits: Splits, split: str, model: str, engine: str
+) -> Report:
+    """Judge a model on one split.
+
+    Args:
+        predict_proba: uint8 (N, 28, 28, 3) -> float32 (N, 8), rows sum to 1.
+        splits: The data.
+        split: "train", "val" or "test".
+        model: The model's name, for the report.
+        engine: "keras" or "onnx", for the report.
+
+    Raises:
+        UsageError: There is no such split.
+    """
+    if split not in SPLIT_NAMES:
+        raise UsageError(f"unknown split {split!r}: expected one of {', '.join(SPLIT_NAMES)}")
+    chosen = splits.named()[split]
+    probs = predict_proba(chosen.images)
+    metrics = summarise(chosen.labels, probs, CLASS_NAMES)
+    return Report(model, engine, split, splits.fingerprint(), metrics, chosen.labels, probs)
+
+
+def load_report(folder: Path, split: str) -> Report:
+    """Read back what `Report.save` wrote.
+
+    Raises:
+        BloodkerasError: There is no such report, or it is damaged.
+    """
+    try:
+        plain = json.loads((folder / f"{split}.json").read_text())
+        with np.load(folder / f"{split}.npz") as arrays:
+            return Report(**plain, labels=arrays["labels"], probs=arrays["probs"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise BloodkerasError(
+            f"no evaluation in {folder}: {error}; `python -m bloodkeras evaluate` makes one"
+        ) from None
+
+
+def classification_table(report: Report) -> str:
+    """Return scikit-learn's classification report: precision, recall, F1 and support a class."""
+    called = report.probs.argmax(1)
+    return classification_report(
+        report.labels, called, target_names=CLASS_NAMES, digits=4, zero_division=0
+    )
+
+
+def headline_table(report: Report) -> str:
+    """Return the headline numbers with their 95 % intervals as text."""
+    rows = []
+    for name, number in report.metrics["headline"].items():
+        interval = f"[{number['low']:.4f}, {number['high']:.4f}]"
+        rows.append(f"{name:24}{number['value']:>10.4f}  95 % {interval}")
+    for name, value in report.metrics["official"].items():
+        rows.append(f"{'MedMNIST ' + name:24}{value:>10.4f}")
+    return "\n".join(rows)

@@ -1,0 +1,150 @@
+"""Turns a run into an ONNX file that is published only if it agrees with Keras.
+
+Flow: takes a `Run` and `Splits`; gives exports/<model>/: model.onnx, card.json, MODEL_CARD.md and
+SHA256SUMS, or nothing at all.
+Sources: tf2onnx from a tf.function; `tf2onnx.convert.from_keras` breaks on Keras 3
+    (tensorflow-onnx#2319, #2329) and `Model.export(format="onnx")` fixes the tensor names.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+
+from bloodkeras import contract
+from bloodkeras.card import build_card, render_card
+from bloodkeras.data import Splits
+from bloodkeras.errors import BloodkerasError
+from bloodkeras.models import predict_proba
+from bloodkeras.runtime.classifier import Classifier, sha256_of
+from bloodkeras.train import Run
+
+
+def export_run(run: Run, splits: Splits, folder: Path) -> Path:
+    """Export a run's best model, replacing an earlier export only when all checks have passed.
+
+    Args:
+        run: What `load_run` returned.
+        splits: The data; val decides, test is only reported.
+        folder: Where to publish, such as exports/deeper.
+
+    Raises:
+        BloodkerasError: The ONNX file disagrees with Keras, the folder cannot be written, or a
+            model trained on drawn cells would replace one trained on photographs.
+    """
+    folder = Path(folder)
+    _refuse_synthetic_over_real(run, folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise BloodkerasError(f"cannot write {folder}: {error.strerror}") from None
+    try:
+        graph = convert(run.model)
+        _write_export(graph, build_card(run, splits), staging)
+        classifier = Classifier.load(staging)
+        difference = check_parity(run.model, classifier, splits.val.images)
+        card = build_card(run, splits, classifier.predict_proba, difference)
+        _write_export(graph, card, staging)
+        Classifier.load(staging)
+        _publish(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return folder
+
+
+def convert(model: keras.Model) -> onnx.ModelProto:
+    """Convert a Keras model to ONNX: uint8 pixels in, probabilities out, batch axis free."""
+    import tensorflow as tf
+    import tf2onnx
+
+    pixels = tf.TensorSpec((None, *contract.IMAGE_SHAPE), tf.uint8, name=contract.INPUT_NAME)
+
+    @tf.function(input_signature=[pixels])
+    def classify(images):
+        logits = model(tf.cast(images, tf.float32), training=False)
+        return {contract.OUTPUT_NAME: tf.nn.softmax(logits)}
+
+    graph, _ = tf2onnx.convert.from_function(
+        classify, input_signature=[pixels], opset=contract.ONNX_OPSET
+    )
+    for value in (*graph.graph.input, *graph.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = contract.BATCH_AXIS
+    onnx.checker.check_model(graph, full_check=True)
+    return graph
+
+
+def check_parity(model: keras.Model, classifier: Classifier, images: np.ndarray) -> float:
+    """Compare ONNX with Keras on every image, at several batch sizes.
+
+    Args:
+        model: The Keras model.
+        classifier: The exported one, through the class that users will call.
+        images: uint8 (N, 28, 28, 3).
+
+    Returns:
+        The largest difference of a probability.
+
+    Raises:
+        BloodkerasError: A label differs, or a probability by more than the tolerance.
+    """
+    expected = predict_proba(model, images)
+    largest = 0.0
+    for size in contract.PARITY_BATCH_SIZES:
+        batches = (images[start : start + size] for start in range(0, len(images), size))
+        found = np.concatenate([classifier.predict_proba(batch) for batch in batches])
+        flips = int((found.argmax(1) != expected.argmax(1)).sum())
+        difference = float(np.abs(found - expected).max())
+        if flips or difference > contract.PARITY_TOLERANCE:
+            raise BloodkerasError(
+                f"the ONNX file disagrees with Keras at batch size {size}: {flips} other labels, "
+                f"largest difference {difference:.1e} (allowed {contract.PARITY_TOLERANCE:.0e}); "
+                "nothing was published"
+            )
+        largest = max(largest, difference)
+    return largest
+
+
+def _write_export(graph: onnx.ModelProto, card: dict, folder: Path) -> None:
+    """Write the four files; the card's facts travel in the ONNX metadata too."""
+    del graph.metadata_props[:]
+    metadata = {key: card[key] for key in METADATA_FIELDS}
+    for key, value in metadata.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        graph.metadata_props.add(key=contract.METADATA_PREFIX + key, value=text)
+    onnx.save(graph, folder / contract.MODEL_FILE)
+    (folder / contract.CARD_FILE).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    (folder / contract.MODEL_CARD_FILE).write_text(render_card(card), encoding="utf-8")
+    names = (contract.MODEL_FILE, contract.CARD_FILE, contract.MODEL_CARD_FILE)
+    sums = "".join(f"{sha256_of(folder / name)}  {name}\n" for name in names)
+    (folder / contract.SUMS_FILE).write_text(sums, encoding="utf-8")
+
+
+METADATA_FIELDS = ("model", "labels", "preprocessing", "versions", "metrics", "training_data")
+
+
+def _publish(staging: Path, folder: Path) -> None:
+    """Move the finished export to its name; an earlier one stays until that has succeeded."""
+    os.chmod(staging, 0o755)  # mkdtemp makes it private
+    earlier = staging.with_name(staging.name + ".earlier")
+    if folder.exists():
+        folder.rename(earlier)
+    staging.rename(folder)
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _refuse_synthetic_over_real(run: Run, folder: Path) -> None:
+    try:
+        card = json.loads((folder / contract.CARD_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    if run.data["synthetic"] and not card["training_data"]["synthetic"]:
+        raise BloodkerasError(
+            f"{folder} holds a model trained on photographs, and this run was trained on drawn "
+            "cells: name another folder with --out"
+        )

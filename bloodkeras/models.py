@@ -1,0 +1,99 @@
+"""The networks, as plain functions that build functional Keras models.
+
+Flow: takes a recipe; gives a keras.Model from raw pixels 0..255 (B, 28, 28, 3) to logits (B, 8).
+Scaling is the first layer, so a model cannot be fed wrongly scaled pixels; softmax is left to the
+loss and to the export, which is the numerically stable place for it.
+"""
+
+import keras
+import numpy as np
+from keras import layers
+
+from bloodkeras.contract import CLASS_COUNT, IMAGE_SHAPE
+from bloodkeras.layers import FusedBatchNormalization
+from bloodkeras.recipe import Recipe
+
+
+def build_model(recipe: Recipe) -> keras.Model:
+    """Build the network that the recipe names, with weights drawn from its seed."""
+    keras.utils.set_random_seed(recipe.train_seed)
+    return MODELS[recipe.model_name](recipe)
+
+
+def build_simple(recipe: Recipe) -> keras.Model:
+    """Build the baseline: three convolutions, 102,024 parameters."""
+    images = keras.Input(IMAGE_SHAPE, name="images")
+    x = scale(images)
+    x = layers.Conv2D(32, 3, padding="same", activation="relu")(x)
+    x = layers.MaxPooling2D()(x)  # (B, 14, 14, 32)
+    x = layers.Conv2D(64, 3, padding="same", activation="relu")(x)
+    x = layers.MaxPooling2D()(x)  # (B, 7, 7, 64)
+    x = layers.Conv2D(128, 3, padding="same", activation="relu")(x)
+    x = layers.GlobalAveragePooling2D()(x)  # (B, 128)
+    x = layers.Dense(64, activation="relu")(x)
+    x = layers.Dropout(recipe.model_dropout)(x)
+    logits = layers.Dense(CLASS_COUNT, name="logits")(x)
+    return keras.Model(images, logits, name="simple")
+
+
+def build_deeper(recipe: Recipe) -> keras.Model:
+    """Build the improved network: six normalised convolutions, 313,192 trainable parameters."""
+
+    def block(x, filters):
+        x = layers.Conv2D(filters, 3, padding="same")(x)
+        x = FusedBatchNormalization(momentum=recipe.model_norm_momentum)(x)
+        return layers.ReLU()(x)
+
+    images = keras.Input(IMAGE_SHAPE, name="images")
+    x = scale(images)
+    x = block(block(x, 32), 32)
+    x = layers.MaxPooling2D()(x)  # (B, 14, 14, 32)
+    x = block(block(x, 64), 64)
+    x = layers.MaxPooling2D()(x)  # (B, 7, 7, 64)
+    x = block(x, 128)
+    x = layers.MaxPooling2D()(x)  # (B, 3, 3, 128)
+    x = block(x, 128)
+    x = layers.GlobalAveragePooling2D()(x)  # (B, 128)
+    for units in (128, 64):
+        x = layers.Dense(units, activation="relu")(x)
+        x = layers.Dropout(recipe.model_dropout)(x)
+    logits = layers.Dense(CLASS_COUNT, name="logits")(x)
+    return keras.Model(images, logits, name="deeper")
+
+
+def scale(images):
+    """Normalise pixels 0..255 to mean .5, standard deviation .5: to -1..1."""
+    return layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(images)
+
+
+def predict_proba(model: keras.Model, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    """Return a model's class probabilities: the Keras side of the seam.
+
+    Args:
+        model: One of MODELS, trained.
+        images: uint8 (N, 28, 28, 3), RGB, 0..255.
+        batch_size: Images a step.
+
+    Returns:
+        float32 (N, 8), rows sum to 1.
+    """
+    logits = model.predict(images.astype(np.float32), batch_size=batch_size, verbose=0)
+    return keras.ops.convert_to_numpy(keras.ops.softmax(logits))
+
+
+def parameter_count(model: keras.Model) -> int:
+    """Return the number of trainable parameters."""
+    return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+
+
+def multiply_adds(model: keras.Model) -> int:
+    """Return the multiply-adds of one image's forward pass, convolutions and dense layers."""
+    total = 0
+    for layer in model.layers:
+        if isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D | layers.Dense):
+            places = int(np.prod(layer.output.shape[1:-1]))  # 1 for a dense layer
+            total += places * int(np.prod(layer.kernel.shape))
+    return total
+
+
+MODELS = {"simple": build_simple, "deeper": build_deeper}

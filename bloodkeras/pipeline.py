@@ -1,0 +1,118 @@
+"""Feeds splits to Keras as tf.data, with randomness that depends on seed, epoch and step alone.
+
+Flow: takes a `Split` and a recipe; gives a tf.data.Dataset of (images, labels[, weights]).
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from bloodkeras.augment import build_augmentation
+from bloodkeras.data import Split, class_weights
+from bloodkeras.recipe import Recipe
+
+
+class StepSeed(keras.random.SeedGenerator):
+    """Hands a Keras random layer seeds that are a pure function of (seed, epoch, step).
+
+    Keras' own generator counts its calls in a variable, which a parallel `map` reads in no fixed
+    order and a resumed run would start anew. This one holds no variable: the n-th seed it gives
+    is derived from where in the training the batch stands.
+    """
+
+    def __init__(self, seed: int, epoch: tf.Tensor, step: tf.Tensor):
+        # The parent's constructor would create the variable; nothing else of it is needed.
+        self._key = tf.random.experimental.stateless_fold_in(_key(seed, epoch), step)
+        self._calls = 0
+
+    def next(self, ordered: bool = True) -> tf.Tensor:
+        """Return the next seed, int32 (2,)."""
+        self._calls += 1
+        return tf.random.experimental.stateless_fold_in(self._key, self._calls)
+
+
+def steps_per_epoch(split: Split, recipe: Recipe) -> int:
+    """Return how many batches an epoch has; the last may be smaller."""
+    return -(-len(split) // recipe.train_batch_size)
+
+
+def train_dataset(split: Split, recipe: Recipe, first_epoch: int = 0) -> tf.data.Dataset:
+    """Return the batches of all epochs from `first_epoch` on, one epoch after the other.
+
+    Give `model.fit` `steps_per_epoch` with it. Order: shuffle rows, batch, gather, augment,
+    prefetch. The images stay uint8 in memory (28 MB); gathering a batch from there is cheaper
+    than a shuffle buffer of images.
+
+    Returns:
+        float32 (B, 28, 28, 3) 0..255, int64 (B,), and float32 (B,) sample weights when the
+        recipe asks for class weights.
+    """
+    images, labels = tf.constant(split.images), tf.constant(split.labels)
+    weights = tf.constant(_row_weights(split, recipe))
+    layers = build_augmentation(recipe)
+    rows = np.arange(len(split), dtype=np.int32)
+
+    def epoch_batches(epoch):
+        key = _key(recipe.train_seed, epoch)
+        shuffled = tf.random.experimental.stateless_shuffle(rows, key)
+        batches = tf.data.Dataset.from_tensor_slices(shuffled).batch(recipe.train_batch_size)
+        return batches.enumerate().map(lambda step, batch: (epoch, step, batch))
+
+    def load(epoch, step, batch):
+        pixels = tf.cast(tf.gather(images, batch), tf.float32)
+        seeds = StepSeed(recipe.train_seed, epoch, step)
+        pixels = augment(pixels, layers, seeds)
+        pixels.set_shape((None, *split.images.shape[1:]))
+        sample = (pixels, tf.gather(labels, batch))
+        return (*sample, tf.gather(weights, batch)) if recipe.train_class_weights else sample
+
+    epochs = tf.data.Dataset.range(first_epoch, recipe.train_epochs)
+    dataset = epochs.flat_map(epoch_batches).map(load, num_parallel_calls=1)
+    return dataset.prefetch(4).with_options(_options())
+
+
+def eval_dataset(split: Split, batch_size: int = 256) -> tf.data.Dataset:
+    """Return the split in its own order: float32 (B, 28, 28, 3) 0..255, int64 (B,)."""
+    dataset = tf.data.Dataset.from_tensor_slices((split.images, split.labels)).batch(batch_size)
+    dataset = dataset.map(lambda images, labels: (tf.cast(images, tf.float32), labels))
+    return dataset.prefetch(2).with_options(_options())
+
+
+def augment(images, layers: list[keras.layers.Layer], seeds: keras.random.SeedGenerator):
+    """Apply augmentation layers one after the other.
+
+    Args:
+        images: float32 (B, 28, 28, 3), 0..255.
+        layers: What `build_augmentation` returned.
+        seeds: Where each layer's random numbers come from.
+
+    Returns:
+        float32 (B, 28, 28, 3).
+    """
+    for layer in layers:
+        transformation = layer.get_random_transformation(images, training=True, seed=seeds)
+        images = layer.transform_images(images, transformation, training=True)
+    return images
+
+
+def _options() -> tf.data.Options:
+    """Return options without autotuning, which has nothing to tune here.
+
+    Its thread sleeps 10, 20, 40 ... ms between looks, and an iterator waits for it when it is
+    freed: with it, `fit` returned up to 7 s after its last step.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
+
+
+def _key(seed: int, epoch: tf.Tensor) -> tf.Tensor:
+    return tf.stack([tf.constant(seed, tf.int32), tf.cast(epoch, tf.int32)])
+
+
+def _row_weights(split: Split, recipe: Recipe) -> np.ndarray:
+    """Return float32 (N,): each row's class weight, or ones."""
+    if not recipe.train_class_weights:
+        return np.ones(len(split), np.float32)
+    by_class = class_weights(split.labels)
+    return np.array([by_class[label] for label in split.labels.tolist()], np.float32)

@@ -1,0 +1,184 @@
+"""Puts the models side by side, says in words what the numbers say, and makes one page of it.
+
+Flow: takes runs and their Keras and ONNX reports; gives results.txt, results.json, report.html.
+"""
+
+import base64
+import dataclasses
+import html
+import json
+from pathlib import Path
+
+import numpy as np
+
+from bloodkeras.contract import CLASS_NAMES, DATA_CREDITS, SYNTHETIC_STAMP
+from bloodkeras.evaluate import Report, classification_table
+from bloodkeras.train import Run
+
+
+def write_report(
+    runs: list[Run], keras: list[Report], onnx: list[Report], eda: Path, folder: Path
+) -> str:
+    """Write the report of some models, the baseline first and the improved one last.
+
+    Args:
+        runs: One a model.
+        keras: Their reports on test, in the same order.
+        onnx: The exported files' reports on test, in the same order.
+        eda: The folder of the exploration's figures.
+        folder: Where to write.
+
+    Returns:
+        The text of results.txt.
+    """
+    results = {
+        "models": [_model_results(*model) for model in zip(runs, keras, onnx, strict=True)],
+        "gain": {name: keras[-1].value(name) - keras[0].value(name) for name in COMPARED},
+        "interpretation": interpret(keras[0], keras[-1]),
+    }
+    text = render_text(results, keras)
+    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    (folder / "results.txt").write_text(text + "\n")
+    figures = [
+        *(eda / f"{name}.png" for name in ("sample_images", "class_distribution", "augmentation")),
+        *(run.folder / f"learning_curves_{run.recipe.model_name}.png" for run in runs),
+        *(_evaluation_figure(run, "confusion_matrix") for run in runs),
+        *(_evaluation_figure(run, "mistakes") for run in runs),
+    ]
+    page = render_html(text, [figure for figure in figures if figure.exists()])
+    (folder / "report.html").write_text(page, encoding="utf-8")
+    return text
+
+
+COMPARED = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "auc", "ece")
+
+
+def interpret(baseline: Report, improved: Report) -> list[str]:
+    """Say in sentences what the numbers of two models say.
+
+    Args:
+        baseline: The simpler model's report.
+        improved: The better one's, on the same images.
+    """
+    gain = improved.value("accuracy") - baseline.value("accuracy")
+    wrong = [int((r.probs.argmax(1) != r.labels).sum()) for r in (baseline, improved)]
+    sentences = [
+        f"{improved.model} gets {improved.value('accuracy'):.2%} of the {len(improved.labels):,} "
+        f"{improved.split} images right, {baseline.model} {baseline.value('accuracy'):.2%}: "
+        f"{gain * 100:+.2f} points, {wrong[1]} mistakes instead of {wrong[0]}."
+    ]
+    by_class = {
+        name: improved.metrics["per_class"][name]["f1"] - baseline.metrics["per_class"][name]["f1"]
+        for name in CLASS_NAMES
+    }
+    ranked = sorted(by_class, key=by_class.get, reverse=True)
+    best = " and ".join(f"{name} ({by_class[name]:+.3f} F1)" for name in ranked[:2])
+    sentences.append(f"The classes that changed most for the better are {best}.")
+    worse = [name for name in ranked if by_class[name] < 0]
+    if worse:
+        listed = ", ".join(f"{name} ({by_class[name]:+.3f})" for name in worse)
+        sentences.append(f"Worse than with {baseline.model}: {listed}.")
+    sentences.append(_confused_pair(improved))
+    return sentences
+
+
+def _confused_pair(report: Report) -> str:
+    """Say which two classes are taken for each other most often."""
+    counts = np.array(report.metrics["confusion"])
+    both = np.triu(counts + counts.T, k=1)
+    first, second = np.unravel_index(both.argmax(), both.shape)
+    mistakes = counts.sum() - np.trace(counts)
+    if not mistakes:
+        return f"{report.model} makes no mistake."
+    return (
+        f"{report.model} confuses {CLASS_NAMES[first]} and {CLASS_NAMES[second]} most often: "
+        f"{both[first, second]} of its {mistakes} mistakes, {counts[first, second]} of them "
+        f"{CLASS_NAMES[first]} called {CLASS_NAMES[second]}."
+    )
+
+
+def render_text(results: dict, reports: list[Report]) -> str:
+    """Return results.txt."""
+    models = results["models"]
+    data = models[0]["data"]
+    sizes = ", ".join(f"{name} {size:,}" for name, size in data["sizes"].items())
+    lines = ["BloodMNIST study", "=" * 16]
+    lines += [SYNTHETIC_STAMP] if data["synthetic"] else []
+    lines += ["", f"data: {data['file']} ({sizes})", f"SHA-256: {data['sha256']}", ""]
+    lines.append(_row("configuration", [model["name"] for model in models]))
+    settings = models[0]["recipe"]
+    for name in (name for name in settings if name != "model_name"):
+        lines.append(_row(name, [str(model["recipe"][name]) for model in models]))
+    for name in ("parameters", "multiply_adds"):
+        lines.append(_row(name, [f"{model[name]:,}" for model in models]))
+    lines.append(_row("training minutes", [f"{model['seconds'] / 60:.1f}" for model in models]))
+    lines.append(_row("kept epoch", [str(model["best_epoch"]) for model in models]))
+    lines += ["", _row("test split", [model["name"] for model in models], "gain")]
+    for name in COMPARED:
+        cells = [f"{model['keras']['headline'][name]['value']:.4f}" for model in models]
+        lines.append(_row(name, cells, f"{results['gain'][name]:+.4f}"))
+        intervals = [model["keras"]["headline"][name] for model in models]
+        lines.append(
+            _row("  95 % interval", [f"{i['low']:.4f}-{i['high']:.4f}" for i in intervals])
+        )
+    for name in ("AUC", "ACC"):
+        cells = [f"{model['keras']['official'][name]:.4f}" for model in models]
+        lines.append(_row(f"MedMNIST's {name}", cells))
+    lines.append(_row("same labels by ONNX", [_agreement(model) for model in models]))
+    lines += ["", *results["interpretation"]]
+    for report in reports:
+        lines += [
+            "",
+            f"{report.model} on {report.split}",
+            "",
+            classification_table(report).rstrip(),
+        ]
+    return "\n".join(lines)
+
+
+def render_html(text: str, figures: list[Path]) -> str:
+    """Return one page that needs no other file: the text, and the figures inside it."""
+    parts = []
+    for figure in figures:
+        content = base64.b64encode(figure.read_bytes()).decode()
+        title = html.escape(figure.stem.replace("_", " "))
+        parts.append(f'<h2>{title}</h2><img alt="{title}" src="data:image/png;base64,{content}">')
+    credits = "".join(f"<li>{html.escape(line)}</li>" for line in DATA_CREDITS)
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>BloodMNIST study</title>
+<style>
+body {{ font-family: system-ui, sans-serif; max-width: 1000px; margin: 2rem auto; }}
+pre {{ overflow-x: auto; background: #f6f6f6; padding: 1rem; }}
+img {{ max-width: 100%; }}
+</style></head><body>
+<h1>BloodMNIST study</h1>
+<p>Not for diagnosis. Data under CC BY 4.0:</p><ul>{credits}</ul>
+<pre>{html.escape(text)}</pre>
+{"".join(parts)}
+</body></html>
+"""
+
+
+def _model_results(run: Run, keras: Report, onnx: Report) -> dict:
+    same = int((keras.probs.argmax(1) == onnx.probs.argmax(1)).sum())
+    return {
+        "name": run.recipe.model_name,
+        "recipe": dataclasses.asdict(run.recipe),
+        "data": run.data,
+        **{key: run.info[key] for key in ("parameters", "multiply_adds", "seconds", "best_epoch")},
+        "keras": keras.metrics,
+        "onnx": onnx.metrics,
+        "agreement": {"same_labels": same, "images": len(keras.labels)},
+    }
+
+
+def _agreement(model: dict) -> str:
+    return f"{model['agreement']['same_labels']:,}/{model['agreement']['images']:,}"
+
+
+def _evaluation_figure(run: Run, kind: str) -> Path:
+    return run.folder / "evaluation" / f"{kind}_{run.recipe.model_name}.png"
+
+
+def _row(name: str, cells: list[str], last: str = "") -> str:
+    return f"{name:28}" + "".join(f"{cell:>18}" for cell in cells) + f"{last:>12}".rstrip()

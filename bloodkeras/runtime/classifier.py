@@ -1,0 +1,171 @@
+"""Loads an exported model, checks that it is the file that was tested, and asks it.
+
+Flow: takes exports/<model>/ (model.onnx, card.json, SHA256SUMS); gives a `Classifier`.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from bloodkeras.contract import (
+    CARD_FILE,
+    IMAGE_SHAPE,
+    INPUT_NAME,
+    METADATA_PREFIX,
+    MODEL_FILE,
+    OUTPUT_NAME,
+    SUMS_FILE,
+)
+from bloodkeras.errors import BloodkerasError
+from bloodkeras.runtime.preprocess import read_image
+
+BATCH_SIZE = 256  # images handed to onnxruntime at once: bounds memory, large enough for speed
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answer: the most probable class, its probability, and all eight."""
+
+    label: str
+    confidence: float  # 0..1
+    probs: np.ndarray  # float32 (8,), in the order of Classifier.labels
+
+
+class Classifier:
+    """An exported network: raw uint8 pixels in, class probabilities out.
+
+    Attributes:
+        labels: Class names, in the order of the columns of `predict_proba`.
+        card: What card.json says: training data, metrics, versions.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, labels: tuple[str, ...], card: dict):
+        self._session = session
+        self.labels = labels
+        self.card = card
+
+    @classmethod
+    def load(cls, folder: str | Path, threads: int | None = None) -> "Classifier":
+        """Load an export and check it against its own checksums.
+
+        Args:
+            folder: The folder that `export` wrote, such as exports/deeper.
+            threads: Processor threads to use; all cores when None.
+
+        Raises:
+            BloodkerasError: A file is missing, was changed after the export, or is no such model.
+        """
+        folder = Path(folder)
+        verify_checksums(folder)
+        session = _open_session(folder / MODEL_FILE, threads)
+        labels = _check_interface(session, folder / MODEL_FILE)
+        card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
+        return cls(session, labels, card)
+
+    def predict_proba(self, images: np.ndarray) -> np.ndarray:
+        """Return the class probabilities of many images.
+
+        Args:
+            images: uint8 (N, 28, 28, 3), RGB, raw pixels 0..255. Floats are refused: a picture
+                scaled to 0..1 would be taken for a black one and answered with confidence.
+
+        Returns:
+            float32 (N, 8), rows sum to 1.
+
+        Raises:
+            BloodkerasError: The array has another type or shape.
+        """
+        images = np.asarray(images)
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != IMAGE_SHAPE:
+            raise BloodkerasError(
+                f"expected raw pixels as uint8 (N, 28, 28, 3), found {images.dtype} {images.shape}"
+            )
+        probs = np.empty((len(images), len(self.labels)), np.float32)
+        for start in range(0, len(images), BATCH_SIZE):
+            batch = {INPUT_NAME: images[start : start + BATCH_SIZE]}
+            probs[start : start + BATCH_SIZE] = self._session.run([OUTPUT_NAME], batch)[0]
+        return probs
+
+    def predict(self, images) -> list[Prediction]:
+        """Classify images or image files.
+
+        Args:
+            images: Either uint8 (N, 28, 28, 3) or a list of paths.
+
+        Returns:
+            One `Prediction` an image, in order.
+
+        Raises:
+            BloodkerasError: An array is of another type or shape, or a file cannot be read.
+        """
+        if not isinstance(images, np.ndarray):
+            pixels = [read_image(path) for path in images]
+            images = np.stack(pixels) if pixels else np.empty((0, *IMAGE_SHAPE), np.uint8)
+        return [self._prediction(row) for row in self.predict_proba(images)]
+
+    def _prediction(self, probs: np.ndarray) -> Prediction:
+        best = int(probs.argmax())
+        return Prediction(self.labels[best], float(probs[best]), probs)
+
+
+def verify_checksums(folder: Path) -> None:
+    """Check every file that SHA256SUMS lists, and that it lists the model and its card.
+
+    Raises:
+        BloodkerasError: The folder or a file is missing, or a byte differs from the export.
+    """
+    try:
+        lines = (folder / SUMS_FILE).read_text(encoding="utf-8").splitlines()
+        sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+        found = {name: sha256_of(folder / name) for name in sums}
+    except OSError as error:
+        raise BloodkerasError(
+            f"{folder} is no complete export: cannot read {error.filename} ({error.strerror}); "
+            "`python -m bloodkeras export` makes one"
+        ) from None
+    except ValueError:
+        raise BloodkerasError(f"{folder / SUMS_FILE} is damaged: export the model again") from None
+    for name in (MODEL_FILE, CARD_FILE):
+        if name not in sums:
+            raise BloodkerasError(f"{folder / SUMS_FILE} does not list {name}: export again")
+    for name, digest in sums.items():
+        if found[name] != digest:
+            raise BloodkerasError(
+                f"{folder / name} is not the file that was exported: its SHA-256 begins "
+                f"{found[name][:12]}, SHA256SUMS says {digest[:12]}; restore or export it again"
+            )
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or os.cpu_count() or 1
+    options.log_severity_level = 3  # errors only
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions share no base class but this
+        reason = str(error).strip().splitlines()[0]
+        raise BloodkerasError(f"onnxruntime cannot load {path}: {reason}") from None
+
+
+def _check_interface(session: onnxruntime.InferenceSession, path: Path) -> tuple[str, ...]:
+    """Return the labels the file carries, after a look at its inputs and outputs."""
+    inputs = {node.name: node.type for node in session.get_inputs()}
+    outputs = [node.name for node in session.get_outputs()]
+    labels = session.get_modelmeta().custom_metadata_map.get(METADATA_PREFIX + "labels")
+    if inputs != {INPUT_NAME: "tensor(uint8)"} or OUTPUT_NAME not in outputs or labels is None:
+        raise BloodkerasError(
+            f"{path} is no bloodkeras model: expected input {INPUT_NAME} (uint8), output "
+            f"{OUTPUT_NAME} and labels in its metadata; found {inputs}, {outputs}"
+        )
+    return tuple(json.loads(labels))

@@ -1,0 +1,292 @@
+"""The whole study: each step of the flow with its folders, and all of them in order, timed.
+
+Flow: takes `Splits`, a folder of runs and one of exports; leaves
+
+    <runs>/eda/                   sample images, class distribution, augmentation, audit
+    <runs>/<model>-seed<seed>/    the run, and evaluation/ of its Keras model
+    <exports>/<model>/            the ONNX file, its card and checksums
+    <runs>/onnx-<model>/          evaluation/ of the ONNX file
+    <runs>/report/                results.txt, results.json, report.html
+
+What comes of drawn cells stays apart, under <runs>/synthetic/.
+"""
+
+import dataclasses
+import json
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from bloodkeras import contract
+from bloodkeras.data import Splits, audit
+from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.evaluate import (
+    Report,
+    classification_table,
+    evaluate,
+    headline_table,
+    load_report,
+)
+from bloodkeras.recipe import RECIPES, Recipe, hint
+from bloodkeras.runtime.classifier import Classifier
+
+AUGMENTED_VIEWS = 8
+
+
+class Study:
+    """One data set, one folder of runs and one of exports.
+
+    Attributes:
+        splits: The data.
+        runs: Where training and evaluation leave their results.
+        exports: Where ONNX files are published.
+    """
+
+    def __init__(self, splits: Splits, runs: str = "runs", exports: str = ""):
+        self.splits = splits
+        self.runs = Path(runs, "synthetic") if splits.synthetic else Path(runs)
+        default = self.runs / "exports" if splits.synthetic else Path("exports")
+        self.exports = Path(exports) if exports else default
+        if splits.synthetic:
+            print(banner())
+
+    def explore(self) -> None:
+        """Draw the data and audit it."""
+        from bloodkeras import figures
+
+        folder, stamp = self.runs / "eda", self.splits.synthetic
+        make_folder(folder)
+        figures.sample_images(self.splits.train, folder / "sample_images.png", stamp)
+        figures.class_distribution(self.splits, folder / "class_distribution.png")
+        firsts = [
+            int(np.argmax(self.splits.train.labels == k)) for k in range(contract.CLASS_COUNT)
+        ]
+        images = self.splits.train.images[firsts]
+        views = augmented_views(images, RECIPES["deeper"])
+        figures.augmentation(images, views, folder / "augmentation.png", stamp)
+        findings = audit(self.splits)
+        (folder / "audit.json").write_text(json.dumps(findings, indent=2) + "\n")
+        text = audit_table(findings)
+        (folder / "audit.txt").write_text(text + "\n")
+        print(f"{text}\nfigures and audit in {folder}")
+
+    def train(self, recipe: Recipe, out: str | None = None, tensorboard: bool = False) -> None:
+        """Train one model into its run folder."""
+        from bloodkeras import figures
+        from bloodkeras.train import load_run, run_folder, train
+
+        folder = Path(out) if out else run_folder(self.runs, recipe)
+        run = load_run(train(recipe, self.splits, folder, tensorboard))
+        stamp, curves = self.splits.synthetic, f"learning_curves_{recipe.model_name}.png"
+        figures.learning_curves(run.history, recipe.model_name, folder / curves, stamp)
+        print(
+            f"{recipe.model_name}: {run.info['parameters']:,} parameters, best validation accuracy "
+            f"{run.info['best_val_accuracy']:.4f} in epoch {run.info['best_epoch']}, "
+            f"{run.info['seconds'] / 60:.1f} minutes; run in {folder}"
+        )
+
+    def evaluate(self, target: str, split: str = "test") -> None:
+        """Judge a run or an export and draw where it errs."""
+        from bloodkeras import figures
+
+        folder, name, engine, predict_proba = self._open(target)
+        report = evaluate(predict_proba, self.splits, split, name, engine)
+        out = folder / "evaluation"
+        make_folder(out)
+        report.save(out)
+        (out / f"{split}.txt").write_text(
+            f"{name} ({engine}) on {split}\n\n{headline_table(report)}\n\n"
+            f"{classification_table(report)}"
+        )
+        suffix = name if split == "test" else f"{name}_{split}"
+        figures.confusion_matrix(report, out / f"confusion_matrix_{suffix}.png")
+        figures.mistakes(report, self.splits.named()[split], out / f"mistakes_{suffix}.png")
+        print(f"{name} ({engine}) on {split}, {len(report.labels):,} images")
+        print(f"{headline_table(report)}\n\n{classification_table(report)}\nresults in {out}")
+
+    def export(self, *targets: str) -> None:
+        """Publish the ONNX files of some runs; of every recipe's run by default."""
+        from bloodkeras.export import export_run
+        from bloodkeras.train import load_run
+
+        for target in targets or tuple(RECIPES):
+            run = load_run(self._run_folder(target))
+            folder = export_run(run, self.splits, self.exports / run.recipe.model_name)
+            card = json.loads((folder / contract.CARD_FILE).read_text())
+            print(
+                f"published {folder}: the labels of all {len(self.splits.val):,} validation images "
+                f"are Keras' own, probabilities within {card['largest_difference_to_keras']:.1e}"
+            )
+
+    def report(self, *targets: str) -> None:
+        """Put the evaluations of some runs side by side; of every recipe's run by default."""
+        from bloodkeras.report import write_report
+        from bloodkeras.train import load_run
+
+        runs = [load_run(self._run_folder(target)) for target in targets or tuple(RECIPES)]
+        keras = [load_report(run.folder / "evaluation", "test") for run in runs]
+        onnx = [
+            load_report(self.runs / f"onnx-{run.recipe.model_name}" / "evaluation", "test")
+            for run in runs
+        ]
+        folder = self.runs / "report"
+        make_folder(folder)
+        print(write_report(runs, keras, onnx, self.runs / "eda", folder))
+        print(f"report in {folder}")
+
+    def seeds(self, recipe: Recipe, seeds: list[int]) -> None:
+        """Train and evaluate one recipe with several seeds; print mean and standard deviation.
+
+        A seed that was trained with this very recipe and data already is not trained again.
+        """
+        reports = []
+        for seed in seeds:
+            seeded = dataclasses.replace(recipe, train_seed=seed)
+            folder = self._run_folder_of(seeded)
+            if not self._is_finished(folder, seeded):
+                self.train(seeded)
+            self.evaluate(str(folder))
+            reports.append(load_report(folder / "evaluation", "test"))
+        text = seeds_table(recipe.model_name, seeds, reports)
+        (self.runs / f"{recipe.model_name}-seeds.txt").write_text(text + "\n")
+        print(text)
+
+    def everything(self, recipes: list[Recipe]) -> None:
+        """Run every step in order; print each one's time at the end."""
+        folders = [str(self._run_folder_of(recipe)) for recipe in recipes]
+        exported = [str(self.exports / recipe.model_name) for recipe in recipes]
+        steps = [
+            ("data", partial(show_data, self.splits)),
+            ("eda", self.explore),
+            *((f"train {recipe.model_name}", partial(self.train, recipe)) for recipe in recipes),
+            *((f"evaluate {folder}", partial(self.evaluate, folder)) for folder in folders),
+            *((f"export {folder}", partial(self.export, folder)) for folder in folders),
+            *((f"evaluate {folder}", partial(self.evaluate, folder)) for folder in exported),
+            ("report", partial(self.report, *folders)),
+        ]
+        seconds = {}
+        for name, step in steps:
+            print(f"\n=== {name}", flush=True)
+            started = time.perf_counter()
+            step()
+            seconds[name] = time.perf_counter() - started
+        print("\n=== done")
+        for name, value in {**seconds, "all steps": sum(seconds.values())}.items():
+            print(f"{name:40}{value:8.1f} s")
+        if self.splits.synthetic:
+            print(banner())
+
+    def _open(self, target: str):
+        """Return (folder for results, model name, engine, predict_proba) of a run or an export."""
+        if (Path(target) / contract.MODEL_FILE).exists():
+            classifier = Classifier.load(target)
+            name = classifier.card["model"]
+            return self.runs / f"onnx-{name}", name, "onnx", classifier.predict_proba
+        folder = self._run_folder(target)
+        from bloodkeras.models import predict_proba
+        from bloodkeras.train import load_run
+
+        run = load_run(folder)
+        return folder, run.recipe.model_name, "keras", partial(predict_proba, run.model)
+
+    def _is_finished(self, folder: Path, recipe: Recipe) -> bool:
+        """Return whether a run folder holds this recipe's finished run on this data."""
+        from bloodkeras.train import load_run
+
+        try:
+            run = load_run(folder)
+        except BloodkerasError:
+            return False
+        same = run.recipe == recipe and run.data["sha256"] == self.splits.sha256
+        return same and run.info["status"] == "finished"
+
+    def _run_folder(self, target: str) -> Path:
+        """Return the run folder a model name or a path stands for."""
+        if target in RECIPES:
+            return self._run_folder_of(RECIPES[target])
+        if Path(target).is_dir():
+            return Path(target)
+        raise UsageError(
+            f"{target!r} is neither a model, a run folder nor an export: expected "
+            f"{hint(target, RECIPES)}, or a folder"
+        )
+
+    def _run_folder_of(self, recipe: Recipe) -> Path:
+        from bloodkeras.train import run_folder
+
+        return run_folder(self.runs, recipe)
+
+
+def banner() -> str:
+    """Return the box that says, at the start and at the end, that the cells are drawn."""
+    line = "!" * (len(contract.SYNTHETIC_STAMP) + 4)
+    return f"{line}\n! {contract.SYNTHETIC_STAMP} !\n{line}"
+
+
+def show_data(splits: Splits) -> None:
+    """Print where the data came from and how large it is."""
+    sizes = ", ".join(f"{name} {len(split):,}" for name, split in splits.named().items())
+    official = "MedMNIST's published file" if splits.is_published() else "not the published file"
+    print(f"data: {splits.source} ({'drawn cells' if splits.synthetic else official})")
+    print(f"images: {sizes}, 28x28 RGB, {contract.CLASS_COUNT} classes")
+    print(f"SHA-256: {splits.sha256}")
+
+
+def audit_table(findings: dict) -> str:
+    """Return the audit as text: class balance, then duplicates."""
+    splits = list(findings["classes"])
+    rows = [f"{'images':24}" + "".join(f"{name:>16}" for name in splits)]
+    totals = {name: sum(counts.values()) for name, counts in findings["classes"].items()}
+    for label in contract.CLASS_NAMES:
+        counts = ((findings["classes"][name][label], totals[name]) for name in splits)
+        rows.append(f"{label:24}" + "".join(f"{n:>8} {n / total:>6.1%} " for n, total in counts))
+    rows.append(f"{'all':24}" + "".join(f"{totals[name]:>8}{'':8}" for name in splits))
+    rows.append("")
+    rows.append(
+        f"sets of identical images: {len(findings['duplicates'])}; within one split "
+        f"{findings['within_splits']}, across splits {findings['across_splits']}, with different "
+        f"labels {findings['with_different_labels']}"
+    )
+    for group in findings["duplicates"]:
+        if len({split for split, _, _ in group}) > 1 or len({name for _, _, name in group}) > 1:
+            rows.append("  " + " = ".join(f"{s} row {row} ({name})" for s, row, name in group))
+    return "\n".join(rows)
+
+
+def seeds_table(model: str, seeds: list[int], reports: list[Report]) -> str:
+    """Return the headline numbers of several seeds as text, with mean and standard deviation."""
+    header = "".join(f"{seed:>10}" for seed in seeds)
+    rows = [f"{model + ', seed':20}{header}{'mean':>10}{'std':>10}"]
+    for name in reports[0].metrics["headline"]:
+        values = np.array([report.value(name) for report in reports])
+        spread = values.std(ddof=1) if len(values) > 1 else 0.0
+        cells = "".join(f"{value:>10.4f}" for value in (*values, values.mean(), spread))
+        rows.append(f"{name:20}{cells}")
+    return "\n".join(rows)
+
+
+def augmented_views(images: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """Return float32 (V, N, 28, 28, 3): the recipe's augmentation applied V times."""
+    from bloodkeras.augment import build_augmentation
+    from bloodkeras.pipeline import StepSeed, augment
+
+    layers = build_augmentation(recipe)
+    pixels = images.astype(np.float32)
+    seeds = (StepSeed(recipe.train_seed, 0, view) for view in range(AUGMENTED_VIEWS))
+    return np.stack([augment(pixels, layers, seed) for seed in seeds])
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for results.
+
+    Raises:
+        BloodkerasError: It cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".writable").touch()
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise BloodkerasError(f"cannot write the folder {folder}: {error.strerror}") from None

@@ -1,0 +1,167 @@
+"""Trains one network and leaves a folder that explains itself.
+
+Flow: takes a recipe and `Splits`; gives a run folder:
+
+    recipe.json    every setting            model.keras   best weights by validation accuracy
+    data.json      what it was trained on   history.csv   one row an epoch, written as it happens
+    run.json       status, times, versions  logs/         TensorBoard, on request
+"""
+
+import dataclasses
+import importlib.util
+import json
+import platform
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from bloodkeras import __version__
+from bloodkeras.data import Splits
+from bloodkeras.errors import BloodkerasError, missing_package
+from bloodkeras.layers import FusedBatchNormalization  # noqa: F401  registers it for load_model
+from bloodkeras.models import build_model, multiply_adds, parameter_count
+from bloodkeras.pipeline import eval_dataset, steps_per_epoch, train_dataset
+from bloodkeras.recipe import Recipe, read_recipe, write_recipe
+
+VERSIONED = ("keras", "tensorflow", "numpy", "tf2onnx", "onnx", "onnxruntime")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a run folder holds, read back."""
+
+    folder: Path
+    recipe: Recipe
+    model: keras.Model  # with its best weights
+    history: dict[str, np.ndarray]  # column of history.csv -> float (epochs,)
+    data: dict  # Splits.fingerprint()
+    info: dict  # run.json
+
+
+def run_folder(runs: Path, recipe: Recipe) -> Path:
+    """Return where a recipe's run belongs: runs/<model>-seed<seed>."""
+    return Path(runs) / f"{recipe.model_name}-seed{recipe.train_seed}"
+
+
+def train(recipe: Recipe, splits: Splits, folder: Path, tensorboard: bool = False) -> Path:
+    """Train and keep the best model by validation accuracy.
+
+    An earlier run in the same folder is renamed, not overwritten. Ctrl-C leaves the run usable.
+
+    Args:
+        recipe: Every setting.
+        splits: Trains on train, selects on val; test is not looked at.
+        folder: The run folder to make.
+        tensorboard: Whether to write TensorBoard logs too.
+
+    Raises:
+        BloodkerasError: The folder cannot be written, or the loss became NaN or infinite.
+        KeyboardInterrupt: Ctrl-C, after run.json says so.
+    """
+    if tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise missing_package("TensorBoard", "pip install tensorboard")
+    model = build_model(recipe)
+    _start_folder(folder, recipe, splits)
+    info = {
+        "status": "running",
+        "parameters": parameter_count(model),
+        "multiply_adds": multiply_adds(model),
+        "versions": versions(),
+    }
+    _write_info(folder, info)
+    started = time.perf_counter()
+    try:
+        history = _fit(model, recipe, splits, folder, tensorboard)
+    except KeyboardInterrupt:
+        _write_info(folder, info | {"status": "interrupted"})
+        raise
+    info["seconds"] = round(time.perf_counter() - started, 1)
+    if not np.isfinite(history["loss"]).all():
+        _write_info(folder, info | {"status": "failed"})
+        raise BloodkerasError(
+            f"the loss became {history['loss'][-1]} in epoch {len(history['loss'])}: "
+            f"try a lower --learning_rate than {recipe.train_learning_rate}"
+        )
+    best = int(np.argmax(history["val_accuracy"]))
+    info |= {"best_epoch": best + 1, "best_val_accuracy": float(history["val_accuracy"][best])}
+    _write_info(folder, info | {"status": "finished"})
+    return folder
+
+
+def load_run(folder: Path) -> Run:
+    """Read a run folder back.
+
+    Raises:
+        BloodkerasError: It is no run folder, or has no model yet.
+    """
+    folder = Path(folder)
+    try:
+        info, data = (json.loads((folder / f"{name}.json").read_text()) for name in ("run", "data"))
+        recipe = read_recipe(folder / "recipe.json")
+        table = np.genfromtxt(folder / "history.csv", delimiter=",", names=True)
+        model = keras.saving.load_model(folder / "model.keras", compile=False)
+    except (OSError, ValueError) as error:
+        raise BloodkerasError(
+            f"{folder} is no finished run: {str(error).splitlines()[0]}; "
+            "`python -m bloodkeras train MODEL` makes one"
+        ) from None
+    history = {name: np.atleast_1d(table[name]) for name in table.dtype.names}
+    return Run(folder, recipe, model, history, data, info)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that shape a result."""
+    own = {"bloodkeras": __version__, "python": platform.python_version()}
+    return own | {package: version(package) for package in VERSIONED}
+
+
+def _fit(model, recipe: Recipe, splits: Splits, folder: Path, tensorboard: bool) -> dict:
+    """Run the epochs; return the history, name -> list with one value an epoch."""
+    model.compile(
+        optimizer=keras.optimizers.Adam(recipe.train_learning_rate),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    callbacks = [
+        keras.callbacks.ModelCheckpoint(
+            folder / "model.keras", monitor="val_accuracy", mode="max", save_best_only=True
+        ),
+        keras.callbacks.CSVLogger(folder / "history.csv"),
+        keras.callbacks.TerminateOnNaN(),
+    ]
+    if tensorboard:
+        callbacks.append(keras.callbacks.TensorBoard(folder / "logs"))
+    fitted = model.fit(
+        train_dataset(splits.train, recipe),
+        validation_data=eval_dataset(splits.val),
+        epochs=recipe.train_epochs,
+        steps_per_epoch=steps_per_epoch(splits.train, recipe),
+        callbacks=callbacks,
+        shuffle=False,  # the dataset is shuffled already
+        verbose="auto" if sys.stdout.isatty() else 2,
+    )
+    return fitted.history
+
+
+def _start_folder(folder: Path, recipe: Recipe, splits: Splits) -> None:
+    """Make an empty run folder; an earlier run there is moved to <folder>.1, .2, ..."""
+    try:
+        if folder.exists():
+            number = 1
+            while (earlier := folder.with_name(f"{folder.name}.{number}")).exists():
+                number += 1
+            folder.rename(earlier)
+            print(f"kept the earlier run as {earlier}")
+        folder.mkdir(parents=True)
+        write_recipe(recipe, folder / "recipe.json")
+        (folder / "data.json").write_text(json.dumps(splits.fingerprint(), indent=2) + "\n")
+    except OSError as error:
+        raise BloodkerasError(f"cannot write the run folder {folder}: {error.strerror}") from None
+
+
+def _write_info(folder: Path, info: dict) -> None:
+    (folder / "run.json").write_text(json.dumps(info, indent=2) + "\n")
