@@ -12,17 +12,20 @@ The map, in the order the data flows. A module imports only modules above it.
         classify.py     files and folders -> a table of answers
 
     synthetic.py    draws cells in the same layout: the offline demo and the tests' data
-    data.py         find, download, verify a file -> Splits; class weights; audit
+    download.py     MedMNIST's cache, or its server -> a file with the right MD5
+    data.py         find, read and check a file -> Splits; class weights; audit
     augment.py      recipe -> Keras random layers
     pipeline.py     Splits -> tf.data: train_dataset(), eval_dataset()
+    layers.py       the layers Keras lacks, or has more slowly
     models.py       name -> functional keras.Model; the table MODELS
     train.py        recipe + Splits -> run folder
     metrics.py      (labels, probabilities) -> numbers, with bootstrap intervals
     evaluate.py     (predict_proba, split) -> Report
     figures.py      Splits, history, Report -> PNG
+    card.py         what an exported model is: card.json, MODEL_CARD.md
     export.py       run folder -> exports/<model>/, published only if it agrees with Keras
     report.py       every Report -> results.txt, results.json, report.html
-    study.py        all of the above, timed: `make all`
+    study.py        all of the above with its folders, in order and timed: `make all`
     __main__.py     the command table
 
 The one seam between training and deployment is

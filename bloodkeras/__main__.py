@@ -9,11 +9,14 @@ import functools
 import inspect
 import os
 import sys
+import tempfile
 import typing
+from pathlib import Path
 
 import fire
 
-from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.contract import MODEL_FILE
+from bloodkeras.errors import BloodkerasError, UsageError, missing_package
 from bloodkeras.recipe import convert
 
 RUNS = "runs"  # folders below the current one
@@ -39,6 +42,7 @@ def eda(*, data: str = "", runs: str = RUNS):
         data: As in `bloodkeras data`.
         runs: Folder for the figures: <runs>/eda.
     """
+    _quiet_tensorflow()
     from bloodkeras.study import Study
 
     Study(_splits(data), runs).explore()
@@ -68,6 +72,7 @@ def train(model: str, *, data: str = "", runs: str = RUNS, out: str = "", recipe
         if start.model_name != model:
             raise UsageError(f"{recipe} is a recipe for {start.model_name!r}, not {model!r}")
     chosen = override(start, settings)
+    _quiet_tensorflow()
     from bloodkeras.study import Study
 
     Study(_splits(data), runs).train(chosen, out or None, tensorboard)
@@ -82,6 +87,8 @@ def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "tes
         runs: Folder of all runs; the results lie in <runs>/<run>/evaluation.
         split: train, val or test.
     """
+    if not (Path(target) / MODEL_FILE).exists():  # an ONNX file needs no TensorFlow
+        _quiet_tensorflow()
     from bloodkeras.study import Study
 
     Study(_splits(data), runs).evaluate(target, split)
@@ -96,6 +103,7 @@ def export(*models: str, data: str = "", runs: str = RUNS, exports: str = ""):
         runs: Folder of all runs.
         exports: Folder of all exports: "exports", or <runs>/synthetic/exports for drawn cells.
     """
+    _quiet_tensorflow()
     from bloodkeras.study import Study
 
     Study(_splits(data), runs, exports).export(*models)
@@ -123,6 +131,7 @@ def report(*, data: str = "", runs: str = RUNS):
         data: As in `bloodkeras data`.
         runs: Folder of all runs; the report lies in <runs>/report.
     """
+    _quiet_tensorflow()
     from bloodkeras.study import Study
 
     Study(_splits(data), runs).report()
@@ -144,6 +153,7 @@ def seeds(
 
     recipe = override(named_recipe(model), settings)
     numbers = [convert(seed, int, "seeds") for seed in seeds.split(",")]
+    _quiet_tensorflow()
     from bloodkeras.study import Study
 
     Study(_splits(data), runs).seeds(recipe, numbers)
@@ -161,6 +171,7 @@ def study(*, data: str = "", runs: str = RUNS, exports: str = "", **settings: st
     from bloodkeras.recipe import RECIPES, override
 
     recipes = [override(recipe, settings) for recipe in RECIPES.values()]
+    _quiet_tensorflow()
     from bloodkeras.study import Study
 
     Study(_splits(data), runs, exports).everything(recipes)
@@ -200,6 +211,28 @@ def _deferred(command):
     return noted
 
 
+def _quiet_tensorflow() -> None:
+    """Import TensorFlow without its start-up notes, which no setting turns off.
+
+    They are written to the process' stderr before its logging is set up. If the import fails,
+    they are shown after all.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as notes:
+        os.dup2(notes.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401
+        except ImportError as error:
+            if error.name != "tensorflow":
+                notes.seek(0)
+                os.write(stderr, notes.read())
+            raise missing_package("TensorFlow", "pip install 'bloodkeras[train]'") from None
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
 def _splits(data: str):
     from bloodkeras.data import load_splits
 
@@ -208,7 +241,6 @@ def _splits(data: str):
 
 def main() -> None:
     """Run the command line and exit with its status."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
     os.environ.setdefault("PAGER", "cat")  # fire would open its help in a pager
     # fire would read --out 1e3 as a number and 'false' as a text, which is true. Its decorator for
     # this, SetParseFn, shows up as a command group in every help page.

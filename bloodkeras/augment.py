@@ -17,5 +17,5 @@ def build_augmentation(recipe: Recipe) -> list[keras.layers.Layer]:
     if recipe.augment_rotation_degrees:
         # Corners are filled by reflection: black corners would be a shape no photograph has.
         turn = recipe.augment_rotation_degrees / 360
-        layers.append(keras.layers.RandomRotation(turn, fill_mode="reflect"))
+        layers.append(keras.layers.RandomRotation(turn, "reflect", "nearest"))
     return layers

@@ -8,6 +8,7 @@ Flow: takes a recipe and `Splits`; gives a run folder:
 """
 
 import dataclasses
+import functools
 import importlib.util
 import json
 import platform
@@ -27,6 +28,7 @@ from bloodkeras.models import build_model, multiply_adds, parameter_count
 from bloodkeras.pipeline import eval_dataset, steps_per_epoch, train_dataset
 from bloodkeras.recipe import Recipe, read_recipe, write_recipe
 
+MODEL_FILE = "model.keras"
 VERSIONED = ("keras", "tensorflow", "numpy", "tf2onnx", "onnx", "onnxruntime")
 
 
@@ -36,10 +38,17 @@ class Run:
 
     folder: Path
     recipe: Recipe
-    model: keras.Model  # with its best weights
     history: dict[str, np.ndarray]  # column of history.csv -> float (epochs,)
     data: dict  # Splits.fingerprint()
     info: dict  # run.json
+
+    @functools.cached_property
+    def model(self) -> keras.Model:
+        """The network with its best weights, read when it is first asked for."""
+        try:
+            return keras.saving.load_model(self.folder / MODEL_FILE, compile=False)
+        except (OSError, ValueError) as error:
+            raise _no_run(self.folder, error) from None
 
 
 def run_folder(runs: Path, recipe: Recipe) -> Path:
@@ -103,14 +112,10 @@ def load_run(folder: Path) -> Run:
         info, data = (json.loads((folder / f"{name}.json").read_text()) for name in ("run", "data"))
         recipe = read_recipe(folder / "recipe.json")
         table = np.genfromtxt(folder / "history.csv", delimiter=",", names=True)
-        model = keras.saving.load_model(folder / "model.keras", compile=False)
     except (OSError, ValueError) as error:
-        raise BloodkerasError(
-            f"{folder} is no finished run: {str(error).splitlines()[0]}; "
-            "`python -m bloodkeras train MODEL` makes one"
-        ) from None
+        raise _no_run(folder, error) from None
     history = {name: np.atleast_1d(table[name]) for name in table.dtype.names}
-    return Run(folder, recipe, model, history, data, info)
+    return Run(folder, recipe, history, data, info)
 
 
 def versions() -> dict[str, str]:
@@ -128,7 +133,7 @@ def _fit(model, recipe: Recipe, splits: Splits, folder: Path, tensorboard: bool)
     )
     callbacks = [
         keras.callbacks.ModelCheckpoint(
-            folder / "model.keras", monitor="val_accuracy", mode="max", save_best_only=True
+            folder / MODEL_FILE, monitor="val_accuracy", mode="max", save_best_only=True
         ),
         keras.callbacks.CSVLogger(folder / "history.csv"),
         keras.callbacks.TerminateOnNaN(),
@@ -161,6 +166,13 @@ def _start_folder(folder: Path, recipe: Recipe, splits: Splits) -> None:
         (folder / "data.json").write_text(json.dumps(splits.fingerprint(), indent=2) + "\n")
     except OSError as error:
         raise BloodkerasError(f"cannot write the run folder {folder}: {error.strerror}") from None
+
+
+def _no_run(folder: Path, error: Exception) -> BloodkerasError:
+    reason = str(error).splitlines()[0]
+    return BloodkerasError(
+        f"{folder} is no usable run: {reason}; `python -m bloodkeras train MODEL` makes one"
+    )
 
 
 def _write_info(folder: Path, info: dict) -> None:

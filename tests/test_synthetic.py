@@ -100,7 +100,9 @@ def test_mean_colour_does_not_name_the_class(arrays):
     assert 0.25 < linear_accuracy(arrays, lambda images: images.mean((1, 2))) < 0.60
 
 
-@pytest.mark.parametrize("row, column", [(14, 14), (10, 18), (9, 15), (18, 10), (8, 12), (2, 25)])
+@pytest.mark.parametrize(
+    ("row", "column"), [(14, 14), (10, 18), (9, 15), (18, 10), (8, 12), (2, 25)]
+)
 def test_single_pixel_does_not_name_the_class(arrays, row, column):
     """No pixel's colour reaches one half: the centre, the cytoplasm's ring, a corner."""
     assert linear_accuracy(arrays, lambda images: images[:, row, column]) < 0.50

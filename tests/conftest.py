@@ -1,0 +1,67 @@
+"""Fixtures: drawn cells for every test, the real data where it can be had, and no surprises."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bloodkeras import contract
+from bloodkeras.data import Splits, read_npz
+from bloodkeras.synthetic import draw_arrays
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@pytest.fixture(scope="session")
+def drawn_file(tmp_path_factory) -> Path:
+    """Drawn cells as a file in MedMNIST's layout."""
+    path = tmp_path_factory.mktemp("drawn") / "drawn.npz"
+    np.savez(path, **draw_arrays({"train": 400, "val": 120, "test": 120}))
+    return path
+
+
+@pytest.fixture(scope="session")
+def drawn(drawn_file) -> Splits:
+    """Drawn cells: 400, 120 and 120 images."""
+    return read_npz(drawn_file)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The real BloodMNIST file; a test that asks for it is skipped without."""
+    named = os.environ.get(contract.DATA_VARIABLE)
+    cached = Path(contract.DATA_CACHE).expanduser() / contract.DATA_FILE
+    path = Path(named) if named else cached
+    if not path.is_file():
+        pytest.skip(f"needs the real BloodMNIST: set {contract.DATA_VARIABLE}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def photographs(real_data) -> Path:
+    """A folder `crops` of original photographs with labels.csv beside the real data."""
+    folder = real_data.parent / "crops"
+    if not (folder / "labels.csv").is_file():
+        pytest.skip(f"needs original photographs in {folder.name}/ beside the real data")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch, request):
+    """Keep the user's data variable out of the tests that do not ask for real data."""
+    if "real_data" not in request.fixturenames:
+        monkeypatch.delenv(contract.DATA_VARIABLE, raising=False)
+
+
+@pytest.fixture(scope="session")
+def study_folder(drawn, tmp_path_factory) -> Path:
+    """The whole study on drawn cells, a few epochs: runs/ and exports/ below one folder."""
+    from bloodkeras.recipe import RECIPES, override
+    from bloodkeras.study import Study
+
+    folder = tmp_path_factory.mktemp("study")
+    settings = {"epochs": "4", "batch_size": "20", "norm_momentum": "0.8"}
+    recipes = [override(recipe, settings) for recipe in RECIPES.values()]
+    Study(drawn, folder / "runs", folder / "exports").everything(recipes)
+    return folder

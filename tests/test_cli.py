@@ -1,0 +1,146 @@
+"""The command line as a user meets it: quick, typed, and one line when something is wrong."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+
+
+def bloodkeras(*words, cwd=ROOT, code="") -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "bloodkeras", *map(str, words)]
+    if code:
+        start = f"import sys; sys.argv[1:] = {[str(w) for w in words]!r}\n"
+        run = "from bloodkeras.__main__ import main\ntry: main()\nfinally:\n "
+        command = [sys.executable, "-c", start + run + code]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+
+
+def fastest(*words, tries=5) -> float:
+    """Return the quickest of a few calls in seconds: the machine may be busy."""
+    seconds = []
+    for _ in range(tries):
+        started = time.perf_counter()
+        bloodkeras(*words)
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
+
+
+@pytest.fixture
+def cell(tmp_path):
+    Image.new("RGB", (28, 28), "white").save(tmp_path / "cell.png")
+    return tmp_path / "cell.png"
+
+
+def test_help_names_every_command():
+    text = bloodkeras("--help").stdout
+    for command in ("data", "eda", "train", "evaluate", "export", "predict", "report", "study"):
+        assert f"\n     {command}\n" in text
+
+
+def test_help_is_quick():
+    assert fastest("--help") < 0.5
+
+
+def test_predict_is_quick(cell):
+    assert fastest("predict", cell) < 1.0
+
+
+@pytest.mark.parametrize("words", [["--help"], ["predict", "{cell}"]])
+def test_neither_imports_tensorflow(words, cell):
+    words = [word.format(cell=cell) for word in words]
+    done = bloodkeras(
+        *words, code="print([m for m in ('tensorflow', 'keras') if m in sys.modules])"
+    )
+    assert done.stdout.endswith("[]\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trian"], "trian"),
+        (["train"], "model"),
+        (["train", "deepest"], "'deeper'"),
+        (["train", "deeper", "--epohcs", "3"], "'epochs'"),
+        (["train", "deeper", "--epochs", "many"], "whole number"),
+        (["train", "deeper", "--tensorboard", "perhaps"], "true or false"),
+        (["evaluate", "nothing", "--data", "synthetic"], "'nothing'"),
+        (["evaluate", "simple", "--splitt", "val"], "splitt"),
+        (["predict"], "at least one"),
+        (["seeds", "simple", "--seeds", "1,x"], "whole number"),
+    ],
+)
+def test_wrong_usage_is_exit_status_2(words, message, tmp_path):
+    done = bloodkeras(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def bad_npz(folder: Path, kind: str) -> Path:
+    path = folder / "bad.npz"
+    if kind == "truncated":
+        path.write_bytes(b"PK\x03\x04 and then nothing")
+    if kind == "pickled":
+        np.savez(path, train_images=np.array([{}], dtype=object))
+    if kind == "keys":
+        np.savez(path, images=np.zeros(3))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["missing", "truncated", "pickled", "keys"])
+def test_bad_data_is_one_line_and_exit_status_1(kind, tmp_path):
+    done = bloodkeras("data", "--data", bad_npz(tmp_path, kind), cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("bloodkeras: ")
+    assert done.stderr.count("\n") == 1
+    assert "bad.npz" in done.stderr
+
+
+def test_failures_of_predict_are_one_line_and_exit_status_1(tmp_path, cell):
+    (tmp_path / "empty").mkdir()
+    for words in (
+        ["predict", "none.png"],
+        ["predict", tmp_path / "empty"],
+        ["predict", cell, "--model", tmp_path],
+        ["predict", cell, "--model", ROOT / "exports/deeper", "--out", tmp_path / "no" / "x.csv"],
+    ):
+        done = bloodkeras(*words, cwd=tmp_path)
+        assert done.returncode == 1, words
+        assert done.stderr.startswith("bloodkeras: ")
+        assert done.stderr.count("\n") == 1
+
+
+def test_predict_answers_the_good_and_reports_the_bad(tmp_path, cell):
+    (tmp_path / "bad.png").write_text("no image")
+    out = tmp_path / "answers.csv"
+    done = bloodkeras("predict", tmp_path, "--out", out)
+    assert done.returncode == 1
+    assert "1 of 2 files" in done.stderr
+    header, bad, good = out.read_text().splitlines()
+    assert header == "path,label,confidence,error"
+    assert "not an image" in bad
+    assert float(good.split(",")[2]) > 1 / 8
+
+
+def test_data_says_what_it_found(drawn_file):
+    done = bloodkeras("data", "--data", drawn_file)
+    assert done.returncode == 0
+    assert "train 400, val 120, test 120" in done.stdout
+    assert "not the published file" in done.stdout
+
+
+def test_make_help_lists_every_target_in_flow_order():
+    makefile = (ROOT / "Makefile").read_text()
+    done = subprocess.run(["make", "help"], capture_output=True, text=True, cwd=ROOT, timeout=30)
+    order = ["env", "data", "eda", "train", "evaluate", "export", "evaluate-onnx", "report", "all"]
+    lines = [line.split()[0] for line in done.stdout.splitlines() if line.strip()]
+    assert [line for line in lines if line in order] == order
+    for target in makefile.split(".PHONY:")[1].splitlines()[0].split():
+        assert target in lines

@@ -1,0 +1,181 @@
+"""The whole study on drawn cells, from data to the ONNX file's own report."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bloodkeras import contract
+from bloodkeras.errors import BloodkerasError
+from bloodkeras.evaluate import load_report
+from bloodkeras.recipe import RECIPES
+from bloodkeras.report import interpret
+from bloodkeras.runtime.classifier import Classifier, verify_checksums
+from bloodkeras.study import Study
+from bloodkeras.train import load_run
+
+MODELS = tuple(RECIPES)
+
+
+def run_of(study_folder, name):
+    return study_folder / "runs" / f"{name}-seed42"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_run_explains_itself(study_folder, drawn, name):
+    run = load_run(run_of(study_folder, name))
+    assert run.recipe.model_name == name
+    assert run.recipe.train_epochs == 4
+    assert run.data["sha256"] == drawn.sha256
+    assert run.info["status"] == "finished"
+    assert {"keras", "tensorflow", "python"} <= set(run.info["versions"])
+    assert len(run.history["loss"]) == 4
+    assert run.info["best_val_accuracy"] == pytest.approx(run.history["val_accuracy"].max())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_best_epoch_is_the_model_that_was_kept(study_folder, drawn, name):
+    from bloodkeras.models import predict_proba
+
+    run = load_run(run_of(study_folder, name))
+    probs = predict_proba(run.model, drawn.val.images)
+    found = (probs.argmax(1) == drawn.val.labels).mean()
+    assert found == pytest.approx(run.info["best_val_accuracy"], abs=1e-6)
+
+
+def test_a_few_epochs_beat_chance(study_folder):
+    report = load_report(run_of(study_folder, "simple") / "evaluation", "test")
+    largest_class = np.bincount(report.labels).max() / len(report.labels)
+    assert report.value("accuracy") > largest_class + 0.1
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_onnx_and_keras_give_the_same_answers(study_folder, name):
+    keras = load_report(run_of(study_folder, name) / "evaluation", "test")
+    onnx = load_report(study_folder / "runs" / f"onnx-{name}" / "evaluation", "test")
+    assert np.array_equal(keras.probs.argmax(1), onnx.probs.argmax(1))
+    assert np.abs(keras.probs - onnx.probs).max() < contract.PARITY_TOLERANCE
+    assert keras.metrics["confusion"] == onnx.metrics["confusion"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_an_export_is_complete_and_says_what_it_is(study_folder, drawn, name):
+    folder = study_folder / "exports" / name
+    verify_checksums(folder)
+    classifier = Classifier.load(folder)
+    assert classifier.labels == contract.CLASS_NAMES
+    assert classifier.card["training_data"]["sha256"] == drawn.sha256
+    metadata = classifier._session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["bloodkeras.training_data"])["sha256"] == drawn.sha256
+    assert "test" in json.loads(metadata["bloodkeras.metrics"])
+    (inputs,), (outputs,) = classifier._session.get_inputs(), classifier._session.get_outputs()
+    assert (inputs.name, inputs.type, inputs.shape) == ("images", "tensor(uint8)", ["N", 28, 28, 3])
+    assert (outputs.name, outputs.type, outputs.shape) == ("probs", "tensor(float)", ["N", 8])
+    card = (folder / "MODEL_CARD.md").read_text()
+    report = load_report(study_folder / "runs" / f"onnx-{name}" / "evaluation", "test")
+    assert f"{report.value('accuracy'):.4f}" in card
+    assert "not for diagnosis" in card
+
+
+def test_every_figure_is_there_and_large_enough_to_read(study_folder):
+    figures = sorted(path.name for path in (study_folder / "runs").rglob("*.png"))
+    expected = ["sample_images", "class_distribution", "augmentation"]
+    expected += [f"{kind}_{name}" for kind in ("confusion_matrix", "learning_curves", "mistakes")
+                 for name in MODELS]  # fmt: skip
+    assert {f"{name}.png" for name in expected} <= set(figures)
+    for path in (study_folder / "runs").rglob("*.png"):
+        with Image.open(path) as image:
+            assert min(image.size) > 250, path
+
+
+def test_the_report_holds_both_models_and_the_gain(study_folder):
+    results = json.loads((study_folder / "runs/report/results.json").read_text())
+    text = (study_folder / "runs/report/results.txt").read_text()
+    accuracies = [m["keras"]["headline"]["accuracy"]["value"] for m in results["models"]]
+    assert [m["name"] for m in results["models"]] == list(MODELS)
+    assert results["gain"]["accuracy"] == pytest.approx(accuracies[1] - accuracies[0])
+    for value in accuracies:
+        assert f"{value:.4f}" in text
+    assert "120/120" in text
+    page = (study_folder / "runs/report/report.html").read_text()
+    assert page.count("data:image/png;base64,") == 9
+    assert not re.search(r'(src|href)="(?!data:)', page)
+
+
+def test_interpretation_is_computed(study_folder):
+    simple, deeper = (load_report(run_of(study_folder, n) / "evaluation", "test") for n in MODELS)
+    swapped = interpret(deeper, simple)
+    assert interpret(simple, deeper)[0] != swapped[0]
+    assert swapped[-1].startswith("simple confuses")
+
+
+def test_drawn_cells_never_replace_a_model_trained_on_photographs(study_folder, drawn, tmp_path):
+    import dataclasses
+    import shutil
+
+    from bloodkeras.export import export_run
+
+    target = tmp_path / "simple"
+    shutil.copytree(study_folder / "exports/simple", target)
+    before = (target / "model.onnx").read_bytes()
+    run = load_run(run_of(study_folder, "simple"))
+    synthetic = dataclasses.replace(run, data=run.data | {"synthetic": True})
+    with pytest.raises(BloodkerasError, match="photographs"):
+        export_run(synthetic, drawn, target)
+    assert (target / "model.onnx").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["simple"]
+
+
+def test_an_export_that_disagrees_is_not_published(study_folder, drawn, tmp_path, monkeypatch):
+    from bloodkeras import export
+
+    run = load_run(run_of(study_folder, "simple"))
+    honest = export.predict_proba
+    monkeypatch.setattr(export, "predict_proba", lambda *args: honest(*args)[:, ::-1])
+    with pytest.raises(BloodkerasError, match="disagrees with Keras"):
+        export.export_run(run, drawn, tmp_path / "simple")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_drawn_stays_apart(drawn, capsys):
+    import dataclasses
+
+    study = Study(dataclasses.replace(drawn, synthetic=True))
+    assert study.runs.parts == ("runs", "synthetic")
+    assert study.exports.parts == ("runs", "synthetic", "exports")
+    assert contract.SYNTHETIC_STAMP in capsys.readouterr().out
+
+
+def test_training_again_keeps_the_earlier_run(study_folder, drawn, tmp_path):
+    import shutil
+
+    from bloodkeras.recipe import override
+    from bloodkeras.train import train
+
+    folder = tmp_path / "run"
+    shutil.copytree(run_of(study_folder, "simple"), folder)
+    recipe = override(RECIPES["simple"], {"epochs": "1", "batch_size": "100"})
+    train(recipe, drawn, folder)
+    assert load_run(folder).recipe.train_epochs == 1
+    assert load_run(tmp_path / "run.1").recipe.train_epochs == 4
+
+
+def test_training_twice_gives_the_same_numbers(drawn, tmp_path):
+    from bloodkeras.recipe import override
+    from bloodkeras.train import train
+
+    recipe = override(RECIPES["deeper"], {"epochs": "1", "batch_size": "50"})
+    runs = [load_run(train(recipe, drawn, tmp_path / name)) for name in ("a", "b")]
+    assert runs[0].history["loss"] == pytest.approx(runs[1].history["loss"], rel=1e-4)
+
+
+def test_a_loss_that_explodes_ends_the_run_with_advice(drawn, tmp_path):
+    from bloodkeras.recipe import override
+    from bloodkeras.train import train
+
+    recipe = override(RECIPES["simple"], {"epochs": "2", "learning_rate": "1e30"})
+    with pytest.raises(BloodkerasError, match="lower --learning_rate"):
+        train(recipe, drawn, tmp_path / "run")
+    assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "failed"

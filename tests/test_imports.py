@@ -1,0 +1,95 @@
+"""The house's two rules about imports: the wall around the runtime, and the order of the flow."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bloodkeras
+
+PACKAGE = Path(bloodkeras.__file__).parent
+HEAVY = (
+    "tensorflow", "keras", "sklearn", "matplotlib", "seaborn", "pandas", "medmnist", "scipy",
+    "onnx", "tf2onnx", "pooch", "requests", "tqdm",
+)  # fmt: skip
+RUNTIME_ALLOWED = {"numpy", "onnxruntime", "PIL"}
+# The order of the map in bloodkeras/__init__.py; a module imports only modules above it.
+FLOW = (
+    "errors", "contract", "recipe", "runtime.preprocess", "runtime.classifier", "runtime.classify",
+    "synthetic", "download", "data", "augment", "pipeline", "layers", "models", "train", "metrics",
+    "evaluate", "figures", "card", "export", "report", "study", "__main__",
+)  # fmt: skip
+
+
+def imported(path: Path) -> set[str]:
+    """Return every module a file imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def own(names: set[str]) -> set[str]:
+    """Return the modules of this package among imported names, as FLOW names them."""
+    short = {name.removeprefix("bloodkeras.") for name in names if name.startswith("bloodkeras.")}
+    return {name for name in short if name in FLOW}
+
+
+def test_flow_lists_every_module():
+    found = {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        for path in PACKAGE.rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    assert found == set(FLOW)
+
+
+def test_the_map_in_the_package_docstring_names_every_module():
+    for module in FLOW:
+        assert f"{module.split('.')[-1]}.py" in bloodkeras.__doc__
+
+
+@pytest.mark.parametrize("module", FLOW)
+def test_a_module_imports_only_modules_above_it(module):
+    path = PACKAGE / f"{module.replace('.', '/')}.py"
+    later = set(FLOW[FLOW.index(module) :])
+    assert not own(imported(path)) & later
+
+
+@pytest.mark.parametrize("module", [m for m in FLOW if m.startswith("runtime.")])
+def test_the_runtime_imports_three_packages_and_its_own_foundations(module):
+    names = imported(PACKAGE / f"{module.replace('.', '/')}.py")
+    outside = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names)
+    assert outside <= RUNTIME_ALLOWED | {"bloodkeras"}
+    assert own(names) <= {"errors", "contract"} | {m for m in FLOW if m.startswith("runtime.")}
+
+
+def run_blocked(code: str) -> subprocess.CompletedProcess:
+    """Run Python in which importing any heavy package fails."""
+    block = f"import sys\nfor name in {HEAVY!r}: sys.modules[name] = None\n"
+    command = [sys.executable, "-c", block + code]
+    return subprocess.run(command, capture_output=True, text=True, cwd=PACKAGE.parent, timeout=60)
+
+
+def test_the_block_blocks():
+    assert "ModuleNotFoundError" in run_blocked("import keras").stderr
+
+
+def test_the_runtime_and_the_command_line_work_without_the_training_side():
+    code = "import bloodkeras.runtime.classify, bloodkeras.__main__; print('imported')"
+    assert run_blocked(code).stdout == "imported\n"
+
+
+def test_predict_and_help_work_without_the_training_side(tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (28, 28), "white").save(tmp_path / "cell.png")
+    for words in (["--help"], ["predict", str(tmp_path / "cell.png")]):
+        code = f"sys.argv[1:] = {words!r}\nfrom bloodkeras.__main__ import main; main()"
+        done = run_blocked(code)
+        assert done.returncode == 0, done.stderr

@@ -1,0 +1,97 @@
+"""Recipes: the reference configuration, and overrides that are typed and checked."""
+
+import dataclasses
+
+import pytest
+
+from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.recipe import (
+    RECIPES,
+    Recipe,
+    convert,
+    named_recipe,
+    override,
+    read_recipe,
+    write_recipe,
+)
+
+
+@pytest.mark.parametrize("name", ["simple", "deeper"])
+def test_reference_configuration(name):
+    recipe = RECIPES[name]
+    assert (recipe.train_epochs, recipe.train_batch_size, recipe.train_seed) == (20, 64, 42)
+    assert recipe.train_learning_rate == 1e-3
+
+
+def test_only_deeper_is_augmented_and_weighted():
+    simple, deeper = RECIPES["simple"], RECIPES["deeper"]
+    assert simple.augment_flip is False
+    assert simple.augment_rotation_degrees == 0
+    assert not simple.train_class_weights
+    assert deeper.augment_flip
+    assert deeper.augment_rotation_degrees == 15
+    assert deeper.train_class_weights
+
+
+def test_every_field_is_named_after_its_reader():
+    for field in dataclasses.fields(Recipe):
+        assert field.name.split("_")[0] in ("model", "augment", "train")
+
+
+def test_short_names_are_unambiguous():
+    short = [field.name.split("_", 1)[1] for field in dataclasses.fields(Recipe)]
+    assert len(short) == len(set(short))
+
+
+def test_override_takes_short_and_full_names():
+    changed = override(RECIPES["simple"], {"epochs": "3", "train_seed": "7", "flip": "true"})
+    assert (changed.train_epochs, changed.train_seed, changed.augment_flip) == (3, 7, True)
+    assert RECIPES["simple"].train_epochs == 20
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("epohcs", "3", "'epochs'"),
+        ("name", "deeper", "unknown option"),
+        ("epochs", "three", "whole number"),
+        ("epochs", "1.5", "whole number"),
+        ("epochs", "0", "above 0"),
+        ("learning_rate", "nan", "a number"),
+        ("learning_rate", "inf", "a number"),
+        ("learning_rate", "-1", "above 0"),
+        ("dropout", "1", "share"),
+        ("flip", "maybe", "true or false"),
+        ("rotation_degrees", "200", "0..180"),
+        ("seed", "-1", "seed"),
+        ("seed", "4294967296", "seed"),
+    ],
+)
+def test_wrong_settings_are_refused(name, value, message):
+    with pytest.raises(UsageError, match=message):
+        override(RECIPES["deeper"], {name: value})
+
+
+def test_false_is_false():
+    assert convert("false", bool, "flip") is False
+    assert convert("False", bool, "flip") is False
+    assert convert("True", bool, "flip") is True
+
+
+def test_unknown_model_is_refused_with_a_hint():
+    with pytest.raises(UsageError, match="'deeper'"):
+        named_recipe("deepr")
+
+
+def test_written_and_read_back(tmp_path):
+    recipe = override(RECIPES["deeper"], {"seed": "9"})
+    write_recipe(recipe, tmp_path / "recipe.json")
+    assert read_recipe(tmp_path / "recipe.json") == recipe
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"model_name": "deeper", "train_speed": 1}'])
+def test_what_is_no_recipe_is_refused(tmp_path, text):
+    path = tmp_path / "recipe.json"
+    path.write_text(text)
+    with pytest.raises(BloodkerasError, match=r"recipe\.json"):
+        read_recipe(path)
