@@ -52,9 +52,10 @@ def build_card(
         "multiply_adds": run.info["multiply_adds"],
         "recipe": dataclasses.asdict(run.recipe),
         "training": {
-            key: run.info[key]
-            for key in ("status", "seconds", "best_epoch", "best_val_accuracy")
-            if key in run.info
+            "status": run.info["status"],
+            "seconds": run.info["seconds"],
+            "best_epoch": run.best_epoch,
+            "best_val_accuracy": run.best_val_accuracy,
         },
         "training_data": run.data,
         "metrics": metrics,

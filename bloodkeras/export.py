@@ -15,6 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import onnx
+import onnxruntime
 
 from bloodkeras import contract
 from bloodkeras.card import build_card, render_card
@@ -75,8 +76,27 @@ def convert(model: keras.Model) -> onnx.ModelProto:
     )
     for value in (*graph.graph.input, *graph.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = contract.BATCH_AXIS
+    graph = fold(graph)
     onnx.checker.check_model(graph, full_check=True)
     return graph
+
+
+def fold(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """Fold batch normalisation into the convolutions, for every runtime that will load the file.
+
+    onnxruntime's basic optimisations do it with standard operators only, so the result is plain
+    ONNX; the domains it declares beside that are unused and dropped.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(Path(folder, contract.MODEL_FILE))
+        onnxruntime.InferenceSession(graph.SerializeToString(), options)
+        folded = onnx.load(options.optimized_model_filepath)
+    standard = [domain for domain in folded.opset_import if domain.domain == ""]
+    del folded.opset_import[:]
+    folded.opset_import.extend(standard)
+    return folded
 
 
 def check_parity(model: keras.Model, classifier: Classifier, images: np.ndarray) -> float:

@@ -83,7 +83,7 @@ class Study:
         figures.learning_curves(run.history, recipe.model_name, folder / curves, stamp)
         print(
             f"{recipe.model_name}: {run.info['parameters']:,} parameters, best validation accuracy "
-            f"{run.info['best_val_accuracy']:.4f} in epoch {run.info['best_epoch']}, "
+            f"{run.best_val_accuracy:.4f} in epoch {run.best_epoch}, "
             f"{run.info['seconds'] / 60:.1f} minutes; run in {folder}"
         )
 

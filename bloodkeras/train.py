@@ -42,6 +42,16 @@ class Run:
     data: dict  # Splits.fingerprint()
     info: dict  # run.json
 
+    @property
+    def best_epoch(self) -> int:
+        """The epoch whose weights were kept, from 1: the first of the best on val."""
+        return int(np.argmax(self.history["val_accuracy"])) + 1
+
+    @property
+    def best_val_accuracy(self) -> float:
+        """The validation accuracy of that epoch, 0..1."""
+        return float(self.history["val_accuracy"].max())
+
     @functools.cached_property
     def model(self) -> keras.Model:
         """The network with its best weights, read when it is first asked for."""
@@ -83,21 +93,23 @@ def train(recipe: Recipe, splits: Splits, folder: Path, tensorboard: bool = Fals
     }
     _write_info(folder, info)
     started = time.perf_counter()
+    status = "failed"
     try:
-        history = _fit(model, recipe, splits, folder, tensorboard)
+        losses = _fit(model, recipe, splits, folder, tensorboard)
+        status = "finished" if np.isfinite(losses).all() else "failed"
     except KeyboardInterrupt:
-        _write_info(folder, info | {"status": "interrupted"})
+        status = "interrupted"
+        if (folder / MODEL_FILE).exists():
+            print(f"\nstopped: the best model so far is in {folder}, ready for evaluate and export")
         raise
-    info["seconds"] = round(time.perf_counter() - started, 1)
-    if not np.isfinite(history["loss"]).all():
-        _write_info(folder, info | {"status": "failed"})
+    finally:
+        seconds = round(time.perf_counter() - started, 1)
+        _write_info(folder, info | {"status": status, "seconds": seconds})
+    if status == "failed":
         raise BloodkerasError(
-            f"the loss became {history['loss'][-1]} in epoch {len(history['loss'])}: "
-            f"try a lower --learning_rate than {recipe.train_learning_rate}"
+            f"the loss became {losses[-1]} in epoch {len(losses)}: try a lower --learning_rate "
+            f"than {recipe.train_learning_rate}"
         )
-    best = int(np.argmax(history["val_accuracy"]))
-    info |= {"best_epoch": best + 1, "best_val_accuracy": float(history["val_accuracy"][best])}
-    _write_info(folder, info | {"status": "finished"})
     return folder
 
 
@@ -124,8 +136,8 @@ def versions() -> dict[str, str]:
     return own | {package: version(package) for package in VERSIONED}
 
 
-def _fit(model, recipe: Recipe, splits: Splits, folder: Path, tensorboard: bool) -> dict:
-    """Run the epochs; return the history, name -> list with one value an epoch."""
+def _fit(model, recipe: Recipe, splits: Splits, folder: Path, tensorboard: bool) -> list[float]:
+    """Run the epochs; return the training loss of each."""
     model.compile(
         optimizer=keras.optimizers.Adam(recipe.train_learning_rate),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -149,7 +161,7 @@ def _fit(model, recipe: Recipe, splits: Splits, folder: Path, tensorboard: bool)
         shuffle=False,  # the dataset is shuffled already
         verbose="auto" if sys.stdout.isatty() else 2,
     )
-    return fitted.history
+    return fitted.history["loss"]
 
 
 def _start_folder(folder: Path, recipe: Recipe, splits: Splits) -> None:

@@ -3,6 +3,8 @@
 Flow: takes a hand-made export; gives a failure when it answers wrongly, or trusts a changed file.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from onnx import TensorProto
@@ -125,6 +127,28 @@ def test_predict_reads_paths(classifier, tmp_path):
     assert classifier.predict([str(paths[1])])[0].label == "basophil"
 
 
+@pytest.mark.parametrize("kind", [str, Path])
+def test_single_path_is_answered_or_refused(classifier, tmp_path, kind):
+    """A path where a list belongs is not taken for a list of letters."""
+    Image.new("RGB", (28, 28), RED).save(tmp_path / "r.png")
+    try:
+        (answer,) = classifier.predict(kind(tmp_path / "r.png"))
+    except BloodkerasError as error:
+        assert "list" in str(error)  # noqa: PT017
+    else:
+        assert answer.label == "basophil"
+
+
+def test_list_of_arrays_is_answered_or_refused(classifier):
+    """Images in a list instead of an array are no crash."""
+    try:
+        answers = classifier.predict(list(painted(BLUE, RED)))
+    except BloodkerasError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+    else:
+        assert [answer.label for answer in answers] == ["erythroblast", "basophil"]
+
+
 def test_predict_nothing(classifier):
     """No files, no answers."""
     assert classifier.predict([]) == []
@@ -195,11 +219,12 @@ def test_empty_sums_are_refused(export):
         {"input_type": TensorProto.FLOAT},
         {"output_name": "output"},
         {"labels": None},
+        {"labels": CLASS_NAMES[:2]},
     ],
-    ids=lambda graph: next(iter(graph)),
+    ids=["input", "type", "output", "no labels", "two labels"],
 )
 def test_foreign_onnx_is_refused(tmp_path, graph):
-    """A sound network with other names, types or no labels is no model of ours."""
+    """A sound network with other names, types or labels is no model of ours."""
     assert "no bloodkeras model" in refusal(build_export(tmp_path / "foreign", **graph))
 
 

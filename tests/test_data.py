@@ -6,6 +6,7 @@ Flow: takes tiny made-up files; gives a failure when the wrong file is read, or 
 import hashlib
 import os
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from bloodkeras.data import Split, Splits, audit, class_weights, load_splits, re
 from bloodkeras.download import DownloadError
 from bloodkeras.errors import BloodkerasError
 
+SPLITS = ("train", "val", "test")
 LABELS = np.arange(8, dtype=np.uint8)[:, None]  # one image a class
 
 
@@ -24,9 +26,6 @@ def arrays(seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     made = {f"{s}_images": rng.integers(0, 256, (8, 28, 28, 3), np.uint8) for s in SPLITS}
     return made | {f"{split}_labels": LABELS for split in SPLITS}
-
-
-SPLITS = ("train", "val", "test")
 
 
 @pytest.fixture
@@ -122,7 +121,7 @@ def test_named_file_is_never_replaced(nowhere, monkeypatch, tmp_path, by_variabl
     missing = str(tmp_path / "missing.npz")
     if by_variable:
         monkeypatch.setenv("BLOODKERAS_DATA", missing)
-    with pytest.raises(BloodkerasError, match="missing.npz: No such file"):
+    with pytest.raises(BloodkerasError, match=r"missing\.npz: No such file"):
         load_splits("auto" if by_variable else missing)
 
 
@@ -253,16 +252,37 @@ def test_flipped_bytes_are_refused(tmp_path, compressed, place):
     refusal(path)
 
 
-def test_compressed_pixels_that_do_not_unpack_are_refused(tmp_path):
+def test_compressed_pixels_that_do_not_unpack_are_refused(file):
     """Damage at the very start of a compressed array, where zlib itself gives up."""
-    path = tmp_path / "damaged.npz"
-    np.savez_compressed(path, **arrays())
-    content = bytearray(path.read_bytes())
-    name_ends = content.index(b"train_images.npy") + len(b"train_images.npy")
-    start = name_ends + int.from_bytes(content[28:30], "little")  # after the extra field
+    content = bytearray(file.read_bytes())
+    name, extra = (int.from_bytes(content[place : place + 2], "little") for place in (26, 28))
+    start = 30 + name + extra  # the first local header is 30 bytes, a name and an extra field
     content[start : start + 8] = b"\xff" * 8
-    path.write_bytes(content)
-    refusal(path)
+    file.write_bytes(content)
+    refusal(file)
+
+
+@pytest.mark.parametrize(("place", "bit"), [(6, 255), (8, 1), (8, 32), (10, 99)])
+def test_zip_beyond_us_is_refused(file, place, bit):
+    """Newer zip version, encrypted, patched, unknown compression: zipfile has an error for each."""
+    content = bytearray(file.read_bytes())
+    entry = content.index(b"PK\x01\x02")  # the first in the table of contents
+    content[entry + place] |= bit
+    file.write_bytes(content)
+    refusal(file)
+
+
+@pytest.mark.parametrize(
+    "shape", ["(100000000000000, 28, 28, 3)", "(8, 28, 28, 3)" + " " * 20_000, "(8, 28"]
+)
+def test_array_header_that_lies_is_refused(tmp_path, shape):
+    """More pixels than any memory holds, a header without end, a header that breaks off."""
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}".encode()
+    header += b"}\n" if shape.rstrip().endswith(")") else b"\n"
+    magic = b"\x93NUMPY\x02\x00" + len(header).to_bytes(4, "little")
+    with zipfile.ZipFile(tmp_path / "lies.npz", "w") as lies:
+        lies.writestr("train_images.npy", magic + header + bytes(100))
+    refusal(tmp_path / "lies.npz")
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, b"<html>429 Too Many Requests</html>"])

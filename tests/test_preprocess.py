@@ -185,14 +185,22 @@ def test_cmyk(tmp_path, ink, expected):
     assert found[5, 5].tolist() == list(expected)
 
 
-@pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_sixteen_bits_are_scaled_not_clipped(tmp_path, suffix):
-    """Mode I;16: 65535 is white and a hundredth of it is nearly black."""
+@pytest.mark.parametrize(("suffix", "mode"), [("png", "I;16"), ("tif", "I;16"), ("pgm", "I")])
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path, suffix, mode):
+    """Modes I;16 and I: 65535 is white and a hundredth of it is nearly black."""
     grey = noise(28, 28)[..., 0]
     grey[0, :2] = 0, 255
     path = saved(grey.astype(np.uint16) * 257, tmp_path / f"a.{suffix}")
-    assert Image.open(path).mode.startswith("I;16")
+    assert Image.open(path).mode == mode
     np.testing.assert_array_equal(read_image(path), np.stack([grey] * 3, axis=-1))
+
+
+@pytest.mark.parametrize(
+    "grey", [np.int32(70_000), np.int32(-5), np.float32(0.5)], ids=["65536+", "negative", "float"]
+)
+def test_grey_levels_of_unknown_range_are_refused(tmp_path, grey):
+    """32-bit pictures have no agreed white: guessed wrongly, they are a black cell, or wrap."""
+    refusal(saved(np.full((28, 28), grey), tmp_path / "a.tif"))
 
 
 def test_camera_orientation_is_applied(tmp_path):
@@ -204,6 +212,21 @@ def test_camera_orientation_is_applied(tmp_path):
     np.testing.assert_array_equal(found, np.rot90(pixels, -1))
 
 
+def test_odd_camera_tags_are_no_crash(tmp_path):
+    """A tag of the wrong type (the maker's name as a float) is overlooked or told."""
+    tags = [(0x010F, 11, 1, b"\0\0\x80?"), (0x0112, 3, 1, b"\6\0\0\0")]  # maker, orientation
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(tags))
+    exif += b"".join(struct.pack("<HHI4s", *tag) for tag in tags) + bytes(4)
+    pixels = noise(28, 28)
+    path = saved(pixels, tmp_path / "a.png", exif=exif)
+    try:
+        found = read_image(path)
+    except BloodkerasError:
+        refusal(path)
+    else:
+        np.testing.assert_array_equal(found, np.rot90(pixels, -1))
+
+
 # --- files that are broken ----------------------------------------------------------------------
 
 
@@ -211,7 +234,9 @@ def png_header(width: int, height: int) -> bytes:
     """Return the first bytes of a PNG that claims any size: the bomb without its charge."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(64)))

@@ -1,0 +1,75 @@
+"""The README's commands exist, its Python runs, and its numbers are the cards'."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bloodkeras.__main__ import COMMANDS
+from bloodkeras.contract import DATA_CREDITS, DATA_LICENSE
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_two_commands_come_first():
+    first = blocks("bash")[0].splitlines()
+    assert [line.split("#")[0].strip() for line in first] == ["make all", "make test"]
+
+
+def test_every_make_target_exists():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"`make ([a-z-]+)`", README)) | set(
+        re.findall(r"^make ([a-z-]+)", README)
+    )
+    assert {"all", "test", "help"} & named
+    assert named <= targets
+
+
+def test_every_command_exists():
+    named = set(re.findall(r"(?:python -m )?bloodkeras ([a-z]+)", "\n".join(blocks("bash"))))
+    assert {"data", "eda", "train", "evaluate", "export", "predict", "report"} <= named
+    assert named <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_the_python_runs(code, tmp_path):
+    from PIL import Image
+
+    shutil.copytree(ROOT / "exports/deeper", tmp_path / "exports/deeper")
+    Image.new("RGB", (360, 363), "white").save(tmp_path / "cell.jpg")
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"[a-z ]+ \d\.\d+\n", done.stdout)
+
+
+@pytest.mark.parametrize("name", ["simple", "deeper"])
+def test_the_accuracy_to_expect_is_the_cards(name):
+    card = json.loads((ROOT / "exports" / name / "card.json").read_text())
+    accuracy = card["metrics"]["test"]["headline"]["accuracy"]["value"]
+    assert re.search(
+        rf"\*\*{accuracy:.1%}\*\* accuracy from `simple`".replace("%", " %"), README
+    ) or (f"**{100 * accuracy:.1f} %** from\n`deeper`" in README)
+
+
+def test_figures_exist():
+    figures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
+    assert len(figures) >= 2
+    for figure in figures:
+        assert (ROOT / figure).is_file()
+
+
+def test_licence_and_credits_are_given():
+    assert DATA_LICENSE in README
+    for doi in re.findall(r"doi:\S+[^.\s]", " ".join(DATA_CREDITS)):
+        assert doi in README
