@@ -46,6 +46,7 @@ JPEG_QUALITY = 75  # with 4:2:0 chroma, both Pillow's defaults
 # --- the exported model -----------------------------------------------------------------------
 INPUT_NAME = "images"  # uint8 (N, 28, 28, 3), raw pixels
 OUTPUT_NAME = "probs"  # float32 (N, 8), rows sum to 1
+FOREIGN_NAME = "foreign"  # float32 (N,), larger for what looks less like a cell of the classes
 BATCH_AXIS = "N"
 ONNX_OPSET = 17
 MODEL_FILE = "model.onnx"
@@ -55,6 +56,12 @@ SUMS_FILE = "SHA256SUMS"
 METADATA_PREFIX = "bloodkeras."  # of the keys in the ONNX metadata
 PARITY_TOLERANCE = 1e-5  # largest difference of a probability between Keras and ONNX
 PARITY_BATCH_SIZES = (1, 7, 256)
+
+# --- what an answer is worth ------------------------------------------------------------------
+ACCEPTED = "accepted"  # act on it
+UNSURE = "unsure"  # one of the eight, but too close to call: have somebody look
+FOREIGN = "foreign"  # probably none of the eight: the label means nothing
+VERDICTS = (ACCEPTED, UNSURE, FOREIGN)
 
 # --- what is stamped on everything that was not made from photographs -------------------------
 SYNTHETIC_STAMP = "SYNTHETIC DATA: drawn cells, not BloodMNIST; the numbers mean nothing"

@@ -13,13 +13,17 @@ import numpy as np
 import onnxruntime
 
 from bloodkeras.contract import (
+    ACCEPTED,
     CARD_FILE,
+    FOREIGN,
+    FOREIGN_NAME,
     IMAGE_SHAPE,
     INPUT_NAME,
     METADATA_PREFIX,
     MODEL_FILE,
     OUTPUT_NAME,
     SUMS_FILE,
+    UNSURE,
 )
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.runtime.preprocess import read_image
@@ -29,11 +33,34 @@ BATCH_SIZE = 256  # images handed to onnxruntime at once: bounds memory, large e
 
 @dataclass(frozen=True)
 class Prediction:
-    """One answer: the most probable class, its probability, and all eight."""
+    """One answer: the most probable class, how sure that is, and whether to act on it."""
 
     label: str
     confidence: float  # 0..1
+    verdict: str  # one of contract.VERDICTS
     probs: np.ndarray  # float32 (8,), in the order of Classifier.labels
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Where an answer stops being one to act on; chosen at export on the validation split."""
+
+    confidence: float = 0.0  # below it an answer is unsure
+    foreign: float = float("inf")  # above it the image is foreign
+
+    def verdicts(self, confidence: np.ndarray, foreign: np.ndarray) -> np.ndarray:
+        """Return one of contract.VERDICTS an image, str (N,)."""
+        sure = np.where(confidence >= self.confidence, ACCEPTED, UNSURE)
+        return np.where(foreign > self.foreign, FOREIGN, sure)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the network says of N images."""
+
+    probs: np.ndarray  # float32 (N, 8), rows sum to 1
+    foreign: np.ndarray  # float32 (N,), larger for what looks less like a cell
+    verdicts: np.ndarray  # str (N,), of contract.VERDICTS
 
 
 class Classifier:
@@ -42,12 +69,15 @@ class Classifier:
     Attributes:
         labels: Class names, in the order of the columns of `predict_proba`.
         card: What card.json says: training data, metrics, versions.
+        thresholds: Where an answer is no longer accepted.
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, labels: tuple[str, ...], card: dict):
         self._session = session
+        self._outputs = [node.name for node in session.get_outputs()]
         self.labels = labels
         self.card = card
+        self.thresholds = Thresholds(**card.get("thresholds", {}))
 
     @classmethod
     def load(cls, folder: str | Path, threads: int | None = None) -> "Classifier":
@@ -80,16 +110,32 @@ class Classifier:
         Raises:
             BloodkerasError: The array has another type or shape.
         """
+        return self.answer(images).probs
+
+    def answer(self, images: np.ndarray) -> Answers:
+        """Return probabilities and verdicts of many images.
+
+        Args:
+            images: As in `predict_proba`.
+
+        Raises:
+            BloodkerasError: The array has another type or shape.
+        """
         images = np.asarray(images)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != IMAGE_SHAPE:
             raise BloodkerasError(
                 f"expected raw pixels as uint8 (N, 28, 28, 3), found {images.dtype} {images.shape}"
             )
         probs = np.empty((len(images), len(self.labels)), np.float32)
+        foreign = np.zeros(len(images), np.float32)
         for start in range(0, len(images), BATCH_SIZE):
-            batch = {INPUT_NAME: images[start : start + BATCH_SIZE]}
-            probs[start : start + BATCH_SIZE] = self._session.run([OUTPUT_NAME], batch)[0]
-        return probs
+            batch = slice(start, start + BATCH_SIZE)
+            found = self._session.run(self._outputs, {INPUT_NAME: images[batch]})
+            by_name = dict(zip(self._outputs, found, strict=True))
+            probs[batch] = by_name[OUTPUT_NAME]
+            if FOREIGN_NAME in by_name:
+                foreign[batch] = by_name[FOREIGN_NAME]
+        return Answers(probs, foreign, self.thresholds.verdicts(probs.max(1, initial=0), foreign))
 
     def predict(self, images) -> list[Prediction]:
         """Classify images or image files.
@@ -106,11 +152,11 @@ class Classifier:
         if not isinstance(images, np.ndarray):
             pixels = [read_image(path) for path in images]
             images = np.stack(pixels) if pixels else np.empty((0, *IMAGE_SHAPE), np.uint8)
-        return [self._prediction(row) for row in self.predict_proba(images)]
-
-    def _prediction(self, probs: np.ndarray) -> Prediction:
-        best = int(probs.argmax())
-        return Prediction(self.labels[best], float(probs[best]), probs)
+        answers = self.answer(images)
+        return [
+            Prediction(self.labels[probs.argmax()], float(probs.max()), str(verdict), probs)
+            for probs, verdict in zip(answers.probs, answers.verdicts, strict=True)
+        ]
 
 
 def verify_checksums(folder: Path) -> None:
