@@ -8,8 +8,11 @@ Sources: Mitchell et al. 2019, Model Cards for Model Reporting, doi:10.1145/3287
 import dataclasses
 
 from bloodkeras import contract
+from bloodkeras.calibrate import SELECTIVE_ACCURACY, TRUE_ACCEPTANCE, Calibration
 from bloodkeras.data import Splits
-from bloodkeras.evaluate import PredictProba, evaluate
+from bloodkeras.doubt import doubt_table, judge_doubt
+from bloodkeras.evaluate import evaluate
+from bloodkeras.runtime.classifier import Classifier
 from bloodkeras.train import Run
 
 PREPROCESSING = (
@@ -22,7 +25,8 @@ PREPROCESSING = (
 def build_card(
     run: Run,
     splits: Splits,
-    predict_proba: PredictProba | None = None,
+    calibration: Calibration,
+    classifier: Classifier | None = None,
     difference: float | None = None,
 ) -> dict:
     """Collect the facts of an export.
@@ -30,17 +34,21 @@ def build_card(
     Args:
         run: The training run.
         splits: The data to judge the exported file on.
-        predict_proba: The exported file's; without it the card has no metrics yet.
+        calibration: What was built into the graph beside the network.
+        classifier: The exported file; without it the card has no metrics yet.
         difference: Largest difference of a probability between Keras and ONNX on val.
     """
     metrics = {}
-    if predict_proba is not None:
+    if classifier is not None:
         for split in ("val", "test"):
-            report = evaluate(predict_proba, splits, split, run.recipe.model_name, "onnx")
+            report = evaluate(
+                classifier.predict_proba, splits, split, run.recipe.model_name, "onnx"
+            )
             metrics[split] = {
                 "headline": report.metrics["headline"],
                 "official": report.metrics["official"],
                 "per_class": report.metrics["per_class"],
+                "doubt": judge_doubt(classifier, splits.named()[split]),
             }
     return {
         "model": run.recipe.model_name,
@@ -48,6 +56,15 @@ def build_card(
         "input": f"{contract.INPUT_NAME}: uint8 (N, 28, 28, 3), RGB, 0..255",
         "output": f"{contract.OUTPUT_NAME}: float32 (N, {contract.CLASS_COUNT}), rows sum to 1",
         "preprocessing": PREPROCESSING,
+        "thresholds": dataclasses.asdict(calibration.thresholds),
+        "calibration": {
+            "temperature": calibration.temperature,
+            "foreign_score": calibration.score,
+            "aurocs_on_val": calibration.aurocs,
+            "coverage_on_val": calibration.coverage,
+            "selective_accuracy": SELECTIVE_ACCURACY,
+            "true_acceptance": TRUE_ACCEPTANCE,
+        },
         "parameters": run.info["parameters"],
         "multiply_adds": run.info["multiply_adds"],
         "recipe": dataclasses.asdict(run.recipe),
@@ -98,6 +115,23 @@ On the test split, by class:
 
 {_class_table(card["metrics"])}
 
+## When it does not answer
+
+Each answer has a verdict. `unsure`: the confidence is below {card["thresholds"]["confidence"]:.4f};
+what is accepted is to be right in {card["calibration"]["selective_accuracy"]:.1%} of cases, with 90 %
+certainty by the validation split. `foreign`: the {card["calibration"]["foreign_score"]} is above
+{card["thresholds"]["foreign"]:.4g}, which {card["calibration"]["true_acceptance"]:.0%} of the cells of
+the validation split stay below. Probabilities are calibrated by a temperature of
+{card["calibration"]["temperature"]:.3f}. On the test split:
+
+```text
+{_doubt(card["metrics"])}
+```
+
+The score was chosen among these, by AUROC of drawn images against the validation split:
+
+{_score_table(card["calibration"]["aurocs_on_val"])}
+
 ## Use and limits
 
 - For research, teaching and as a building block. **Not a medical device, not for diagnosis.**
@@ -134,4 +168,16 @@ def _class_table(metrics: dict) -> str:
     for name, scores in metrics.get("test", {}).get("per_class", {}).items():
         numbers = " | ".join(f"{scores[key]:.4f}" for key in ("precision", "recall", "f1"))
         rows.append(f"| {name} | {numbers} | {scores['support']} |")
+    return "\n".join(rows)
+
+
+def _doubt(metrics: dict) -> str:
+    return doubt_table(metrics["test"]["doubt"]) if metrics else ""
+
+
+def _score_table(aurocs: dict[str, dict[str, float]]) -> str:
+    kinds = list(next(iter(aurocs.values())))
+    rows = ["| score | " + " | ".join(kinds) + " |", "| --- |" + " --- |" * len(kinds)]
+    for score, found in aurocs.items():
+        rows.append(f"| {score} | " + " | ".join(f"{found[kind]:.4f}" for kind in kinds) + " |")
     return "\n".join(rows)

@@ -18,6 +18,7 @@ import onnx
 import onnxruntime
 
 from bloodkeras import contract
+from bloodkeras.calibrate import SCORES, Calibration, calibrate, with_features
 from bloodkeras.card import build_card, render_card
 from bloodkeras.data import Splits
 from bloodkeras.errors import BloodkerasError
@@ -46,11 +47,12 @@ def export_run(run: Run, splits: Splits, folder: Path) -> Path:
     except OSError as error:
         raise BloodkerasError(f"cannot write {folder}: {error.strerror}") from None
     try:
-        graph = convert(run.model)
-        _write_export(graph, build_card(run, splits), staging)
+        calibration = calibrate(run.model, splits)
+        graph = convert(run.model, calibration)
+        _write_export(graph, build_card(run, splits, calibration), staging)
         classifier = Classifier.load(staging)
-        difference = check_parity(run.model, classifier, splits.val.images)
-        card = build_card(run, splits, classifier.predict_proba, difference)
+        difference = check_parity(run.model, calibration, classifier, splits.val.images)
+        card = build_card(run, splits, calibration, classifier, difference)
         _write_export(graph, card, staging)
         Classifier.load(staging)
         _publish(staging, folder)
@@ -59,17 +61,24 @@ def export_run(run: Run, splits: Splits, folder: Path) -> Path:
     return folder
 
 
-def convert(model: keras.Model) -> onnx.ModelProto:
-    """Convert a Keras model to ONNX: uint8 pixels in, probabilities out, batch axis free."""
+def convert(model: keras.Model, calibration: Calibration) -> onnx.ModelProto:
+    """Convert a Keras model to ONNX: uint8 pixels in, probabilities out, batch axis free.
+
+    Temperature, softmax and the score for foreign images are part of the graph.
+    """
     import tensorflow as tf
     import tf2onnx
 
+    network, score = with_features(model), SCORES[calibration.score]
     pixels = tf.TensorSpec((None, *contract.IMAGE_SHAPE), tf.uint8, name=contract.INPUT_NAME)
 
     @tf.function(input_signature=[pixels])
     def classify(images):
-        logits = model(tf.cast(images, tf.float32), training=False)
-        return {contract.OUTPUT_NAME: tf.nn.softmax(logits)}
+        features, logits = network(tf.cast(images, tf.float32), training=False)
+        return {
+            contract.OUTPUT_NAME: tf.nn.softmax(logits / calibration.temperature),
+            contract.FOREIGN_NAME: score(features, logits, calibration.statistics),
+        }
 
     graph, _ = tf2onnx.convert.from_function(
         classify, input_signature=[pixels], opset=contract.ONNX_OPSET
@@ -99,11 +108,14 @@ def fold(graph: onnx.ModelProto) -> onnx.ModelProto:
     return folded
 
 
-def check_parity(model: keras.Model, classifier: Classifier, images: np.ndarray) -> float:
+def check_parity(
+    model: keras.Model, calibration: Calibration, classifier: Classifier, images: np.ndarray
+) -> float:
     """Compare ONNX with Keras on every image, at several batch sizes.
 
     Args:
         model: The Keras model.
+        calibration: What was built into the graph beside it.
         classifier: The exported one, through the class that users will call.
         images: uint8 (N, 28, 28, 3).
 
@@ -113,7 +125,7 @@ def check_parity(model: keras.Model, classifier: Classifier, images: np.ndarray)
     Raises:
         BloodkerasError: A label differs, or a probability by more than the tolerance.
     """
-    expected = predict_proba(model, images)
+    expected = predict_proba(model, images, calibration.temperature)
     largest = 0.0
     for size in contract.PARITY_BATCH_SIZES:
         batches = (images[start : start + size] for start in range(0, len(images), size))
@@ -145,7 +157,10 @@ def _write_export(graph: onnx.ModelProto, card: dict, folder: Path) -> None:
     (folder / contract.SUMS_FILE).write_text(sums, encoding="utf-8")
 
 
-METADATA_FIELDS = ("model", "labels", "preprocessing", "versions", "metrics", "training_data")
+METADATA_FIELDS = (
+    "model", "labels", "preprocessing", "thresholds", "calibration", "versions", "metrics",
+    "training_data",
+)  # fmt: skip
 
 
 def _publish(staging: Path, folder: Path) -> None:

@@ -13,6 +13,8 @@ from bloodkeras.contract import CLASS_COUNT, IMAGE_SHAPE
 from bloodkeras.layers import FusedBatchNormalization
 from bloodkeras.recipe import Recipe
 
+PREDICT_BATCH = 256  # images a step
+
 
 def build_model(recipe: Recipe) -> keras.Model:
     """Build the network that the recipe names, with weights drawn from its seed."""
@@ -66,19 +68,19 @@ def scale(images):
     return layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(images)
 
 
-def predict_proba(model: keras.Model, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
+def predict_proba(model: keras.Model, images: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """Return a model's class probabilities: the Keras side of the seam.
 
     Args:
         model: One of MODELS, trained.
         images: uint8 (N, 28, 28, 3), RGB, 0..255.
-        batch_size: Images a step.
+        temperature: The logits are divided by it: above 1 for less confidence, labels unchanged.
 
     Returns:
         float32 (N, 8), rows sum to 1.
     """
-    logits = model.predict(images.astype(np.float32), batch_size=batch_size, verbose=0)
-    return keras.ops.convert_to_numpy(keras.ops.softmax(logits))
+    logits = model.predict(images.astype(np.float32), batch_size=PREDICT_BATCH, verbose=0)
+    return keras.ops.convert_to_numpy(keras.ops.softmax(logits / temperature))
 
 
 def parameter_count(model: keras.Model) -> int:
