@@ -5,8 +5,8 @@ Sources: MedMNIST v2's file layout: keys {train,val,test}_{images,labels}, uint8
 """
 
 import hashlib
+import io
 import os
-import zipfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 
 from bloodkeras import contract
 from bloodkeras.download import DownloadError, cached_or_downloaded
-from bloodkeras.errors import BloodkerasError
+from bloodkeras.errors import BloodkerasError, gist
 from bloodkeras.synthetic import draw_arrays
 
 
@@ -81,6 +81,8 @@ def load_splits(data: str | None = None) -> Splits:
         BloodkerasError: There is no data, or the file is not laid out like BloodMNIST.
     """
     named = os.environ.get(contract.DATA_VARIABLE) if data in (None, "", "auto") else data
+    if named == "auto":
+        data, named = "auto", None
     if named == "synthetic":
         return _synthetic_splits()
     if named:  # a file that the user names is never replaced by another
@@ -102,18 +104,18 @@ def read_npz(path: Path) -> Splits:
     """
     try:
         content = path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a NUL byte in the name is a ValueError
         raise BloodkerasError(
-            f"cannot read the data file {path}: {error.strerror}; name another with --data FILE "
-            f"or {contract.DATA_VARIABLE}"
+            f"cannot read the data file {path}: {getattr(error, 'strerror', error)}; name another "
+            f"with --data FILE or {contract.DATA_VARIABLE}"
         ) from None
     keys = [f"{split}_{part}" for split in contract.SPLIT_NAMES for part in ("images", "labels")]
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = {key: file[key] for key in keys if key in file}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except Exception as error:  # numpy, zipfile, zlib and tokenize share no base for bad files
         raise BloodkerasError(
-            f"{path} is no readable .npz of plain arrays (truncated, or pickled?): {error}"
+            f"{path} is no readable .npz of plain arrays (truncated, or pickled?): {gist(error)}"
         ) from None
     missing = [key for key in keys if key not in arrays]
     if missing:

@@ -14,6 +14,7 @@ from bloodkeras.errors import BloodkerasError, missing_package
 TRIES = 5  # on 429, 5xx and lost connections
 CONNECT_TRIES = 2  # a host that is out of reach stays so; a busy one recovers
 BACKOFF_S = 2.0  # waits 0, 4, 8, 16 ... seconds, or what the server asks for
+PATIENCE_S = 120  # the longest wait a server may ask for
 TIMEOUT_S = 20
 
 
@@ -65,6 +66,7 @@ def _download(url: str, output_file: str, _pooch) -> None:
         connect=CONNECT_TRIES,
         backoff_factor=BACKOFF_S,
         status_forcelist=(429, 500, 502, 503, 504),
+        retry_after_max=PATIENCE_S,
     )
     session = requests.Session()
     for scheme in ("https://", "http://"):
@@ -83,7 +85,13 @@ def _download(url: str, output_file: str, _pooch) -> None:
 
 
 def _check_md5(path: Path) -> None:
-    found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    try:
+        found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    except OSError as error:
+        raise BloodkerasError(
+            f"cannot read {path}: {error.strerror}; move it away, or name another file with "
+            f"--data FILE or {contract.DATA_VARIABLE}"
+        ) from None
     if found != contract.DATA_MD5:
         raise BloodkerasError(
             f"{path} is not MedMNIST's file: its MD5 is {found}, expected {contract.DATA_MD5}; "
@@ -92,6 +100,6 @@ def _check_md5(path: Path) -> None:
 
 
 def _gist(error: Exception) -> str:
-    """Return the gist of a network error, whose text may span lines and name objects."""
+    """Return the gist of a network error, whose text may span lines; its end names the cause."""
     text = f"{type(error).__name__}: {error}".splitlines()[0]
-    return text if len(text) <= 120 else text[:117] + "..."
+    return text if len(text) <= 120 else f"{text[:47]}...{text[-70:]}"

@@ -16,6 +16,11 @@ class UsageError(BloodkerasError):
     exit_status = 2
 
 
+def gist(error: Exception) -> str:
+    """Return the first line of another library's error, or its name where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def missing_package(package: str, install: str) -> BloodkerasError:
     """Return the error for an optional package that is not installed, naming the install."""
     return BloodkerasError(f"this step needs {package}, which is not installed: run `{install}`")

@@ -58,8 +58,11 @@ def refusal(function, *args) -> str:
 
 def test_folder_is_searched_recursively_and_sorted(cells):
     """Every image at any depth, whatever the case of its ending, and nothing else."""
+    for number in range(20):  # in an order that no file system keeps by chance
+        (cells / "below" / f"d{7 * number % 20:02}.webp").touch()
     found = [path.relative_to(cells).as_posix() for path in find_images([str(cells)])]
-    assert found == ["a.JPG", "b.png", "below/c.bmp"]
+    many = [f"below/d{number:02}.webp" for number in range(20)]
+    assert found == ["a.JPG", "b.png", "below/c.bmp", *many]
 
 
 def test_file_is_itself(cells):
@@ -76,10 +79,11 @@ def test_folder_named_like_an_image_is_no_image(cells):
     assert found == ["a.JPG", "b.png", "below/c.bmp", "cell.png/inside.png"]
 
 
-def test_missing_path_is_named(cells):
+@pytest.mark.parametrize("name", ["nobody.png", "a.JPG/below.png", "x" * 300])
+def test_missing_path_is_named(cells, name):
     """One missing path stops everything before a model is loaded."""
-    message = refusal(find_images, [cells, cells / "nobody.png"])
-    assert message == f"no such file or folder: {cells / 'nobody.png'}"
+    message = refusal(find_images, [cells, cells / name])
+    assert message == f"no such file or folder: {cells / name}"
 
 
 def test_folder_without_images_is_an_error(tmp_path):
@@ -129,6 +133,15 @@ def test_missing_model_is_an_error(cells, tmp_path):
     """Nothing is written when there is no model."""
     refusal(predict_table, [str(cells)], str(tmp_path / "nowhere"), str(tmp_path / "out.csv"))
     assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs file names of any bytes")
+def test_name_that_is_no_text_is_printed(cells, model, capsys):
+    """A file name in another encoding costs its odd character, not the answers after it."""
+    (cells / "a.JPG").rename(cells / os.fsdecode(b"aa\xe4.jpg"))
+    predict_table([str(cells)], model)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines] == ["basophil", "erythroblast", "eosinophil"]
 
 
 # --- the CSV ------------------------------------------------------------------------------------

@@ -273,7 +273,9 @@ def test_zip_beyond_us_is_refused(file, place, bit):
 
 
 @pytest.mark.parametrize(
-    "shape", ["(100000000000000, 28, 28, 3)", "(8, 28, 28, 3)" + " " * 20_000, "(8, 28"]
+    "shape",
+    ["(100000000000000, 28, 28, 3)", "(8, 28, 28, 3)" + " " * 20_000, "(8, 28"],
+    ids=["huge", "long", "cut"],
 )
 def test_array_header_that_lies_is_refused(tmp_path, shape):
     """More pixels than any memory holds, a header without end, a header that breaks off."""

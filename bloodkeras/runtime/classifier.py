@@ -25,7 +25,7 @@ from bloodkeras.contract import (
     SUMS_FILE,
     UNSURE,
 )
-from bloodkeras.errors import BloodkerasError
+from bloodkeras.errors import BloodkerasError, gist
 from bloodkeras.runtime.preprocess import read_image
 
 BATCH_SIZE = 256  # images handed to onnxruntime at once: bounds memory, large enough for speed
@@ -141,7 +141,7 @@ class Classifier:
         """Classify images or image files.
 
         Args:
-            images: Either uint8 (N, 28, 28, 3) or a list of paths.
+            images: Either uint8 (N, 28, 28, 3), or a path, or a list of paths.
 
         Returns:
             One `Prediction` an image, in order.
@@ -149,7 +149,12 @@ class Classifier:
         Raises:
             BloodkerasError: An array is of another type or shape, or a file cannot be read.
         """
+        if isinstance(images, str | os.PathLike):
+            images = [images]
         if not isinstance(images, np.ndarray):
+            images = list(images)
+            if any(isinstance(image, np.ndarray) for image in images):
+                raise BloodkerasError("found a list of arrays: np.stack makes one array of it")
             pixels = [read_image(path) for path in images]
             images = np.stack(pixels) if pixels else np.empty((0, *IMAGE_SHAPE), np.uint8)
         answers = self.answer(images)
@@ -200,18 +205,23 @@ def _open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSessi
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions share no base class but this
-        reason = str(error).strip().splitlines()[0]
-        raise BloodkerasError(f"onnxruntime cannot load {path}: {reason}") from None
+        raise BloodkerasError(f"onnxruntime cannot load {path}: {gist(error)}") from None
 
 
 def _check_interface(session: onnxruntime.InferenceSession, path: Path) -> tuple[str, ...]:
     """Return the labels the file carries, after a look at its inputs and outputs."""
     inputs = {node.name: node.type for node in session.get_inputs()}
-    outputs = [node.name for node in session.get_outputs()]
+    outputs = {node.name: node.shape for node in session.get_outputs()}
     labels = session.get_modelmeta().custom_metadata_map.get(METADATA_PREFIX + "labels")
     if inputs != {INPUT_NAME: "tensor(uint8)"} or OUTPUT_NAME not in outputs or labels is None:
         raise BloodkerasError(
             f"{path} is no bloodkeras model: expected input {INPUT_NAME} (uint8), output "
             f"{OUTPUT_NAME} and labels in its metadata; found {inputs}, {outputs}"
         )
-    return tuple(json.loads(labels))
+    labels = tuple(json.loads(labels))
+    if outputs[OUTPUT_NAME][-1] != len(labels):
+        raise BloodkerasError(
+            f"{path} is no bloodkeras model: {len(labels)} labels for {OUTPUT_NAME} "
+            f"{outputs[OUTPUT_NAME]}"
+        )
+    return labels

@@ -3,7 +3,9 @@
 Flow: takes paths and a `Classifier`; gives rows (path, label, confidence, error), and a CSV.
 """
 
+import contextlib
 import csv
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +27,12 @@ class Row:
     error: str = ""
 
     def cells(self) -> tuple[str, str, str, str]:
-        """Return the row as text, in the order of COLUMNS."""
+        """Return the row as text, in the order of COLUMNS; undecodable file names escaped."""
         confidence = "" if self.confidence is None else f"{self.confidence:.4f}"
-        return self.path, self.label, confidence, self.error
+        path, error = (
+            text.encode("utf-8", "backslashreplace").decode() for text in (self.path, self.error)
+        )
+        return path, self.label, confidence, error
 
 
 def predict_table(paths: Iterable[str], model: str, out: str = "") -> None:
@@ -44,7 +49,7 @@ def predict_table(paths: Iterable[str], model: str, out: str = "") -> None:
         write_csv(rows, out)
         print(f"wrote {len(rows)} rows to {out}")
     else:
-        width = max(len(row.path) for row in rows)
+        width = max((len(row.cells()[0]) for row in rows), default=0)
         for row in rows:
             path, label, confidence, error = row.cells()
             print(f"{path:{width}}  {error or f'{label:22}{confidence}'}")
@@ -61,13 +66,14 @@ def find_images(paths: Iterable[str]) -> list[Path]:
     """
     files = []
     for path in map(Path, paths):
-        if path.is_dir():
-            below = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        if os.path.isdir(path):  # Path.is_dir raises on names that are too long
+            named = (p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+            below = sorted(p for p in named if not p.is_dir())
             if not below:
                 endings = " ".join(IMAGE_SUFFIXES)
                 raise BloodkerasError(f"no image in the folder {path}: looked for {endings}")
             files += below
-        elif path.exists():
+        elif os.path.exists(path):
             files.append(path)
         else:
             raise BloodkerasError(f"no such file or folder: {path}")
@@ -92,6 +98,8 @@ def write_csv(rows: Iterable[Row], path: str | Path) -> None:
         BloodkerasError: The file cannot be written.
     """
     path = Path(path)
+    if os.path.isdir(path):
+        raise BloodkerasError(f"cannot write {path}: it is a folder")
     partial = path.with_name(path.name + ".part")
     try:
         with open(partial, "w", newline="", encoding="utf-8") as file:
@@ -102,4 +110,5 @@ def write_csv(rows: Iterable[Row], path: str | Path) -> None:
     except OSError as error:
         raise BloodkerasError(f"cannot write {path}: {error.strerror}") from None
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()

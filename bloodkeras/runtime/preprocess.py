@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from bloodkeras.contract import CROP_SIDE, IMAGE_SIDE, JPEG_QUALITY
-from bloodkeras.errors import BloodkerasError
+from bloodkeras.errors import BloodkerasError, gist
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 MAX_PIXELS = 64_000_000  # an 8000x8000 photograph; above it a small file can fill the memory
@@ -39,20 +39,29 @@ def read_image(path: str | Path) -> np.ndarray:
             with Image.open(path) as image:
                 _refuse_too_large(image, path)
                 return medmnist_pixels(rgb(image))
+    except BloodkerasError:
+        raise
     except UnidentifiedImageError:
         raise BloodkerasError(f"{path} is not an image that Pillow can read") from None
     except Image.DecompressionBombError as error:
         raise BloodkerasError(f"{path} is too large: {error}") from None
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises all three on bad files
-        reason = getattr(error, "strerror", None) or error
+    except Exception as error:  # Pillow's readers share no base class for bad files
+        reason = getattr(error, "strerror", None) or gist(error)
         raise BloodkerasError(f"cannot read {path}: {reason}") from None
 
 
 def rgb(image: Image.Image) -> Image.Image:
-    """Return the image upright and in RGB; what is transparent becomes white."""
+    """Return the image upright and in RGB; what is transparent becomes white.
+
+    Raises:
+        ValueError: The grey levels have no agreed white: floats, or beyond 16 bits.
+    """
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16") or image.mode == "I":  # Pillow would clip, not scale
-        image = Image.fromarray(np.rint(np.asarray(image, np.float32) / 257).astype(np.uint8))
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):  # Pillow would clip, not scale
+        levels = np.asarray(image, np.float64)
+        if image.mode == "F" or levels.min() < 0 or levels.max() > 65_535:
+            raise ValueError("grey levels of unknown range: save it with 8 or 16 bits")
+        image = Image.fromarray(np.rint(levels / 257).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
