@@ -21,6 +21,9 @@ The map, in the order the data flows. A module imports only modules above it.
     train.py        recipe + Splits -> run folder
     metrics.py      (labels, probabilities) -> numbers, with bootstrap intervals
     evaluate.py     (predict_proba, split) -> Report
+    foreign.py      draws and cuts images that are no cells
+    calibrate.py    model + Splits -> temperature, thresholds, score for foreign images
+    doubt.py        Classifier + Splits -> how far its verdicts can be trusted
     figures.py      Splits, history, Report -> PNG
     card.py         what an exported model is: card.json, MODEL_CARD.md
     export.py       run folder -> exports/<model>/, published only if it agrees with Keras

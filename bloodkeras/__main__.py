@@ -78,7 +78,9 @@ def train(model: str, *, data: str = "", runs: str = RUNS, out: str = "", recipe
     Study(_splits(data), runs).train(chosen, out or None, tensorboard)
 
 
-def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "test"):
+def evaluate(
+    target: str, *, data: str = "", runs: str = RUNS, split: str = "test", photos: str = ""
+):
     """Judge a trained model or an exported one: metrics, confusion matrix, mistakes.
 
     Args:
@@ -86,12 +88,13 @@ def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "tes
         data: As in `bloodkeras data`.
         runs: Folder of all runs; the results lie in <runs>/<run>/evaluation.
         split: train, val or test.
+        photos: A folder of photographs of cells: an export should refuse what their margins show.
     """
     if not (Path(target) / MODEL_FILE).exists():  # an ONNX file needs no TensorFlow
         _quiet_tensorflow()
     from bloodkeras.study import Study
 
-    Study(_splits(data), runs).evaluate(target, split)
+    Study(_splits(data), runs).evaluate(target, split, photos)
 
 
 def export(*models: str, data: str = "", runs: str = RUNS, exports: str = ""):

@@ -117,12 +117,13 @@ On the test split, by class:
 
 ## When it does not answer
 
-Each answer has a verdict. `unsure`: the confidence is below {card["thresholds"]["confidence"]:.4f};
-what is accepted is to be right in {card["calibration"]["selective_accuracy"]:.1%} of cases, with 90 %
-certainty by the validation split. `foreign`: the {card["calibration"]["foreign_score"]} is above
-{card["thresholds"]["foreign"]:.4g}, which {card["calibration"]["true_acceptance"]:.0%} of the cells of
-the validation split stay below. Probabilities are calibrated by a temperature of
-{card["calibration"]["temperature"]:.3f}. On the test split:
+Each answer has a verdict. `unsure`: the confidence is below
+{card["thresholds"]["confidence"]:.4f}, chosen so that, with 90 % certainty by the validation split,
+{card["calibration"]["selective_accuracy"]:.1%} of what is accepted is right. `foreign`: the
+{card["calibration"]["foreign_score"]} is above {card["thresholds"]["foreign"]:.4g}, below which
+{card["calibration"]["true_acceptance"]:.0%} of the cells of the validation split stay.
+Probabilities are calibrated by a temperature of {card["calibration"]["temperature"]:.3f}. On the
+test split:
 
 ```text
 {_doubt(card["metrics"])}

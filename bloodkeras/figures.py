@@ -11,12 +11,14 @@ import matplotlib
 matplotlib.use("Agg")  # files only: works without a screen
 
 import matplotlib.pyplot as plt
+import matplotlib.ticker
 import numpy as np
 import seaborn
 
 from bloodkeras.contract import CLASS_NAMES, SYNTHETIC_STAMP
 from bloodkeras.data import Split, Splits
 from bloodkeras.evaluate import Report
+from bloodkeras.metrics import ECE_BINS
 
 DPI = 120
 BLUE, ORANGE, GREEN = seaborn.color_palette("colorblind")[:3]
@@ -137,6 +139,53 @@ def mistakes(report: Report, split: Split, path: Path) -> None:
     for axis in axes.ravel()[len(wrong) :]:
         axis.set_visible(False)
     _save(figure, axes, path, report.data["synthetic"])
+
+
+def reliability(report: Report, path: Path) -> None:
+    """Draw how often answers of a confidence are right, and how many there are."""
+    confidence, right = report.probs.max(1), report.probs.argmax(1) == report.labels
+    edges = np.linspace(0, 1, ECE_BINS + 1)
+    bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
+    counts = np.bincount(bins, minlength=ECE_BINS)
+    shares = np.bincount(bins, weights=right, minlength=ECE_BINS) / counts.clip(min=1)
+    figure, axes = plt.subplots(2, 1, figsize=(6, 6.5), height_ratios=(3, 1), sharex=True)
+    axes[0].bar(edges[:-1], shares, 1 / ECE_BINS, align="edge", color=BLUE, edgecolor="white")
+    axes[0].plot([0, 1], [0, 1], color="grey", ls=":", label="confidence = accuracy")
+    axes[0].set_ylabel("share that is right")
+    axes[0].legend(frameon=False, loc="upper left")
+    axes[0].set_title(
+        f"{report.model} ({report.engine}) on {report.split}: ECE {report.value('ece'):.4f}"
+    )
+    axes[1].bar(edges[:-1], counts, 1 / ECE_BINS, align="edge", color=ORANGE, edgecolor="white")
+    axes[1].set(xlabel="confidence", ylabel="images", yscale="log")
+    seaborn.despine(figure)
+    _save(figure, [], path, report.data["synthetic"])
+
+
+def risk_coverage(report: Report, curve: tuple, doubt: dict, path: Path) -> None:
+    """Draw the error rate of the most confident answers by how many are answered.
+
+    Args:
+        report: The model's report.
+        curve: What `doubt.risk_coverage` returned.
+        doubt: What `doubt.judge_doubt` returned: the shipped threshold is marked.
+        path: The PNG to write.
+    """
+    figure, axis = plt.subplots(figsize=(7, 4.5))
+    axis.plot(*curve, color=BLUE, label="most confident answers first")
+    if doubt["selective_accuracy"] is not None:
+        place = (doubt["coverage"], 1 - doubt["selective_accuracy"])
+        label = f"shipped: {place[0]:.1%} accepted, {place[1]:.2%} of them wrong"
+        axis.plot(*place, "o", color=ORANGE, label=label)
+    axis.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1))
+    axis.xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1))
+    axis.set(
+        xlabel="share of the cells that is answered", ylabel="share of the answers that is wrong"
+    )
+    axis.set_title(f"{report.model} ({report.engine}) on {report.split}")
+    axis.legend(frameon=False)
+    seaborn.despine(figure)
+    _save(figure, [], path, report.data["synthetic"])
 
 
 def _save(figure, image_axes, path: Path, synthetic: bool) -> None:

@@ -87,8 +87,14 @@ class Study:
             f"{run.info['seconds'] / 60:.1f} minutes; run in {folder}"
         )
 
-    def evaluate(self, target: str, split: str = "test") -> None:
-        """Judge a run or an export and draw where it errs."""
+    def evaluate(self, target: str, split: str = "test", photos: str = "") -> None:
+        """Judge a run or an export and draw where it errs.
+
+        Args:
+            target: A model name, a run folder or an export folder.
+            split: train, val or test.
+            photos: A folder of photographs whose margins an export should refuse.
+        """
         from bloodkeras import figures
 
         folder, name, engine, predict_proba = self._open(target)
@@ -103,8 +109,11 @@ class Study:
         suffix = name if split == "test" else f"{name}_{split}"
         figures.confusion_matrix(report, out / f"confusion_matrix_{suffix}.png")
         figures.mistakes(report, self.splits.named()[split], out / f"mistakes_{suffix}.png")
+        figures.reliability(report, out / f"reliability_{suffix}.png")
         print(f"{name} ({engine}) on {split}, {len(report.labels):,} images")
         print(f"{headline_table(report)}\n\n{classification_table(report)}\nresults in {out}")
+        if is_export(target):
+            self._doubt(Classifier.load(target), report, out, photos)
 
     def export(self, *targets: str) -> None:
         """Publish the ONNX files of some runs; of every recipe's run by default."""
@@ -180,7 +189,7 @@ class Study:
 
     def _open(self, target: str):
         """Return (folder for results, model name, engine, predict_proba) of a run or an export."""
-        if (Path(target) / contract.MODEL_FILE).exists():
+        if is_export(target):
             classifier = Classifier.load(target)
             name = classifier.card["model"]
             return self.runs / f"onnx-{name}", name, "onnx", classifier.predict_proba
@@ -190,6 +199,19 @@ class Study:
 
         run = load_run(folder)
         return folder, run.recipe.model_name, "keras", partial(predict_proba, run.model)
+
+    def _doubt(self, classifier: Classifier, report: Report, out: Path, photos: str) -> None:
+        """Judge an export's verdicts, on cells and on what is none."""
+        from bloodkeras import figures
+        from bloodkeras.doubt import doubt_table, judge_doubt, risk_coverage
+
+        split = self.splits.named()[report.split]
+        doubt = judge_doubt(classifier, split, Path(photos) if photos else None)
+        (out / f"doubt_{report.split}.json").write_text(json.dumps(doubt, indent=2) + "\n")
+        curve = risk_coverage(classifier.answer(split.images), split.labels)
+        path = out / f"risk_coverage_{report.model}_{report.split}.png"
+        figures.risk_coverage(report, curve, doubt, path)
+        print(doubt_table(doubt))
 
     def _is_finished(self, folder: Path, recipe: Recipe) -> bool:
         """Return whether a run folder holds this recipe's finished run on this data."""
@@ -217,6 +239,11 @@ class Study:
         from bloodkeras.train import run_folder
 
         return run_folder(self.runs, recipe)
+
+
+def is_export(target: str) -> bool:
+    """Return whether a folder holds an exported model."""
+    return (Path(target) / contract.MODEL_FILE).exists()
 
 
 def banner() -> str:

@@ -19,7 +19,8 @@ RUNTIME_ALLOWED = {"numpy", "onnxruntime", "PIL"}
 FLOW = (
     "errors", "contract", "recipe", "runtime.preprocess", "runtime.classifier", "runtime.classify",
     "synthetic", "download", "data", "augment", "pipeline", "layers", "models", "train", "metrics",
-    "evaluate", "figures", "card", "export", "report", "study", "__main__",
+    "evaluate", "foreign", "calibrate", "doubt", "figures", "card", "export", "report",
+    "study", "__main__",
 )  # fmt: skip
 
 
