@@ -29,7 +29,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 from bloodkeras.contract import CLASS_COUNT
 from bloodkeras.data import class_weights, load_splits
-from bloodkeras.errors import BloodkerasError, missing_package
+from bloodkeras.errors import BloodkerasError
 from bloodkeras.recipe import named_recipe
 
 THREADS = 2
@@ -45,21 +45,19 @@ def prepare_keras(split, steps: int, _):
     import keras
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(THREADS)
-    tf.config.threading.set_inter_op_parallelism_threads(THREADS)
     from bloodkeras.augment import build_augmentation
     from bloodkeras.models import build_model, parameter_count
     from bloodkeras.pipeline import train_dataset
+    from bloodkeras.train import compile_model
 
+    tf.config.threading.set_intra_op_parallelism_threads(THREADS)
+    tf.config.threading.set_inter_op_parallelism_threads(THREADS)
     model = build_model(RECIPE)
-    model.compile(
-        optimizer=keras.optimizers.Adam(RECIPE.train_learning_rate),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
+    compile_model(model, RECIPE)
 
     def fit(batches):
-        return model.fit(batches, steps_per_epoch=steps, verbose=0).history["loss"][0]
+        fitted = model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
+        return fitted.history["loss"][0]
 
     batches = train_dataset(split, RECIPE).take(steps)
     one = tf.data.Dataset.from_tensors(next(iter(batches))).repeat(steps)
@@ -119,8 +117,8 @@ def torch_model():
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]  # (B, 128)
     for units in (128, 64):
         layers += [nn.Linear(128, units), nn.ReLU(inplace=True), nn.Dropout(RECIPE.model_dropout)]
-    layers.append(nn.Linear(64, CLASS_COUNT))
-    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
+    model = nn.Sequential(*layers, nn.Linear(64, CLASS_COUNT))
+    return model.to(memory_format=torch.channels_last)
 
 
 def torch_augment(pixels, interpolation: str):
@@ -208,14 +206,13 @@ def main() -> None:
     options = parser.parse_args()
     if options.rounds < 2 or (options.steps is not None and options.steps < 1):
         parser.error("--rounds takes 2 or more, --steps 1 or more")
+    if importlib.util.find_spec("torch") is None:
+        sys.exit("this benchmark needs PyTorch, which is not installed: run `pip install torch`")
     try:
-        if importlib.util.find_spec("torch") is None:
-            raise missing_package("PyTorch", "pip install torch")
         split = load_splits(options.data).train
     except BloodkerasError as error:
         sys.exit(str(error))
-    steps = math.ceil(len(split) / RECIPE.train_batch_size)
-    steps = min(steps, options.steps or steps)
+    steps = min(math.ceil(len(split) / RECIPE.train_batch_size), options.steps or len(split))
     print(f"{len(split)} images, {steps} steps of {RECIPE.train_batch_size} an epoch")
     if (load := os.getloadavg()[0]) > 0.5:
         print(f"warning: the machine is busy (load {load:.1f}): these times and ratios mislead")

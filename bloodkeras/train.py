@@ -113,6 +113,15 @@ def train(recipe: Recipe, splits: Splits, folder: Path, tensorboard: bool = Fals
     return folder
 
 
+def compile_model(model: keras.Model, recipe: Recipe) -> None:
+    """Give a model the recipe's optimiser, loss and metrics."""
+    model.compile(
+        optimizer=keras.optimizers.Adam(recipe.train_learning_rate),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+
+
 def load_run(folder: Path) -> Run:
     """Read a run folder back.
 
@@ -138,11 +147,7 @@ def versions() -> dict[str, str]:
 
 def _fit(model, recipe: Recipe, splits: Splits, folder: Path, tensorboard: bool) -> list[float]:
     """Run the epochs; return the training loss of each."""
-    model.compile(
-        optimizer=keras.optimizers.Adam(recipe.train_learning_rate),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
+    compile_model(model, recipe)
     callbacks = [
         keras.callbacks.ModelCheckpoint(
             folder / MODEL_FILE, monitor="val_accuracy", mode="max", save_best_only=True

@@ -72,8 +72,8 @@ def test_augmentation_changes_pixels_differently_for_each_image(drawn):
     recipe = override(PLAIN, {"rotation_degrees": "15"})
     plain, turned = epochs(drawn.train, PLAIN)[0][0][0], epochs(drawn.train, recipe)[0][0][0]
     changed = np.abs(plain - turned).mean((1, 2, 3))
-    assert (changed > 0).mean() > 0.95
-    assert len(np.unique(changed)) > 60
+    assert (changed > 0).mean() > 0.75  # nearest pixels: under two degrees nothing moves
+    assert len(np.unique(changed)) > 48
 
 
 def test_flips_mirror_about_half_of_the_images(drawn):

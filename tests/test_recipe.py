@@ -63,6 +63,7 @@ def test_override_takes_short_and_full_names():
         ("dropout", "1", "share"),
         ("flip", "maybe", "true or false"),
         ("rotation_degrees", "200", "0..180"),
+        ("rotation_interpolation", "cubic", "nearest"),
         ("seed", "-1", "seed"),
         ("seed", "4294967296", "seed"),
     ],
