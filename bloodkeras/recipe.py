@@ -65,7 +65,7 @@ RECIPES = {
     "simple": Recipe(model_name="simple"),
     "deeper": Recipe(
         model_name="deeper",
-        model_norm_momentum=0.9,  # with 187 steps an epoch .99 lags behind: -1 point on validation
+        model_norm_momentum=0.9,  # with 187 steps an epoch .99 lags behind (docs/recipes.md)
         augment_flip=True,
         augment_rotation_degrees=15.0,
         train_class_weights=True,
