@@ -56,7 +56,10 @@ def test_onnx_and_keras_give_the_same_answers(study_folder, name):
     keras = load_report(run_of(study_folder, name) / "evaluation", "test")
     onnx = load_report(study_folder / "runs" / f"onnx-{name}" / "evaluation", "test")
     assert np.array_equal(keras.probs.argmax(1), onnx.probs.argmax(1))
-    assert np.abs(keras.probs - onnx.probs).max() < contract.PARITY_TOLERANCE
+    card = json.loads((study_folder / "exports" / name / "card.json").read_text())
+    tempered = keras.probs ** (1 / card["calibration"]["temperature"])
+    tempered /= tempered.sum(1, keepdims=True)
+    assert np.abs(tempered - onnx.probs).max() < contract.PARITY_TOLERANCE
     assert keras.metrics["confusion"] == onnx.metrics["confusion"]
 
 
@@ -70,9 +73,11 @@ def test_an_export_is_complete_and_says_what_it_is(study_folder, drawn, name):
     metadata = classifier._session.get_modelmeta().custom_metadata_map
     assert json.loads(metadata["bloodkeras.training_data"])["sha256"] == drawn.sha256
     assert "test" in json.loads(metadata["bloodkeras.metrics"])
-    (inputs,), (outputs,) = classifier._session.get_inputs(), classifier._session.get_outputs()
+    (inputs,) = classifier._session.get_inputs()
+    outputs, foreign = classifier._session.get_outputs()
     assert (inputs.name, inputs.type, inputs.shape) == ("images", "tensor(uint8)", ["N", 28, 28, 3])
     assert (outputs.name, outputs.type, outputs.shape) == ("probs", "tensor(float)", ["N", 8])
+    assert (foreign.name, foreign.type, foreign.shape) == ("foreign", "tensor(float)", ["N"])
     card = (folder / "MODEL_CARD.md").read_text()
     report = load_report(study_folder / "runs" / f"onnx-{name}" / "evaluation", "test")
     assert f"{report.value('accuracy'):.4f}" in card
@@ -144,7 +149,7 @@ def test_an_export_that_disagrees_is_not_published(study_folder, drawn, tmp_path
 
     run = load_run(run_of(study_folder, "simple"))
     honest = export.predict_proba
-    monkeypatch.setattr(export, "predict_proba", lambda *args: honest(*args)[:, ::-1])
+    monkeypatch.setattr(export, "predict_proba", lambda *words: honest(*words)[:, ::-1])
     with pytest.raises(BloodkerasError, match="disagrees with Keras"):
         export.export_run(run, drawn, tmp_path / "simple")
     assert list(tmp_path.iterdir()) == []
