@@ -53,7 +53,7 @@ def prepare_keras(split, steps: int, _):
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
     tf.config.threading.set_inter_op_parallelism_threads(THREADS)
     model = build_model(RECIPE)
-    compile_model(model, RECIPE)
+    compile_model(model, RECIPE, steps)
 
     def fit(batches):
         fitted = model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
@@ -61,6 +61,7 @@ def prepare_keras(split, steps: int, _):
 
     batches = train_dataset(split, RECIPE).take(steps)
     one = tf.data.Dataset.from_tensors(next(iter(batches))).repeat(steps)
+    one = one.with_options(batches.options())
     WORK.extend((fit, lambda: batches, lambda: one))
     threads = tf.config.threading.get_intra_op_parallelism_threads()
     versions = f"keras {keras.__version__}, tensorflow {tf.__version__}"

@@ -38,7 +38,7 @@ def cell(tmp_path):
 
 
 def test_help_names_every_command():
-    text = bloodkeras("--help").stdout
+    text = bloodkeras("--help").stderr  # where fire writes it
     for command in ("data", "eda", "train", "evaluate", "export", "predict", "report", "study"):
         assert f"\n     {command}\n" in text
 
