@@ -10,6 +10,8 @@ import stat
 import numpy as np
 from PIL import Image
 
+from bloodkeras.runtime.refusal import Refused
+
 MAX_PIXELS = 64_000_000  # an 8000x8000 photograph; above it a small file can fill the memory
 MAX_BYTES = 8 * MAX_PIXELS  # that photograph, uncompressed, with 16 bits and transparency
 MAX_ASPECT = 4  # a longer strip is a montage of cells, or no photograph
@@ -84,39 +86,39 @@ def rgb(image: Image.Image) -> Image.Image:
 
 def _refuse_special(status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode):
-        raise ValueError("it is a directory")
+        raise Refused("it is a directory")
     if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-        raise ValueError("it is a pipe, socket or device, not a file")
+        raise Refused("it is a pipe, socket or device, not a file")
     if status.st_size == 0:
-        raise ValueError("the file is empty")
+        raise Refused("the file is empty")
     if status.st_size > MAX_BYTES:
-        raise ValueError(f"{status.st_size:,} bytes are over the limit of {MAX_BYTES:,}")
+        raise Refused(f"{status.st_size:,} bytes are over the limit of {MAX_BYTES:,}")
 
 
 def _refuse_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise ValueError(
+        raise Refused(
             f"{width}x{height} pixels are over the limit of {MAX_PIXELS:,}: cut the cell out first"
         )
     if min(width, height) < MIN_SIDE:
-        raise ValueError(f"{width}x{height} pixels show no cell: expected at least {MIN_SIDE}")
+        raise Refused(f"{width}x{height} pixels show no cell: expected at least {MIN_SIDE}")
     if max(width, height) > MAX_ASPECT * min(width, height):
-        raise ValueError(f"{width}x{height} pixels are a strip, not a photograph of one cell")
+        raise Refused(f"{width}x{height} pixels are a strip, not a photograph of one cell")
 
 
 def _refuse_mode(image: Image.Image) -> None:
     if image.mode not in MODES and not (image.mode == "I" and image.format == "PPM"):
-        raise ValueError(
+        raise Refused(
             f"colour mode {image.mode} has no defined black and white here: save it as 8-bit RGB"
         )
     if image.format == "TIFF":
         tags = image.tag_v2
         if set(tags.get(339, (1,))) != {1}:  # SampleFormat
-            raise ValueError("signed or floating-point pixels: save it as 8-bit RGB")
+            raise Refused("signed or floating-point pixels: save it as 8-bit RGB")
         if image.mode == "I;16" and tags.get(262) == 0:  # which Pillow would show as a negative
-            raise ValueError("16-bit grey in which 0 is white: save it as 8-bit RGB")
+            raise Refused("16-bit grey in which 0 is white: save it as 8-bit RGB")
         if tags.get(322, 0) * tags.get(323, 0) > MAX_PIXELS:  # each is decoded as a whole
-            raise ValueError(f"tiles of over {MAX_PIXELS:,} pixels")
+            raise Refused(f"tiles of over {MAX_PIXELS:,} pixels")
 
 
 def _refuse_dark(image: Image.Image) -> None:
@@ -124,7 +126,7 @@ def _refuse_dark(image: Image.Image) -> None:
     full = 65535 if image.mode[0] == "I" else 255
     brightest = extrema[1] if full > 255 else max(high for _, high in extrema[:3])
     if brightest < MIN_WHITE * full:
-        raise ValueError(
+        raise Refused(
             f"16-bit pixels, none brighter than {brightest / full:.1%} of white: a camera of fewer "
             "bits? scale its white to 65535 first"
         )

@@ -3,12 +3,13 @@
 Flow: wraps `decode.py`; gives a BloodkerasError, and silence instead of warnings.
 """
 
+import ctypes
 import logging
 import os
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from PIL import Image, UnidentifiedImageError
 
@@ -16,6 +17,12 @@ from bloodkeras.errors import BloodkerasError
 
 # Pillow logs some damage as an error; without any handler Python would print that.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
+with suppress(AttributeError, OSError):  # libtiff prints its own, unless it is out of reach
+    ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
+
+
+class Refused(ValueError):
+    """A sound file that holds no photograph of one cell; the message is the reason."""
 
 
 @contextmanager
@@ -51,10 +58,13 @@ def _escaped(char: str) -> str:
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "no PNG, JPEG, TIFF, BMP, WebP, GIF or PNM image, or its beginning is damaged"
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for it"
     text = " ".join(str(getattr(error, "strerror", None) or error).split())
-    if isinstance(error, (OSError, SyntaxError, ValueError, Image.DecompressionBombError)) and text:
+    told = isinstance(error, (Refused, Image.DecompressionBombError))
+    if told or getattr(error, "errno", None) is not None or "null byte" in text:
         return text
-    return f"damaged ({type(error).__name__}: {text})"
+    return f"it is damaged or cut short ({text or type(error).__name__})"
 
 
 class _Quiet:
