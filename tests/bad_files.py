@@ -9,72 +9,17 @@ import os
 import socket
 import struct
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from forged_images import cell, encoded, other, packed, png, png_chunk, tiff, webp_canvas
 from PIL import Image
 
 ANSWER = "an answer"
 BOMB_SIDE = 30_000
 DAMAGED = "damaged"  # both "it is damaged" and "its beginning is damaged"
 LIMIT = "limit"
-
-
-def cell() -> Image.Image:
-    """Return 64x64 pixels in grey, equal in every mode: a dark disc on a slope."""
-    y, x = np.mgrid[:64, :64]
-    grey = 120 + y + x - 70 * ((x - 30) ** 2 + (y - 34) ** 2 < 400)
-    return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
-
-
-def other() -> Image.Image:
-    """Return another picture, the second of an animation."""
-    return Image.new("RGB", (64, 64), "red")
-
-
-def encoded(image: Image.Image | np.ndarray, kind: str, **options) -> bytes:
-    """Return an image file's bytes."""
-    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def png_chunk(kind: bytes, data: bytes) -> bytes:
-    """Return one chunk of a PNG with its checksum."""
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png(width: int, height: int, *chunks: bytes) -> bytes:
-    """Return a grey PNG that claims any size and holds little."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    body = (*chunks, png_chunk(b"IDAT", zlib.compress(bytes(64))), png_chunk(b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + b"".join(body)
-
-
-def tiff(width: int, height: int, compression: int = 1, **tags: int) -> bytes:
-    """Return a grey TIFF that claims any size and holds little; tags are t322=16384."""
-    data = zlib.compress(bytes(1 << 20))
-    entries = {256: width, 257: height, 258: 8, 259: compression, 262: 1, 277: 1}
-    if not tags:
-        entries |= {273: 1000, 278: height, 279: len(data)}
-    entries |= {int(name[1:]): value for name, value in tags.items()}
-    table = b"".join(struct.pack("<HHII", tag, 4, 1, entries[tag]) for tag in sorted(entries))
-    head = b"II*\0" + struct.pack("<IH", 8, len(entries)) + table + bytes(4)
-    return head.ljust(1000, b"\0") + data
-
-
-def webp_canvas(side: int) -> bytes:
-    """Return an animated WebP with a small frame on a canvas of any size."""
-    still = encoded(cell(), "WEBP", lossless=True)[12:]
-    edge = (side - 1).to_bytes(3, "little")
-    frame = bytes(6) + (63).to_bytes(3, "little") * 2 + bytes(4) + still
-    parts = [(b"VP8X", b"\2\0\0\0" + edge + edge), (b"ANIM", bytes(6)), (b"ANMF", frame)]
-    body = b"WEBP" + b"".join(k + struct.pack("<I", len(d)) + d + b"\0" * (len(d) % 2)
-                              for k, d in parts)  # fmt: skip
-    return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
 def good() -> dict[str, bytes]:
@@ -120,7 +65,7 @@ def bombs() -> Iterator[tuple[str, bytes, str]]:
     jpeg = bytearray(good()["jpg"])
     size = jpeg.index(b"\xff\xc0") + 5
     jpeg[size : size + 4] = struct.pack(">HH", BOMB_SIDE, BOMB_SIDE)
-    text = png_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(80_000_000)))
+    text = png_chunk(b"zTXt", b"a\0\0" + packed(80_000_000))
     yield "bomb.png", png(BOMB_SIDE, BOMB_SIDE), LIMIT
     yield "bomb.jpg", bytes(jpeg), LIMIT
     yield "bomb.tif", tiff(BOMB_SIDE, BOMB_SIDE), LIMIT
@@ -146,11 +91,8 @@ def odd_shapes() -> Iterator[tuple[str, bytes, str]]:
         pixels = np.zeros((height, width, 3), np.uint8)
         yield f"{width}x{height}.png", encoded(pixels, "PNG"), f"{width}x{height} pixels"
     yield "0x0.png", png(0, 0), "0x0"
-    yield (
-        "-1x64.bmp",
-        good()["bmp"].replace(struct.pack("<i", 64), struct.pack("<i", -1), 1),
-        DAMAGED,
-    )
+    width = struct.pack("<i", 64)
+    yield "-1x64.bmp", good()["bmp"].replace(width, struct.pack("<i", -1), 1), LIMIT
 
 
 def modes() -> Iterator[tuple[str, bytes, str]]:

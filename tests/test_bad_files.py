@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bad_files import ANSWER, cell, encoded, make_bad_files
+from bad_files import ANSWER, make_bad_files
+from forged_images import cell, encoded
 
 import bloodkeras
 

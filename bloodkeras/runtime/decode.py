@@ -58,6 +58,8 @@ def decoded(image: Image.Image) -> Image.Image:
     _refuse_mode(image)
     deep = image.mode[0] == "I" or any("16" in str(tile.args) for tile in image.tile)
     image.load()
+    if image.mode == "I;16B":  # the big-endian twin, which Pillow can do little with
+        image = image.convert("I")
     if deep:
         _refuse_dark(image)
     return upright(image)
