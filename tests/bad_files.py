@@ -128,6 +128,7 @@ def oddities() -> Iterator[tuple[str, bytes, str]]:
     yield "no suffix", files["webp"], ANSWER
     yield "flipped bit.png", bytes(flipped), DAMAGED
     yield "checksum.png", bytes(checksum), DAMAGED
+    yield "comment.gif", encoded(cell(), "GIF", comment=b"a" * 100_000), ANSWER
     yield "garbage after.png", files["png"] + b"\0garbage" * 99, ANSWER
     yield "garbage after.jpg", files["jpg"] + b"\xff\xd8garbage" * 99, ANSWER
     for suffix, kind, options in (

@@ -61,6 +61,7 @@ def medmnist_pixels(image: Image.Image) -> np.ndarray:
         return np.asarray(rgb(image))
     crop = rgb(image.crop(cell_box(*image.size)))  # cropped first: less memory, the same pixels
     small = crop.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BILINEAR)
+    small.info.clear()  # a comment of the original's would be written, or be too long for it
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=JPEG_QUALITY)
     with Image.open(buffer) as compressed:

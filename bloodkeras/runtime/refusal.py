@@ -15,6 +15,8 @@ from PIL import Image, UnidentifiedImageError
 
 from bloodkeras.errors import BloodkerasError
 
+KINDS = "PNG, JPEG, TIFF, BMP, WebP, GIF, PNM"
+
 # Pillow logs some damage as an error; without any handler Python would print that.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 with suppress(AttributeError, OSError):  # libtiff prints its own, unless it is out of reach
@@ -38,6 +40,10 @@ def refusals(path: str | os.PathLike) -> Iterator[None]:
             yield
     except BloodkerasError:
         raise
+    except UnidentifiedImageError:
+        raise BloodkerasError(
+            f"{name} is not an image that can be read ({KINDS}), or its beginning is damaged"
+        ) from None
     except Exception as error:  # hostile bytes bring out KeyError, struct.error, and any other
         raise BloodkerasError(f"cannot read {name}: {_reason(error)}") from None
 
@@ -56,8 +62,6 @@ def _escaped(char: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "no PNG, JPEG, TIFF, BMP, WebP, GIF or PNM image, or its beginning is damaged"
     if isinstance(error, MemoryError):
         return "there is not enough memory for it"
     text = " ".join(str(getattr(error, "strerror", None) or error).split())
