@@ -7,6 +7,8 @@ The map, in the order the data flows. A module imports only modules above it.
     recipe.py       choices: one frozen dataclass, the named recipes, typed overrides
 
     runtime/        what a deployment installs: numpy, onnxruntime, Pillow; never TensorFlow
+        refusal.py      a bad file -> one line that names it
+        decode.py       an image file of any kind -> one upright Pillow image
         preprocess.py   a photograph -> uint8 (28, 28, 3), as MedMNIST did it
         classifier.py   exports/<model> -> Classifier: labels, predict_proba, predict
         classify.py     files and folders -> a table of answers

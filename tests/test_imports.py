@@ -17,10 +17,10 @@ HEAVY = (
 RUNTIME_ALLOWED = {"numpy", "onnxruntime", "PIL"}
 # The order of the map in bloodkeras/__init__.py; a module imports only modules above it.
 FLOW = (
-    "errors", "contract", "recipe", "runtime.preprocess", "runtime.classifier", "runtime.classify",
-    "synthetic", "download", "data", "augment", "pipeline", "layers", "models", "train", "metrics",
-    "evaluate", "foreign", "calibrate", "doubt", "figures", "card", "export", "report",
-    "study", "__main__",
+    "errors", "contract", "recipe", "runtime.refusal", "runtime.decode", "runtime.preprocess",
+    "runtime.classifier", "runtime.classify", "synthetic", "download", "data", "augment",
+    "pipeline", "layers", "models", "train", "metrics", "evaluate", "foreign", "calibrate",
+    "doubt", "figures", "card", "export", "report", "study", "__main__",
 )  # fmt: skip
 
 

@@ -7,14 +7,17 @@ pixel differs, or when a broken file is anything but one line of explanation.
 import csv
 import io
 import struct
+import threading
+import warnings
 import zlib
 
 import numpy as np
 import pytest
+from forged_images import png_chunk, tiff
 from PIL import Image
 
 from bloodkeras.errors import BloodkerasError
-from bloodkeras.runtime.preprocess import MAX_PIXELS, read_image
+from bloodkeras.runtime.preprocess import MAX_PIXELS, cell_box, read_image
 
 
 def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarray:
@@ -67,7 +70,8 @@ def test_28x28_is_unchanged(tmp_path):
         (360, 363, 80, 82),  # 81.5 rounds to the even 82: nearly every photograph
         (366, 369, 83, 84),  # 84.5 rounds to the even 84
         (360, 360, 80, 80),
-        (201, 203, 0, 2),  # 0.5 and 1.5
+        (300, 420, 50, 110),
+        (301, 303, 50, 52),  # 50.5 and 51.5
         (200, 200, 0, 0),
     ],
 )
@@ -95,15 +99,55 @@ def test_jpeg_round_trip_is_not_left_out(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("width", "height", "box"),
-    [(100, 60, (20, 0, 80, 60)), (28, 90, (0, 31, 28, 59)), (1, 1, (0, 0, 1, 1))],
+    ("width", "height", "side"),
+    [
+        (299, 299, 224),  # 3/4; a pixel more is a photograph as in the training set
+        (299, 360, 224),
+        (300, 300, 200),
+        (420, 420, 200),
+        (421, 421, 316),
+        (360, 421, 270),
+        (64, 64, 64),  # MedMNIST's own sizes are its crop, resized
+        (128, 128, 128),
+        (224, 224, 224),
+        (64, 65, 48),  # beside them are others'
+        (199, 199, 149),
+        (120, 120, 90),
+        (100, 60, 45),
+        (28, 90, 21),
+        (8, 8, 6),
+        (4000, 3000, 2250),
+    ],
 )
-def test_small_image_gives_its_centred_square(tmp_path, width, height, box):
-    """Down to a single pixel."""
+def test_how_much_of_a_photograph_is_looked_at(width, height, side):
+    """The rule of docs/photographs.md, on both sides of each of its boundaries."""
+    left, top, right, bottom = cell_box(width, height)
+    assert (right - left, bottom - top) == (side, side)
+    assert abs(left - (width - right)) <= 1  # centred
+    assert abs(top - (height - bottom)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "box"), [(120, 120, (15, 15, 105, 105)), (100, 60, (28, 8, 73, 53))]
+)
+def test_other_size_gives_its_centre(tmp_path, width, height, box):
+    """Then the same steps as any photograph."""
     pixels = noise(height, width)
     left, top, right, bottom = box
     expected = as_jpeg(bilinear(pixels[top:bottom, left:right]))
     np.testing.assert_array_equal(read_image(saved(pixels, tmp_path / "a.png")), expected)
+
+
+@pytest.mark.parametrize(("width", "height"), [(7, 28), (28, 7), (1, 1), (28, 113), (401, 100)])
+def test_no_photograph_of_a_cell(tmp_path, width, height):
+    """Too few pixels to see a cell, or a strip of several."""
+    assert f"{width}x{height}" in refusal(saved(noise(height, width), tmp_path / "a.png"))
+
+
+@pytest.mark.parametrize(("width", "height"), [(8, 8), (28, 112), (400, 100)])
+def test_smallest_and_longest_photographs(tmp_path, width, height):
+    """One pixel beside the refused ones."""
+    assert read_image(saved(noise(height, width), tmp_path / "a.png")).shape == (28, 28, 3)
 
 
 @pytest.mark.needs_data
@@ -195,12 +239,103 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path, suffix, mode):
     np.testing.assert_array_equal(read_image(path), np.stack([grey] * 3, axis=-1))
 
 
+@pytest.mark.parametrize("byte_order", ["<", ">"])
+def test_sixteen_bits_of_either_byte_order(tmp_path, byte_order):
+    """Mode I;16B is what a big-endian camera writes."""
+    grey = noise(28, 28)[..., 0]
+    image = Image.fromarray(grey.astype(np.uint16) * 257)
+    image = image.convert("I").convert("I;16B") if byte_order == ">" else image
+    path = saved(image, tmp_path / "a.tif")
+    assert path.read_bytes()[:2] == {"<": b"II", ">": b"MM"}[byte_order]
+    np.testing.assert_array_equal(read_image(path), np.stack([grey] * 3, axis=-1))
+
+
+def deep_png(levels: np.ndarray) -> bytes:
+    """Return an RGB PNG of 16 bits, which Pillow reads but cannot write."""
+    height, width, _ = levels.shape
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0))
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in levels)
+    body = png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + header + body
+
+
+def test_sixteen_bits_in_colour(tmp_path):
+    """Pillow keeps the upper byte of each, which is exact for 257 times an 8-bit level."""
+    pixels = noise(28, 28)
+    (tmp_path / "a.png").write_bytes(deep_png(pixels.astype(np.uint16) * 257))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), pixels)
+
+
+@pytest.mark.parametrize("white", [1023, 4095, 16383])
+def test_a_camera_of_fewer_bits_is_told_not_taken_for_the_dark(tmp_path, white):
+    """10, 12 and 14 bits in 16, grey and colour: scaled by 65535 they would be nearly black."""
+    levels = np.linspace(0, white, 28 * 28 * 3).astype(np.uint16).reshape(28, 28, 3)
+    (tmp_path / "colour.png").write_bytes(deep_png(levels))
+    grey = saved(np.ascontiguousarray(levels[..., 0]), tmp_path / "grey.tif")
+    assert "fewer bits" in refusal(tmp_path / "colour.png")
+    assert "fewer bits" in refusal(grey)
+
+
+def test_sixteen_bits_that_are_dim_but_use_their_range(tmp_path):
+    """A quarter of white is enough."""
+    levels = np.full((28, 28, 3), 16384, np.uint16)
+    (tmp_path / "colour.png").write_bytes(deep_png(levels))
+    assert np.unique(read_image(tmp_path / "colour.png")).tolist() == [64]
+    assert np.unique(read_image(saved(levels[..., 0], tmp_path / "grey.png"))).tolist() == [64]
+
+
 @pytest.mark.parametrize(
-    "grey", [np.int32(70_000), np.int32(-5), np.float32(0.5)], ids=["65536+", "negative", "float"]
+    "grey",
+    [np.int32(70_000), np.int32(-5), np.int32(60_000), np.float32(0.5), np.float32(np.nan)],
+    ids=["65536+", "negative", "32 bits", "float", "nan"],
 )
 def test_grey_levels_of_unknown_range_are_refused(tmp_path, grey):
     """32-bit pictures have no agreed white: guessed wrongly, they are a black cell, or wrap."""
     refusal(saved(np.full((28, 28), grey), tmp_path / "a.tif"))
+
+
+def test_sixteen_bit_negative_is_refused(tmp_path):
+    """A TIFF in which 0 is white: Pillow inverts it with 8 bits, not with 16."""
+    (tmp_path / "a.tif").write_bytes(tiff(28, 28, t258=16, t262=0, t273=1000, t279=1568))
+    assert "0 is white" in refusal(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("ink", [(0, 255, 255, 0), (255, 0, 0, 0), (0, 0, 0, 0), (0, 0, 0, 255)])
+def test_photoshop_inks(tmp_path, ink):
+    """A CMYK JPEG with Adobe's marker stores its inks inverted, one without does as well."""
+    content = saved(Image.new("CMYK", (64, 64), ink), tmp_path / "a.jpg").read_bytes()
+    start = content.index(b"\xff\xee\0\x0eAdobe")
+    (tmp_path / "plain.jpg").write_bytes(content[:start] + content[start + 16 :])
+    expected = [(255 - level) * (255 - ink[3]) // 255 for level in ink[:3]]
+    for name in ("a.jpg", "plain.jpg"):
+        assert np.abs(read_image(tmp_path / name) - np.array(expected)).max() <= 2
+
+
+def test_colour_profile_is_ignored(tmp_path):
+    """Valid or not: the training set's photographs were read without theirs, too."""
+    from PIL import ImageCms
+
+    pixels = noise(28, 28)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
+    for name, icc in (("valid.png", profile), ("broken.png", b"no profile")):
+        found = read_image(saved(pixels, tmp_path / name, icc_profile=icc))
+        np.testing.assert_array_equal(found, pixels)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_in_every_format(tmp_path, suffix, orientation):
+    """The tag is undone once, in a TIFF too, where Pillow does it by itself."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = noise(28, 28)
+    options = {"lossless": True} if suffix == "webp" else {}
+    found = read_image(saved(pixels, tmp_path / f"a.{suffix}", exif=exif, **options))
+    upright = [
+        pixels, pixels[:, ::-1], pixels[::-1, ::-1], pixels[::-1], pixels.swapaxes(0, 1),
+        np.rot90(pixels, -1), np.rot90(pixels[:, ::-1], -1), np.rot90(pixels),
+    ]  # fmt: skip
+    np.testing.assert_array_equal(found, upright[orientation - 1])
 
 
 def test_camera_orientation_is_applied(tmp_path):
@@ -232,14 +367,9 @@ def test_odd_camera_tags_are_no_crash(tmp_path):
 
 def png_header(width: int, height: int) -> bytes:
     """Return the first bytes of a PNG that claims any size: the bomb without its charge."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(64)))
+    pixels = png_chunk(b"IDAT", zlib.compress(bytes(8 * 25)))
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + pixels + png_chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "tif", "webp"])
@@ -283,5 +413,22 @@ def test_too_many_pixels(tmp_path, width, height):
 def test_made_up_header_opens_when_small(tmp_path):
     """The header above is refused for its size, not for being made up: a small one opens."""
     path = tmp_path / "small.png"
-    path.write_bytes(png_header(1, 1))
+    path.write_bytes(png_header(8, 8))
     assert read_image(path).tolist() == [[[0, 0, 0]] * 28] * 28
+
+
+def test_threads_leave_the_warning_filters_as_they_were(tmp_path):
+    """Reading in several threads at once silences nobody for good, and warns nobody."""
+    exif = b"Exif\0\0II*\0\xff\xff\0\0bad"
+    path = saved(noise(28, 28), tmp_path / "a.jpg", exif=exif)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        before = list(warnings.filters)
+        threads = [threading.Thread(target=lambda: [read_image(path) for _ in range(20)])
+                   for _ in range(8)]  # fmt: skip
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert warnings.filters == before
+    assert not caught

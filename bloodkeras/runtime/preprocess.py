@@ -6,98 +6,81 @@ Sources: MedMNIST v2's own recipe, found by matching its pixels to the source ph
 """
 
 import io
-import warnings
-from pathlib import Path
+import os
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from bloodkeras.contract import CROP_SIDE, IMAGE_SIDE, JPEG_QUALITY
-from bloodkeras.errors import BloodkerasError, gist
+from bloodkeras.runtime.decode import MAX_PIXELS, load_image, rgb
+from bloodkeras.runtime.refusal import refusals
+
+__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "cell_box", "medmnist_pixels", "read_image"]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
-MAX_PIXELS = 64_000_000  # an 8000x8000 photograph; above it a small file can fill the memory
+
+# --- how much of a photograph is looked at: docs/photographs.md has the reasons -----------------
+PHOTOGRAPH_SIDES = range(300, 421)  # like the source photographs, which are 360x360 to 366x369
+WHOLE_SIDES = (64, 128, 200, 224)  # squares as MedMNIST publishes them, and its crop itself
+CENTRE_FRACTION = 3 / 4  # of any other; about halfway, in scale, from the whole to 200/360 of it
 
 
-def read_image(path: str | Path) -> np.ndarray:
+def read_image(path: str | os.PathLike) -> np.ndarray:
     """Read one photograph of one cell.
 
-    A 28x28 image is taken as it is; anything else goes through `medmnist_pixels`.
+    A 28x28 image is taken as it is; anything else goes through `medmnist_pixels`. Of an
+    animation or a file of several pages the first picture is read.
 
     Args:
-        path: An image file that Pillow can open.
+        path: A PNG, JPEG, TIFF, BMP, WebP, GIF or PNM file, by its content, whatever its name.
 
     Returns:
         uint8 (28, 28, 3), RGB.
 
     Raises:
-        BloodkerasError: The file is missing, empty, truncated, too large, or no image.
+        BloodkerasError: The file is missing, no file, damaged, too large, or no image whose
+            colours are defined; the message is one line and names it.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below
-            with Image.open(path) as image:
-                _refuse_too_large(image, path)
-                return medmnist_pixels(rgb(image))
-    except BloodkerasError:
-        raise
-    except UnidentifiedImageError:
-        raise BloodkerasError(f"{path} is not an image that Pillow can read") from None
-    except Image.DecompressionBombError as error:
-        raise BloodkerasError(f"{path} is too large: {error}") from None
-    except Exception as error:  # Pillow's readers share no base class for bad files
-        reason = getattr(error, "strerror", None) or gist(error)
-        raise BloodkerasError(f"cannot read {path}: {reason}") from None
-
-
-def rgb(image: Image.Image) -> Image.Image:
-    """Return the image upright and in RGB; what is transparent becomes white.
-
-    Raises:
-        ValueError: The grey levels have no agreed white: floats, or beyond 16 bits.
-    """
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):  # Pillow would clip, not scale
-        levels = np.asarray(image, np.float64)
-        if image.mode == "F" or levels.min() < 0 or levels.max() > 65_535:
-            raise ValueError("grey levels of unknown range: save it with 8 or 16 bits")
-        image = Image.fromarray(np.rint(levels / 257).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+    with refusals(path):
+        return medmnist_pixels(load_image(path))
 
 
 def medmnist_pixels(image: Image.Image) -> np.ndarray:
-    """Turn an RGB photograph into 28x28 pixels the way MedMNIST did.
+    """Turn a photograph into 28x28 pixels the way MedMNIST did.
 
     All three steps matter: leaving out the JPEG round trip alone moves a pixel by 6.7 grey
-    levels on average. From a photograph smaller than 200 pixels the largest centred square
-    is taken. A 28x28 image has been through this already and is returned unchanged.
+    levels on average. A 28x28 image has been through this already and is returned unchanged.
 
     Args:
-        image: An RGB Pillow image with the cell in its centre.
+        image: An upright Pillow image with the cell in its centre.
 
     Returns:
         uint8 (28, 28, 3), RGB.
     """
     if image.size == (IMAGE_SIDE, IMAGE_SIDE):
-        return np.asarray(image)
-    side = min(CROP_SIDE, *image.size)
-    left, top = (round((length - side) / 2) for length in image.size)  # Python's rounding
-    crop = image.crop((left, top, left + side, top + side))
+        return np.asarray(rgb(image))
+    crop = rgb(image.crop(cell_box(*image.size)))  # cropped first: less memory, the same pixels
     small = crop.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BILINEAR)
+    small.info.clear()  # a comment of the original's would be written, or be too long for it
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=JPEG_QUALITY)
     with Image.open(buffer) as compressed:
         return np.asarray(compressed.convert("RGB"))
 
 
-def _refuse_too_large(image: Image.Image, path) -> None:
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise BloodkerasError(
-            f"{path} has {width}x{height} pixels, over the limit of {MAX_PIXELS:,}: "
-            "cut the cell out first"
-        )
+def cell_box(width: int, height: int) -> tuple[int, int, int, int]:
+    """Return the centred square that becomes the 28x28 pixels.
+
+    This function alone knows how large a cell is taken to be.
+
+    Returns:
+        left, top, right, bottom, in pixels.
+    """
+    if width in PHOTOGRAPH_SIDES and height in PHOTOGRAPH_SIDES:
+        side = CROP_SIDE
+    elif width == height and width in WHOLE_SIDES:
+        side = width
+    else:
+        side = max(1, round(CENTRE_FRACTION * min(width, height)))
+    left, top = (round((length - side) / 2) for length in (width, height))  # Python's rounding
+    return left, top, left + side, top + side
