@@ -246,9 +246,12 @@ def _quiet_tensorflow() -> None:
             os.close(stderr)
 
 
-def _with_dashes(words: list[str]) -> list[str]:
-    """Return the words with fire's separator set to one that nobody types, so that - is a word."""
-    return [*words, *([] if "--" in words else ["--"]), "--separator=\0"]
+def _keep_dash(words: list[str]) -> list[str]:
+    """Return the words so that - is one of them: fire would take it for its own separator.
+
+    Another separator can be set after `--` only, which would send every help page to stderr.
+    """
+    return [*words, "--", "--separator=\0"] if "-" in words and "--" not in words else words
 
 
 def _splits(data: str):
@@ -265,7 +268,7 @@ def main() -> None:
     fire.parser.DefaultParseValue = str
     commands = {name: _deferred(command) for name, command in COMMANDS.items()}
     try:
-        words = _with_dashes(sys.argv[1:])
+        words = _keep_dash(sys.argv[1:])
         result = fire.Fire(commands, words, name="bloodkeras", serialize=lambda _: None)
         if isinstance(result, _Deferred):
             result._call()

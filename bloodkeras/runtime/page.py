@@ -89,7 +89,8 @@ class Page:
         total, failed = tally.total(), tally["", ""]
         model = escape(str(self._card.get("model", "")))
         yield HEAD
-        yield f"<header><h1>{total:,} images, classified by <em>{model}</em></h1>\n"
+        images = f"{total:,} image{'s' * (total != 1)}"
+        yield f"<header><h1>{images}, classified by <em>{model}</em></h1>\n"
         if self._card.get("training_data", {}).get("synthetic"):
             yield "<p class=warn>Trained on drawn cells, not on photographs: means nothing.</p>\n"
         yield "<p>No medical device, not for diagnosis.</p>\n"

@@ -47,7 +47,7 @@ details { margin: 0 0 18px; padding: 10px 14px; background: #fdf1f1; border-radi
           border: 1px solid #ecc9c9; overflow-wrap: anywhere; }
 summary { cursor: pointer; font-weight: 600; color: #8a2b2b; }
 h2 { font-size: 19px; margin: 26px 0 10px; } h2 small { font-weight: 400; color: var(--soft); }
-.tiles { display: grid; gap: 10px; grid-template-columns: repeat(auto-fill, minmax(136px, 1fr)); }
+.tiles { display: grid; gap: 10px; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); overflow: hidden;
          border-radius: 8px; border-top: 4px solid var(--accepted); }
 figure[data-v=unsure] { border-top-color: var(--unsure); }

@@ -58,16 +58,15 @@ def score(
     classifier = Classifier.load(model)
     copies = Copies(sort_into, words) if sort_into else None
     page = Page(report, classifier) if report else None
-    table = (
-        Table(out, kind, _origin(model, classifier), resume) if out else Printed(kind, classifier)
-    )
+    origin = _origin(model, classifier)
+    table = Table(out, kind, origin, resume) if out else Printed(kind, classifier.labels)
+    takers = [taker for taker in (copies, page, table) if taker]  # what is in the table, is done
     tally = Counter(table.kept.counts)
     total = None if STDIN in words else partial(count_images, words)
-    with table, Progress(total, table.kept.rows, None if out else False) as progress:
+    bar = None if out else False  # it would be drawn into a printed table
+    with table, Progress(total, table.kept.rows, bar) as progress:
         for rows in answer_batches(classifier, _items_after(words, table.kept)):
-            for taker in filter(
-                None, (copies, page, table)
-            ):  # the table last: what is in it, is done
+            for taker in takers:
                 taker.write(rows)
             tally.update((row.label, row.verdict) for row in rows)
             progress.add(len(rows))
