@@ -247,10 +247,7 @@ def _quiet_tensorflow() -> None:
 
 
 def _keep_dash(words: list[str]) -> list[str]:
-    """Return the words so that - is one of them: fire would take it for its own separator.
-
-    Another separator can be set after `--` only, which would send every help page to stderr.
-    """
+    """Return the words so that - is one of them: fire would take it for its own separator."""
     return [*words, "--", "--separator=\0"] if "-" in words and "--" not in words else words
 
 
