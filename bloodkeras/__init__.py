@@ -11,7 +11,17 @@ The map, in the order the data flows. A module imports only modules above it.
         decode.py       an image file of any kind -> one upright Pillow image
         preprocess.py   a photograph -> uint8 (28, 28, 3), as MedMNIST did it
         classifier.py   exports/<model> -> Classifier: labels, predict_proba, predict
-        classify.py     files and folders -> a table of answers
+        arrays.py       .npy and .npz -> images, a slice at a time
+        pages.py        an image file -> its image, or all its pages
+        sources.py      files, folders, globs, lists -> a stream of images, read ahead
+        formats.py      rows <-> CSV, JSON lines; Parquet
+        table.py        rows -> a table that can be resumed
+        printed.py      rows -> standard output
+        copies.py       rows -> images in one folder a class
+        page_style.py   the look of the page
+        page.py         rows -> one HTML page: counts, and the doubtful ones to see
+        progress.py     how far it is: a bar, or a line now and then
+        score.py        all of these: images -> a table of answers
 
     synthetic.py    draws cells in the same layout: the offline demo and the tests' data
     download.py     MedMNIST's cache, or its server -> a file with the right MD5

@@ -112,19 +112,32 @@ def export(*models: str, data: str = "", runs: str = RUNS, exports: str = ""):
     Study(_splits(data), runs, exports).export(*models)
 
 
-def predict(*images: str, model: str = f"{EXPORTS}/deeper", out: str = ""):
-    """Classify image files, or every image in a folder, with an exported model.
+def predict(*images: str, model: str = f"{EXPORTS}/deeper", out: str = "", format: str = "",
+            resume: bool = False, sort_into: str = "", report: str = ""):  # fmt: skip
+    """Classify images with an exported model: label, confidence, probabilities, verdict.
+
+    The verdict is accepted, unsure (too close to call) or foreign (probably no such cell). An
+    image that cannot be read has an error instead; all others are answered, and the exit status
+    is 1.
 
     Args:
-        images: Files and folders. 28x28 images are taken as they are, photographs cropped.
+        images: Files, folders (searched to any depth), globs, arrays (.npy or .npz of uint8
+            (N, 28, 28, 3)), or - for a list of paths on standard input. 28x28 images are taken as
+            they are, photographs cropped. Every page of a TIFF or an animation is an image.
         model: The export to use.
-        out: Write a CSV file instead of printing the table.
+        out: Write a table instead of printing one: .csv, .jsonl or .parquet (needs pyarrow).
+            Beside it, <out>.origin.json says which model wrote it.
+        format: csv, jsonl or parquet, where the suffix of out does not say it or there is no out.
+        resume: Go on with the table in out after an interruption. Give the same images again.
+        sort_into: Copy the images into class folders, unsure/ and foreign/ below this folder;
+            nothing is overwritten.
+        report: Write one HTML page: counts, and the most doubtful images of each class.
     """
-    from bloodkeras.runtime.classify import predict_table
+    from bloodkeras.runtime.score import score
 
     if not images:
         raise UsageError("predict needs at least one image file or folder")
-    predict_table(images, model, out)
+    score(images, model, out, format, resume, sort_into, report)
 
 
 def report(*, data: str = "", runs: str = RUNS):
@@ -236,6 +249,11 @@ def _quiet_tensorflow() -> None:
             os.close(stderr)
 
 
+def _keep_dash(words: list[str]) -> list[str]:
+    """Return the words so that - is one of them: fire would take it for its own separator."""
+    return [*words, "--", "--separator=\0"] if "-" in words and "--" not in words else words
+
+
 def _splits(data: str):
     from bloodkeras.data import load_splits
 
@@ -250,7 +268,8 @@ def main() -> None:
     fire.parser.DefaultParseValue = str
     commands = {name: _deferred(command) for name, command in COMMANDS.items()}
     try:
-        result = fire.Fire(commands, name="bloodkeras", serialize=lambda _: None)
+        words = _keep_dash(sys.argv[1:])
+        result = fire.Fire(commands, words, name="bloodkeras", serialize=lambda _: None)
         if isinstance(result, _Deferred):
             result._call()
     except BloodkerasError as error:

@@ -72,6 +72,10 @@ def test_neither_imports_tensorflow(words, cell):
         (["evaluate", "nothing", "--data", "synthetic"], "'nothing'"),
         (["evaluate", "simple", "--splitt", "val"], "splitt"),
         (["predict"], "at least one"),
+        (["predict", ".", "--out", "x.csv", "--resume", "perhaps"], "true or false"),
+        (["predict", ".", "--resume"], "--out"),
+        (["predict", ".", "--out", "answers.doc"], "--format"),
+        (["predict", ".", "--formt", "csv"], "formt"),
         (["seeds", "simple", "--seeds", "1,x"], "whole number"),
     ],
 )
@@ -124,9 +128,31 @@ def test_predict_answers_the_good_and_reports_the_bad(tmp_path, cell):
     assert done.returncode == 1
     assert "1 of 2 files" in done.stderr
     header, bad, good = out.read_text().splitlines()
-    assert header == "path,label,confidence,error"
+    assert header.startswith("path,label,confidence,prob_basophil,")
+    assert header.endswith(",prob_platelet,verdict,error")
     assert "not an image" in bad
     assert float(good.split(",")[2]) > 1 / 8
+
+
+def test_predict_reads_a_list_from_standard_input(tmp_path, cell):
+    """`-` is a word, though fire would take it for its separator."""
+    command = [sys.executable, "-m", "bloodkeras", "predict", "-", "--format", "csv"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, timeout=60, input=f"{cell}\n{cell}\n"
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line.split(",")[0] for line in done.stdout.splitlines()] == ["path", *[str(cell)] * 2]
+
+
+def test_predict_does_everything_at_once(tmp_path, cell):
+    out, page, copies = tmp_path / "x.jsonl", tmp_path / "x.html", tmp_path / "sorted"
+    words = ["predict", cell, "--out", out, "--report", page, "--sort-into", copies]
+    assert bloodkeras(*words).returncode == 0
+    assert [path.name for path in copies.rglob("*.png")] == ["cell.png"]
+    assert page.read_text().startswith("<!doctype html>")
+    assert bloodkeras(*words).returncode == 1  # x.jsonl is there
+    assert bloodkeras(*words, "--resume").returncode == 0
+    assert out.read_text().count("\n") == 1
 
 
 def test_data_says_what_it_found(drawn_file):

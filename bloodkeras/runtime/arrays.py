@@ -1,0 +1,159 @@
+"""Reads images out of .npy and .npz files a slice at a time, whatever their size.
+
+Flow: takes a file; gives `Part`s of 256 images, each named file#row (file#array/row in an .npz).
+Sources: numpy.lib.format describes both; a slice is read, not mapped, for mapped pages would count
+    as this process' memory.
+"""
+
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from bloodkeras.contract import IMAGE_SHAPE
+from bloodkeras.errors import BloodkerasError
+
+ARRAY_SUFFIXES = (".npy", ".npz")
+PART_ROWS = 256
+IMAGE_BYTES = int(np.prod(IMAGE_SHAPE))
+# What zipfile and numpy raise on bad files; RuntimeError is an encrypted member.
+BAD_FILE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+Item = tuple[str, np.ndarray | str]  # a name, and uint8 (28, 28, 3) or why there is none
+
+
+@dataclass(frozen=True)
+class Part:
+    """A few images that are read in one go, later and perhaps by another thread."""
+
+    count: Callable[[], int]  # how many items `read` gives, found without decoding them
+    read: Callable[[], list[Item]]
+
+
+def error_part(name: str, reason: str) -> Part:
+    """Return a part that is one error."""
+    return Part(lambda: 1, lambda: [(name, reason)])
+
+
+def array_parts(path: str) -> Iterator[Part]:
+    """Yield the images of one file in order; what cannot be read is an error among them."""
+    parts = _npz_parts if path.lower().endswith(".npz") else _npy_parts
+    try:
+        yield from parts(path)
+    except BAD_FILE as error:
+        yield error_part(path, _reason(path, error))
+    except BloodkerasError as error:
+        yield error_part(path, str(error))
+
+
+def count_rows(path: str) -> int:
+    """Return how many images a file says it holds; 1, for its error, where it cannot be read."""
+    try:
+        if not path.lower().endswith(".npz"):
+            with open(path, "rb") as file:
+                return _rows(file, path)
+        with zipfile.ZipFile(path) as archive:
+            return sum(rows for _, rows, _ in _members(archive)) or 1
+    except (*BAD_FILE, BloodkerasError):
+        return 1
+
+
+def _npy_parts(path: str) -> Iterator[Part]:
+    with open(path, "rb") as file:
+        rows = _rows(file, path)
+        offset = file.tell()
+        held = (os.fstat(file.fileno()).st_size - offset) // IMAGE_BYTES
+    whole = min(rows, held)
+    for first in range(0, whole, PART_ROWS):
+        count = min(PART_ROWS, whole - first)
+        yield _part(count, partial(_read_slice, path, offset, first, count))
+    if held < rows:
+        yield error_part(f"{path}#{held}", _truncated(path, held, rows))
+
+
+def _npz_parts(path: str) -> Iterator[Part]:
+    with zipfile.ZipFile(path) as archive:
+        found = False
+        for name, rows, member in _members(archive):
+            found = True
+            try:
+                yield from _member_parts(f"{path}#{name}", rows, member)
+            except BAD_FILE as error:
+                yield error_part(f"{path}#{name}", _reason(path, error))
+    if not found:
+        raise BloodkerasError(f"{path} holds no array of images: expected uint8 (N, 28, 28, 3)")
+
+
+def _members(archive: zipfile.ZipFile) -> Iterator[tuple[str, int, zipfile.ZipExtFile]]:
+    """Yield the arrays of images as (name, number of images, file at the first one)."""
+    for info in archive.infolist():
+        if not info.filename.endswith(".npy"):
+            continue
+        with archive.open(info) as member:
+            try:
+                rows = _rows(member, info.filename)
+            except (ValueError, BloodkerasError):  # labels, say
+                continue
+            yield info.filename.removesuffix(".npy"), rows, member
+
+
+def _member_parts(name: str, rows: int, member: zipfile.ZipExtFile) -> Iterator[Part]:
+    for first in range(0, rows, PART_ROWS):
+        count = min(PART_ROWS, rows - first)
+        pixels = member.read(count * IMAGE_BYTES)
+        whole = len(pixels) // IMAGE_BYTES
+        if whole:
+            yield _part(whole, partial(_items, f"{name}/", first, pixels))
+        if whole < count:
+            yield error_part(f"{name}/{first + whole}", _truncated(name, first + whole, rows))
+            return
+
+
+def _part(count: int, read: Callable[[], list[Item]]) -> Part:
+    return Part(lambda: count, read)
+
+
+def _rows(file, name: str) -> int:
+    """Read the header of an array and return its number of images.
+
+    Only format 1.0 is read: it holds any array of images, and its header is at most 64 KiB.
+    """
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):
+        raise BloodkerasError(f"{name} is in .npy format {version}: save it again with numpy.save")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype != np.uint8 or len(shape) != 4 or shape[1:] != IMAGE_SHAPE:
+        raise BloodkerasError(f"{name} holds {dtype} {shape}: expected uint8 (N, 28, 28, 3)")
+    if fortran:
+        raise BloodkerasError(f"{name} is in Fortran order: save numpy.ascontiguousarray of it")
+    return shape[0]
+
+
+def _read_slice(path: str, offset: int, first: int, count: int) -> list[Item]:
+    try:
+        with open(path, "rb") as file:
+            file.seek(offset + first * IMAGE_BYTES)
+            pixels = file.read(count * IMAGE_BYTES)
+        if len(pixels) < count * IMAGE_BYTES:
+            raise OSError("it became shorter while it was read")
+    except OSError as error:
+        return [(f"{path}#{row}", _reason(path, error)) for row in range(first, first + count)]
+    return _items(f"{path}#", first, pixels)
+
+
+def _items(prefix: str, first: int, pixels: bytes) -> list[Item]:
+    whole = len(pixels) // IMAGE_BYTES
+    images = np.frombuffer(pixels, np.uint8, whole * IMAGE_BYTES).reshape(-1, *IMAGE_SHAPE)
+    return [(f"{prefix}{first + row}", image) for row, image in enumerate(images)]
+
+
+def _reason(path: str, error: Exception) -> str:
+    return f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
+
+
+def _truncated(name: str, held: int, rows: int) -> str:
+    return f"{name} is truncated: it holds {held:,} whole images of {rows:,}"

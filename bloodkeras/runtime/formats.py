@@ -1,0 +1,152 @@
+"""Spells rows as CSV or JSON lines, reads them back, and turns JSON lines into Parquet.
+
+Flow: takes `Row`s; gives text. A name that is no valid text has its odd bytes escaped (\\udce4), so
+that every table is valid UTF-8.
+"""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+
+from bloodkeras.errors import BloodkerasError, missing_package
+
+NEEDS_QUOTES = re.compile(r'[,"\r\n]')
+PARQUET_ROWS = 65_536  # of a row group: what is held in memory
+
+
+def columns(labels: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of a table's columns."""
+    probs = (f"prob_{label.replace(' ', '_')}" for label in labels)
+    return ("path", "label", "confidence", *probs, "verdict", "error")
+
+
+def valid_text(name: str) -> str:
+    """Return a file name as text that can be written as UTF-8."""
+    return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode()
+
+
+def one_line(text: str) -> str:
+    """Return text without control characters, which could move a terminal's cursor."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+class Csv:
+    """Comma-separated values with a header; numbers to six decimals; empty where there is none."""
+
+    quotes = True  # a cell in quotes may hold newlines
+
+    def __init__(self, labels: tuple[str, ...]):
+        self.labels = labels
+        self.header = ",".join(columns(labels)) + "\n"
+        self._numbers = ",".join(["%.6f"] * (1 + len(labels)))
+        self._no_numbers = "," * len(labels)
+
+    def encode(self, rows: Iterable) -> str:
+        """Return the rows as text."""
+        lines = []
+        for row in rows:
+            numbers = (
+                self._no_numbers if row.error else self._numbers % (row.confidence, *row.probs)
+            )
+            path, error = _quoted(valid_text(row.path)), _quoted(one_line(row.error))
+            lines.append(f"{path},{row.label},{numbers},{row.verdict},{error}\n")
+        return "".join(lines)
+
+    def decode(self, record: bytes) -> tuple[str, str, str]:
+        """Return path, label and verdict of one row; ValueError if it is none."""
+        try:
+            (cells,) = csv.reader(io.StringIO(record.decode(), newline=""))
+        except csv.Error:
+            raise ValueError from None
+        if len(cells) != len(self.labels) + 5:
+            raise ValueError
+        return cells[0], cells[1], cells[-2]
+
+
+class JsonLines:
+    """One JSON object a line; null where there is nothing."""
+
+    quotes = False
+    header = ""
+
+    def __init__(self, labels: tuple[str, ...]):
+        self.labels = labels
+        self._columns = columns(labels)
+        self._nothing = (None,) * len(labels)
+
+    def encode(self, rows: Iterable) -> str:
+        """Return the rows as text."""
+        lines = []
+        for row in rows:
+            probs = [round(p, 6) for p in row.probs] or self._nothing
+            confidence = None if row.error else round(row.confidence, 6)
+            cells = (
+                valid_text(row.path), row.label or None, confidence, *probs,
+                row.verdict or None, one_line(row.error) or None,
+            )  # fmt: skip
+            lines.append(json.dumps(dict(zip(self._columns, cells, strict=True))) + "\n")
+        return "".join(lines)
+
+    def decode(self, record: bytes) -> tuple[str, str, str]:
+        """Return path, label and verdict of one row; ValueError if it is none."""
+        row = json.loads(record)
+        if not isinstance(row, dict) or tuple(row) != self._columns:
+            raise ValueError
+        return row["path"], row["label"] or "", row["verdict"] or ""
+
+
+Format = Csv | JsonLines
+FORMATS = {"csv": Csv, "jsonl": JsonLines, "parquet": JsonLines}
+
+
+def import_pyarrow():
+    """Return pyarrow.
+
+    Raises:
+        BloodkerasError: It is not installed.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise missing_package("pyarrow", "pip install 'bloodkeras[parquet]'") from None
+    return pyarrow
+
+
+def to_parquet(rows: Path, out: Path, labels: tuple[str, ...]) -> None:
+    """Turn JSON lines into a Parquet file, which appears whole or not at all.
+
+    Raises:
+        BloodkerasError: The file cannot be written, or pyarrow is missing.
+    """
+    arrow = import_pyarrow()
+    numbers = {"confidence", *columns(labels)[3:-2]}
+    schema = arrow.schema(
+        [(c, arrow.float32() if c in numbers else arrow.string()) for c in columns(labels)]
+    )
+    partial = out.with_name(out.name + ".part")
+    try:
+        with (
+            open(rows, encoding="utf-8") as lines,
+            arrow.parquet.ParquetWriter(partial, schema) as writer,
+        ):
+            while some := [json.loads(line) for line in islice(lines, PARQUET_ROWS)]:
+                writer.write_table(arrow.Table.from_pylist(some, schema))
+        partial.replace(out)
+    except OSError as error:
+        raise BloodkerasError(f"cannot write {out}: {error.strerror or error}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _quoted(cell: str) -> str:
+    """Return a cell as RFC 4180 wants it."""
+    if NEEDS_QUOTES.search(cell):
+        return '"' + cell.replace('"', '""') + '"'
+    return cell

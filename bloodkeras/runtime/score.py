@@ -1,0 +1,164 @@
+"""Classifies many images: reading, network and writing overlap, in constant memory and in order.
+
+Flow: takes the words of a command line and a model; gives a table, and if asked for them folders
+of copies and a page to look at.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+import bloodkeras
+from bloodkeras.contract import IMAGE_SHAPE, MODEL_FILE, VERDICTS
+from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.runtime.arrays import Item
+from bloodkeras.runtime.classifier import Answers, Classifier, sha256_of
+from bloodkeras.runtime.copies import Copies
+from bloodkeras.runtime.formats import import_pyarrow, valid_text
+from bloodkeras.runtime.page import Page
+from bloodkeras.runtime.printed import Printed
+from bloodkeras.runtime.progress import Progress
+from bloodkeras.runtime.sources import STDIN, check_words, count_images, stream
+from bloodkeras.runtime.table import BATCH_SIZE, Kept, Row, Table, table_format
+
+
+def score(
+    words: Iterable[str],
+    model: str,
+    out: str = "",
+    kind: str = "",
+    resume: bool = False,
+    sort_into: str = "",
+    report: str = "",
+) -> None:
+    """Classify what the words mean; print a table, or write one.
+
+    Args:
+        words: Files, folders, globs, arrays, `-` for a list of paths on standard input.
+        model: The folder of an export.
+        out: Write the table here instead of printing it.
+        kind: csv, jsonl or parquet; from the suffix of `out` when empty.
+        resume: Go on with an interrupted table.
+        sort_into: Copy the images into class folders below this one.
+        report: Write a page of the answers here.
+
+    Raises:
+        UsageError: The options contradict each other.
+        BloodkerasError: The model or a path is missing, a place cannot be written, or an image
+            could not be read (after all the others were answered).
+    """
+    words = list(words)
+    kind = _check_options(words, out, kind, resume)
+    check_words(words)
+    classifier = Classifier.load(model)
+    copies = Copies(sort_into, words) if sort_into else None
+    page = Page(report, classifier) if report else None
+    origin = _origin(model, classifier)
+    table = Table(out, kind, origin, resume) if out else Printed(kind, classifier.labels)
+    takers = [taker for taker in (copies, page, table) if taker]  # what is in the table, is done
+    tally = Counter(table.kept.counts)
+    total = None if STDIN in words else partial(count_images, words)
+    bar = None if out else False  # it would be drawn into a printed table
+    with table, Progress(total, table.kept.rows, bar) as progress:
+        for rows in answer_batches(classifier, _items_after(words, table.kept)):
+            for taker in takers:
+                taker.write(rows)
+            tally.update((row.label, row.verdict) for row in rows)
+            progress.add(len(rows))
+        table.finish()
+    if page:
+        page.finish(tally, table.kept.rows)
+    _conclude(tally, out)
+
+
+def answer_batches(classifier: Classifier, items: Iterable[Item]) -> Iterator[list[Row]]:
+    """Yield the rows of one batch after the other; the network is at the next one meanwhile."""
+    items = iter(items)
+    with ThreadPoolExecutor(1, "network") as network:
+        before = None
+        while batch := list(islice(items, BATCH_SIZE)):
+            images = [pixels for _, pixels in batch if isinstance(pixels, np.ndarray)]
+            stacked = np.stack(images) if images else np.empty((0, *IMAGE_SHAPE), np.uint8)
+            now = batch, network.submit(classifier.answer, stacked)
+            if before:
+                yield _rows(before[0], before[1].result(), classifier.labels)
+            before = now
+        if before:
+            yield _rows(before[0], before[1].result(), classifier.labels)
+
+
+def _check_options(words: list[str], out: str, kind: str, resume: bool) -> str:
+    if words.count(STDIN) > 1:
+        raise UsageError(f"{STDIN} can be given once: standard input is read to its end")
+    if not out and resume:
+        raise UsageError("--resume needs --out, the table to go on with")
+    if out or kind:
+        kind = table_format(out, kind)
+    if kind == "parquet":
+        if not out:
+            raise UsageError("--format parquet needs --out: it is no text to print")
+        import_pyarrow()
+    return kind
+
+
+def _origin(model: str, classifier: Classifier) -> dict:
+    """Return what a table must say of the model that wrote it."""
+    return {
+        "model": str(classifier.card.get("model", Path(model).name)),
+        "sha256": sha256_of(Path(model) / MODEL_FILE),
+        "confidence_threshold": classifier.thresholds.confidence,
+        "foreign_threshold": str(classifier.thresholds.foreign),  # may be inf, which JSON lacks
+        "labels": list(classifier.labels),
+        "bloodkeras": bloodkeras.__version__,
+    }
+
+
+def _items_after(words: list[str], kept: Kept) -> Iterator[Item]:
+    """Yield the items that a table does not hold yet, once its last row is found to be theirs."""
+    if not kept.rows:
+        yield from stream(words)
+        return
+    items = stream(words, skip=kept.rows - 1)
+    last, _ = next(items, ("nothing", None))
+    if valid_text(last) != kept.last:
+        raise BloodkerasError(
+            f"cannot resume: row {kept.rows:,} is {kept.last}, but the images given now have "
+            f"{last} there; give the same ones in the same order"
+        )
+    yield from items
+
+
+def _rows(batch: list[Item], answers: Answers, labels: tuple[str, ...]) -> list[Row]:
+    best = answers.probs.argmax(1).tolist()
+    found = zip(
+        best, answers.probs.tolist(), answers.verdicts.tolist(), answers.foreign.tolist(),
+        strict=True,
+    )  # fmt: skip
+    rows = []
+    for name, pixels in batch:
+        if isinstance(pixels, str):
+            rows.append(Row(name, error=pixels))
+        else:
+            k, probs, verdict, foreign = next(found)
+            rows.append(Row(name, labels[k], probs[k], probs, verdict, "", foreign, pixels))
+    return rows
+
+
+def _conclude(tally: Counter, out: str) -> None:
+    """Say what came out, and fail if there is an image without an answer."""
+    total, failed = tally.total(), tally["", ""]
+    if not total:
+        raise BloodkerasError("no image was given")
+    if out:
+        counts = Counter()
+        for (_, verdict), count in tally.items():
+            counts[verdict] += count
+        said = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in VERDICTS)
+        print(f"wrote {total:,} rows to {out}: {said}")
+    if failed:
+        raise BloodkerasError(f"{failed:,} of {total:,} files could not be read: see their rows")

@@ -1,0 +1,177 @@
+"""Finds the images that the words of a command line mean, and reads them ahead in threads.
+
+Flow: takes files, folders, globs, arrays, `-`; gives (name, uint8 (28, 28, 3) or an error), lazily
+and in order. A page of a multi-page image is named file#page, a row of an array file#row, from 0.
+"""
+
+import glob
+import os
+import stat
+import sys
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+
+from PIL import Image
+
+from bloodkeras.errors import BloodkerasError
+from bloodkeras.runtime.arrays import (
+    ARRAY_SUFFIXES,
+    Item,
+    Part,
+    array_parts,
+    count_rows,
+    error_part,
+)
+from bloodkeras.runtime.pages import count_pages, read_file
+from bloodkeras.runtime.preprocess import IMAGE_SUFFIXES
+
+STDIN = "-"  # this word stands for a list of paths on standard input, one a line
+MAX_PATH_BYTES = 65_536  # of a line on standard input, which may be anything
+GROUP = 8  # parts a thread reads in one go, for a thread costs as much as a small image
+
+
+def check_words(words: Iterable[str]) -> None:
+    """Refuse words that mean nothing, before anything is started.
+
+    Raises:
+        BloodkerasError: A path does not exist, a glob matches nothing, a folder holds no image.
+    """
+    for word in words:
+        if word == STDIN:
+            continue
+        if not any(True for _ in _expand(word)):
+            raise BloodkerasError(f"no such file or folder: {word}")
+        if os.path.isdir(word) and not any(True for _ in _walk(word)):
+            endings = " ".join(IMAGE_SUFFIXES)
+            raise BloodkerasError(f"no image in the folder {word}: looked for {endings}")
+
+
+def stream(words: Iterable[str], skip: int = 0, threads: int | None = None) -> Iterator[Item]:
+    """Yield every image that the words mean, in order, reading ahead.
+
+    Args:
+        words: Files, folders, globs, arrays, `-`.
+        skip: Leave out this many at the start, without decoding them.
+        threads: Threads to read with; all cores when None.
+    """
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # too large is refused anyway
+    reads = _reads(find_parts(words), skip)
+    threads = threads or os.cpu_count() or 1
+    ahead = deque()
+    pool = ThreadPoolExecutor(threads, "read")
+    try:
+        while True:
+            while len(ahead) < 2 * threads and (group := list(islice(reads, GROUP))):
+                ahead.append(pool.submit(_read_all, group))
+            if not ahead:
+                return
+            yield from ahead.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _read_all(reads: list) -> list[Item]:
+    return [item for read in reads for item in read()]
+
+
+def count_images(words: Iterable[str]) -> int:
+    """Return about how many items `stream` will give; every page of an image but one is missed."""
+    return sum(
+        count_rows(path) if not error and is_array(path) else 1 for path, error in find_paths(words)
+    )
+
+
+def find_parts(words: Iterable[str]) -> Iterator[Part]:
+    """Yield what the words mean, unread: one part a file, or 256 rows of an array."""
+    for path, error in find_paths(words):
+        error = error or _refusal(path)
+        if error:
+            yield error_part(path, error)
+        elif is_array(path):
+            yield from array_parts(path)
+        else:
+            yield Part(partial(count_pages, path), partial(read_file, path))
+
+
+def find_paths(words: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield (path, why it cannot be read or "") of every file that the words mean.
+
+    A folder means every image below it, files before folders, each sorted by name; links to
+    folders are not followed, so nothing is met twice.
+    """
+    for word in words:
+        for path in _lines() if word == STDIN else _expand(word):
+            if os.path.isdir(path):
+                files = _walk(path)
+                yield next(files, (path, f"{path} is a folder without images"))
+                yield from files
+            else:
+                yield path, ""
+
+
+def is_array(path: str) -> bool:
+    """Return whether the name is one of an array of images."""
+    return path.lower().endswith(ARRAY_SUFFIXES)
+
+
+def _expand(word: str) -> list[str]:
+    """Return the word itself if there is such a file, dangling links included, or its matches."""
+    return [word] if os.path.lexists(word) else sorted(glob.glob(word, recursive=True))
+
+
+def _lines() -> Iterator[str]:
+    lines = iter(lambda: sys.stdin.buffer.readline(MAX_PATH_BYTES), b"")
+    for line in lines:
+        if path := line.removesuffix(b"\n").removesuffix(b"\r"):
+            yield os.fsdecode(path)
+
+
+def _walk(top: str) -> Iterator[tuple[str, str]]:
+    """Yield (path, error) of all images below a folder; only the names of one folder are held."""
+    folders = [top]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        except OSError as error:
+            yield folder, f"cannot read {folder}: {error.strerror}"
+            continue
+        below = []
+        for name, is_folder in sorted(found):
+            path = os.path.join(folder, name)
+            looks_like_image = name.lower().endswith(IMAGE_SUFFIXES)
+            if not is_folder and looks_like_image:
+                yield path, ""
+            elif is_folder and looks_like_image and not any(True for _ in _walk(path)):
+                yield path, f"{path} is a folder without images"
+            elif is_folder:
+                below.append(path)
+        folders += reversed(below)
+
+
+def _refusal(path: str) -> str:
+    """Return why a path must not be opened: reading a device or a pipe might never end."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:
+        return f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
+    if stat.S_ISDIR(mode):
+        return f"{path} is a link to a folder, which is not followed"
+    return "" if stat.S_ISREG(mode) else f"{path} is no regular file"
+
+
+def _reads(parts: Iterable[Part], skip: int) -> Iterator:
+    """Yield functions that read the parts, but for the first `skip` items."""
+    for part in parts:
+        if skip and (count := part.count()) <= skip:
+            skip -= count
+        elif skip:
+            yield partial(lambda read, first: read()[first:], part.read, skip)
+            skip = 0
+        else:
+            yield part.read
