@@ -83,6 +83,9 @@ def convert(model: keras.Model, calibration: Calibration) -> onnx.ModelProto:
     graph, _ = tf2onnx.convert.from_function(
         classify, input_signature=[pixels], opset=contract.ONNX_OPSET
     )
+    outputs = sorted(graph.graph.output, key=lambda value: value.name != contract.OUTPUT_NAME)
+    del graph.graph.output[:]
+    graph.graph.output.extend(outputs)  # the probabilities first, for who asks for no name
     for value in (*graph.graph.input, *graph.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = contract.BATCH_AXIS
     graph = fold(graph)

@@ -89,9 +89,10 @@ def test_normalisation_is_folded_and_one_transpose_is_left(study_folder):
 
     graph = onnx.load(study_folder / "exports/deeper/model.onnx")
     kinds = [node.op_type for node in graph.graph.node]
-    assert [(kind, kinds.count(kind)) for kind in ("Conv", "Transpose", "Mul", "Add")] == [
-        ("Conv", 6), ("Transpose", 1), ("Mul", 1), ("Add", 1)
-    ]  # fmt: skip
+    convolutions = [place for place, kind in enumerate(kinds) if kind == "Conv"]
+    assert len(convolutions) == 6
+    assert {kinds[place + 1] for place in convolutions} == {"Relu"}
+    assert kinds.count("Transpose") == 1
     assert [(domain.domain, domain.version) for domain in graph.opset_import] == [("", 17)]
 
 

@@ -498,10 +498,12 @@ def test_durations_are_rounded():
 # --- memory -------------------------------------------------------------------------------------
 
 PEAK = """
-import resource, sys
+import sys
 from bloodkeras.runtime.classifier import Classifier
 from bloodkeras.runtime.score import score
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+def peak():  # ru_maxrss would count the parent's peak, inherited by fork
+    status = open("/proc/self/status").read().split("VmHWM:")[1]
+    return int(status.split()[0]) // 1024
 Classifier.load(sys.argv[2])
 before = peak()
 score([sys.argv[1]], sys.argv[2], sys.argv[3], report=sys.argv[3] + ".html")

@@ -296,9 +296,11 @@ def test_a_reader_that_fails_in_its_own_way_stops_nothing(cells, monkeypatch):
 # --- memory -------------------------------------------------------------------------------------
 
 PEAK = """
-import resource, sys
+import sys
 from bloodkeras.runtime.sources import stream
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+def peak():  # ru_maxrss would count the parent's peak, inherited by fork
+    status = open("/proc/self/status").read().split("VmHWM:")[1]
+    return int(status.split()[0]) // 1024
 before = peak()
 count = sum(1 for _ in stream([sys.argv[1]]))
 print(count, peak() - before)
