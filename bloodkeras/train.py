@@ -22,7 +22,7 @@ import numpy as np
 
 from bloodkeras import __version__
 from bloodkeras.data import Splits
-from bloodkeras.errors import BloodkerasError, missing_package
+from bloodkeras.errors import BloodkerasError, gist, missing_package
 from bloodkeras.layers import FusedBatchNormalization  # noqa: F401  registers it for load_model
 from bloodkeras.models import build_model, multiply_adds, parameter_count
 from bloodkeras.pipeline import eval_dataset, steps_per_epoch, train_dataset
@@ -199,9 +199,10 @@ def _start_folder(folder: Path, recipe: Recipe, splits: Splits) -> None:
 
 
 def _no_run(folder: Path, error: Exception) -> BloodkerasError:
-    reason = str(error).splitlines()[0]
+    missing = isinstance(error, FileNotFoundError)
+    reason = "there is none" if missing and not folder.exists() else gist(error)
     return BloodkerasError(
-        f"{folder} is no usable run: {reason}; `python -m bloodkeras train MODEL` makes one"
+        f"{folder} is no usable run ({reason}): `python -m bloodkeras train MODEL` makes one"
     )
 
 
