@@ -25,7 +25,8 @@ The map, in the order the data flows. A module imports only modules above it.
 
     synthetic.py    draws cells in the same layout: the offline demo and the tests' data
     download.py     MedMNIST's cache, or its server -> a file with the right MD5
-    data.py         find, read and check a file -> Splits; class weights; audit
+    data.py         find, read and check a file -> Splits; class weights
+    audit.py        Splits -> class balance and duplicates
     augment.py      recipe -> Keras random layers
     pipeline.py     Splits -> tf.data: train_dataset(), eval_dataset()
     layers.py       the layers Keras lacks, or has more slowly

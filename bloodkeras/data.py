@@ -1,13 +1,12 @@
-"""Finds, reads and checks BloodMNIST, and says what is wrong with it.
+"""Finds, reads and checks BloodMNIST.
 
-Flow: takes what the user named, or nothing; gives `Splits` (numpy), class weights, an audit.
+Flow: takes what the user named, or nothing; gives `Splits` (numpy) and class weights.
 Sources: MedMNIST v2's file layout: keys {train,val,test}_{images,labels}, uint8.
 """
 
 import hashlib
 import io
 import os
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,34 +133,6 @@ def class_weights(labels: np.ndarray) -> dict[int, float]:
     counts = np.bincount(labels, minlength=contract.CLASS_COUNT)
     weights = len(labels) / (contract.CLASS_COUNT * counts)
     return {label: float(weight) for label, weight in enumerate(weights)}
-
-
-def audit(splits: Splits) -> dict:
-    """Look for what a careful reader wants to know before believing a score.
-
-    Returns:
-        "classes": {split: {class name: count}}; "duplicates": one entry for each set of
-        byte-identical images, each a list of (split, row, class name); and the counts
-        "within_splits", "across_splits", "with_different_labels" of such sets.
-    """
-    places: dict[bytes, list] = {}
-    for name, split in splits.named().items():
-        for row, (image, label) in enumerate(zip(split.images, split.labels, strict=True)):
-            place = (name, row, contract.CLASS_NAMES[label])
-            places.setdefault(image.tobytes(), []).append(place)
-    groups = [group for group in places.values() if len(group) > 1]
-    return {
-        "classes": {name: _class_counts(split.labels) for name, split in splits.named().items()},
-        "duplicates": groups,
-        "within_splits": sum(max(Counter(s for s, _, _ in g).values()) > 1 for g in groups),
-        "across_splits": sum(len({split for split, _, _ in group}) > 1 for group in groups),
-        "with_different_labels": sum(len({label for _, _, label in g}) > 1 for g in groups),
-    }
-
-
-def _class_counts(labels: np.ndarray) -> dict[str, int]:
-    counts = np.bincount(labels, minlength=contract.CLASS_COUNT)
-    return {name: int(count) for name, count in zip(contract.CLASS_NAMES, counts, strict=True)}
 
 
 def _checked_split(arrays: dict[str, np.ndarray], name: str, path: Path) -> Split:

@@ -112,3 +112,15 @@ def headline_table(report: Report) -> str:
     for name, value in report.metrics["official"].items():
         rows.append(f"{'MedMNIST ' + name:24}{value:>10.4f}")
     return "\n".join(rows)
+
+
+def seeds_table(model: str, seeds: list[int], reports: list[Report]) -> str:
+    """Return the headline numbers of several seeds as text, with mean and standard deviation."""
+    header = "".join(f"{seed:>10}" for seed in seeds)
+    rows = [f"{model + ', seed':20}{header}{'mean':>10}{'std':>10}"]
+    for name in reports[0].metrics["headline"]:
+        values = np.array([report.value(name) for report in reports])
+        spread = values.std(ddof=1) if len(values) > 1 else 0.0
+        cells = "".join(f"{value:>10.4f}" for value in (*values, values.mean(), spread))
+        rows.append(f"{name:20}{cells}")
+    return "\n".join(rows)

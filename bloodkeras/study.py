@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from bloodkeras import contract
-from bloodkeras.data import Splits, audit
+from bloodkeras.audit import audit, audit_table
+from bloodkeras.data import Splits
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.evaluate import (
     Report,
@@ -28,6 +29,7 @@ from bloodkeras.evaluate import (
     evaluate,
     headline_table,
     load_report,
+    seeds_table,
 )
 from bloodkeras.recipe import RECIPES, Recipe, hint
 from bloodkeras.runtime.classifier import Classifier
@@ -259,39 +261,6 @@ def show_data(splits: Splits) -> None:
     print(f"data: {splits.source} ({'drawn cells' if splits.synthetic else official})")
     print(f"images: {sizes}, 28x28 RGB, {contract.CLASS_COUNT} classes")
     print(f"SHA-256: {splits.sha256}")
-
-
-def audit_table(findings: dict) -> str:
-    """Return the audit as text: class balance, then duplicates."""
-    splits = list(findings["classes"])
-    rows = [f"{'images':24}" + "".join(f"{name:>16}" for name in splits)]
-    totals = {name: sum(counts.values()) for name, counts in findings["classes"].items()}
-    for label in contract.CLASS_NAMES:
-        counts = ((findings["classes"][name][label], totals[name]) for name in splits)
-        rows.append(f"{label:24}" + "".join(f"{n:>8} {n / total:>6.1%} " for n, total in counts))
-    rows.append(f"{'all':24}" + "".join(f"{totals[name]:>8}{'':8}" for name in splits))
-    rows.append("")
-    rows.append(
-        f"sets of identical images: {len(findings['duplicates'])}; within one split "
-        f"{findings['within_splits']}, across splits {findings['across_splits']}, with different "
-        f"labels {findings['with_different_labels']}"
-    )
-    for group in findings["duplicates"]:
-        if len({split for split, _, _ in group}) > 1 or len({name for _, _, name in group}) > 1:
-            rows.append("  " + " = ".join(f"{s} row {row} ({name})" for s, row, name in group))
-    return "\n".join(rows)
-
-
-def seeds_table(model: str, seeds: list[int], reports: list[Report]) -> str:
-    """Return the headline numbers of several seeds as text, with mean and standard deviation."""
-    header = "".join(f"{seed:>10}" for seed in seeds)
-    rows = [f"{model + ', seed':20}{header}{'mean':>10}{'std':>10}"]
-    for name in reports[0].metrics["headline"]:
-        values = np.array([report.value(name) for report in reports])
-        spread = values.std(ddof=1) if len(values) > 1 else 0.0
-        cells = "".join(f"{value:>10.4f}" for value in (*values, values.mean(), spread))
-        rows.append(f"{name:20}{cells}")
-    return "\n".join(rows)
 
 
 def augmented_views(images: np.ndarray, recipe: Recipe) -> np.ndarray:

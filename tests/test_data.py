@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from bloodkeras import contract, data
-from bloodkeras.data import Split, Splits, audit, class_weights, load_splits, read_npz
+from bloodkeras.audit import audit
+from bloodkeras.data import Split, Splits, class_weights, load_splits, read_npz
 from bloodkeras.download import DownloadError
 from bloodkeras.errors import BloodkerasError
 

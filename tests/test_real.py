@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bloodkeras.data import audit, read_npz
+from bloodkeras.audit import audit
+from bloodkeras.data import read_npz
 from bloodkeras.evaluate import evaluate
 from bloodkeras.runtime.classifier import Classifier
 
