@@ -266,6 +266,9 @@ def main() -> None:
     # fire would read --out 1e3 as a number and 'false' as a text, which is true. Its decorator for
     # this, SetParseFn, shows up as a command group in every help page.
     fire.parser.DefaultParseValue = str
+    words = sys.argv[1:]
+    if not words or {"-h", "--help"} & set(words):  # an option --help would be a recipe field
+        sys.argv[1:] = [*[word for word in words[:1] if word in COMMANDS], "--", "--help"]
     commands = {name: _deferred(command) for name, command in COMMANDS.items()}
     try:
         words = _keep_dash(sys.argv[1:])

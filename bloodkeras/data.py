@@ -113,8 +113,9 @@ def read_npz(path: Path) -> Splits:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = {key: file[key] for key in keys if key in file}
     except Exception as error:  # numpy, zipfile, zlib and tokenize share no base for bad files
+        reason = gist(error).split(" If you trust")[0]  # numpy advises to unpickle
         raise BloodkerasError(
-            f"{path} is no readable .npz of plain arrays (truncated, or pickled?): {gist(error)}"
+            f"{path} is no readable .npz of plain arrays (truncated, or pickled?): {reason}"
         ) from None
     missing = [key for key in keys if key not in arrays]
     if missing:

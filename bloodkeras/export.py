@@ -41,6 +41,7 @@ def export_run(run: Run, splits: Splits, folder: Path) -> Path:
     """
     folder = Path(folder)
     _refuse_synthetic_over_real(run, folder)
+    _refuse_over_other_files(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -174,6 +175,19 @@ def _publish(staging: Path, folder: Path) -> None:
         folder.rename(earlier)
     staging.rename(folder)
     shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _refuse_over_other_files(folder: Path) -> None:
+    """An export replaces its folder whole: what is not an export's must not vanish with it."""
+    own = {contract.MODEL_FILE, contract.CARD_FILE, contract.MODEL_CARD_FILE, contract.SUMS_FILE}
+    others = (
+        sorted(p.name for p in folder.iterdir() if p.name not in own) if folder.is_dir() else []
+    )
+    if others:
+        raise BloodkerasError(
+            f"{folder} holds files that are no export ({', '.join(others[:3])}): move them away or "
+            "choose another --exports"
+        )
 
 
 def _refuse_synthetic_over_real(run: Run, folder: Path) -> None:

@@ -90,6 +90,9 @@ def _confused_pair(report: Report) -> str:
     mistakes = counts.sum() - np.trace(counts)
     if not mistakes:
         return f"{report.model} makes no mistake."
+    if counts[second, first] > counts[first, second]:
+        first, second = second, first
+    both = both + both.T
     return (
         f"{report.model} confuses {CLASS_NAMES[first]} and {CLASS_NAMES[second]} most often: "
         f"{both[first, second]} of its {mistakes} mistakes, {counts[first, second]} of them "

@@ -186,6 +186,10 @@ def _start_folder(folder: Path, recipe: Recipe, splits: Splits) -> None:
     """Make an empty run folder; an earlier run there is moved to <folder>.1, .2, ..."""
     try:
         if folder.exists():
+            if not (folder / "run.json").exists():
+                raise BloodkerasError(
+                    f"{folder} exists and is no run: choose another --out, or move it away"
+                )
             number = 1
             while (earlier := folder.with_name(f"{folder.name}.{number}")).exists():
                 number += 1

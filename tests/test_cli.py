@@ -170,3 +170,10 @@ def test_make_help_lists_every_target_in_flow_order():
     assert [line for line in lines if line in order] == order
     for target in makefile.split(".PHONY:")[1].splitlines()[0].split():
         assert target in lines
+
+
+@pytest.mark.parametrize("words", [[], ["study", "--help"], ["train", "simple", "--help"]])
+def test_help_is_shown_wherever_it_is_asked_for(words):
+    done = bloodkeras(*words)
+    assert done.returncode == 0
+    assert "SYNOPSIS" in done.stderr

@@ -217,3 +217,22 @@ def test_ctrl_c_leaves_a_usable_run(drawn, tmp_path, monkeypatch, capsys):
     assert run.info["status"] == "interrupted"
     assert run.best_epoch == 1
     assert predict_proba(run.model, drawn.test.images[:3]).shape == (3, 8)
+
+
+def test_an_export_does_not_swallow_other_files(study_folder, drawn, tmp_path):
+    from bloodkeras.export import export_run
+
+    (tmp_path / "simple").mkdir()
+    (tmp_path / "simple/thesis.txt").write_text("mine")
+    with pytest.raises(BloodkerasError, match=r"thesis\.txt"):
+        export_run(load_run(run_of(study_folder, "simple")), drawn, tmp_path / "simple")
+    assert (tmp_path / "simple/thesis.txt").read_text() == "mine"
+
+
+def test_a_run_does_not_move_what_is_no_run(drawn, tmp_path):
+    from bloodkeras.train import train
+
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(BloodkerasError, match="is no run"):
+        train(RECIPES["simple"], drawn, tmp_path / "photos")
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
