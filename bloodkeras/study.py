@@ -31,7 +31,7 @@ from bloodkeras.evaluate import (
     load_report,
     seeds_table,
 )
-from bloodkeras.recipe import RECIPES, Recipe, hint
+from bloodkeras.recipe import RECIPES, STUDIED, Recipe, hint
 from bloodkeras.runtime.classifier import Classifier
 
 AUGMENTED_VIEWS = 8
@@ -89,18 +89,21 @@ class Study:
             f"{run.info['seconds'] / 60:.1f} minutes; run in {folder}"
         )
 
-    def evaluate(self, target: str, split: str = "test", photos: str = "") -> None:
+    def evaluate(
+        self, target: str, split: str = "test", photos: str = "", views: bool = False
+    ) -> None:
         """Judge a run or an export and draw where it errs.
 
         Args:
             target: A model name, a run folder or an export folder.
             split: train, val or test.
             photos: A folder of photographs whose margins an export should refuse.
+            views: Whether to average over eight views too.
         """
         from bloodkeras import figures
 
         folder, name, engine, predict_proba = self._open(target)
-        report = evaluate(predict_proba, self.splits, split, name, engine)
+        report = evaluate(predict_proba, self.splits, split, name, engine, views)
         out = folder / "evaluation"
         make_folder(out)
         report.save(out)
@@ -118,11 +121,11 @@ class Study:
             self._doubt(Classifier.load(target), report, out, photos)
 
     def export(self, *targets: str) -> None:
-        """Publish the ONNX files of some runs; of every recipe's run by default."""
+        """Publish the ONNX files of some runs; of the study's two by default."""
         from bloodkeras.export import export_run
         from bloodkeras.train import load_run
 
-        for target in targets or tuple(RECIPES):
+        for target in targets or STUDIED:
             run = load_run(self._run_folder(target))
             folder = export_run(run, self.splits, self.exports / run.recipe.model_name)
             card = json.loads((folder / contract.CARD_FILE).read_text())
@@ -132,11 +135,11 @@ class Study:
             )
 
     def report(self, *targets: str) -> None:
-        """Put the evaluations of some runs side by side; of every recipe's run by default."""
+        """Put the evaluations of some runs side by side; of the study's two by default."""
         from bloodkeras.report import write_report
         from bloodkeras.train import load_run
 
-        runs = [load_run(self._run_folder(target)) for target in targets or tuple(RECIPES)]
+        runs = [load_run(self._run_folder(target)) for target in targets or STUDIED]
         keras = [load_report(run.folder / "evaluation", "test") for run in runs]
         onnx = [
             load_report(self.runs / f"onnx-{run.recipe.model_name}" / "evaluation", "test")
@@ -158,7 +161,7 @@ class Study:
             folder = self._run_folder_of(seeded)
             if not self._is_finished(folder, seeded):
                 self.train(seeded)
-            self.evaluate(str(folder))
+            self.evaluate(str(folder), views=True)
             reports.append(load_report(folder / "evaluation", "test"))
         text = seeds_table(recipe.model_name, seeds, reports)
         (self.runs / f"{recipe.model_name}-seeds.txt").write_text(text + "\n")
@@ -271,7 +274,8 @@ def augmented_views(images: np.ndarray, recipe: Recipe) -> np.ndarray:
     layers = build_augmentation(recipe)
     pixels = images.astype(np.float32)
     seeds = (StepSeed(recipe.train_seed, 0, view) for view in range(AUGMENTED_VIEWS))
-    return np.stack([augment(pixels, layers, seed) for seed in seeds])
+    labels = np.zeros(len(images), np.int64)
+    return np.stack([augment(pixels, labels, layers, seed)[0] for seed in seeds])
 
 
 def make_folder(folder: Path) -> None:
