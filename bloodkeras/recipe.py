@@ -109,10 +109,10 @@ RECIPES = {
         augment_shift_pixels=2.0,
         augment_brightness=0.1,
         augment_contrast=0.1,
-        train_epochs=40,
+        train_epochs=24,
         train_batch_size=128,
         train_optimizer="muon",
-        train_learning_rate=3e-3,
+        train_learning_rate=6e-3,
         train_schedule="cosine",
         train_weight_decay=0.05,
         train_label_smoothing=0.05,
@@ -123,7 +123,7 @@ RECIPES["tiny"] = dataclasses.replace(
     RECIPES["residual"],
     model_name="tiny",
     model_dropout=0.1,
-    train_epochs=100,
+    train_epochs=24,
     train_precision="float32",
 )
 

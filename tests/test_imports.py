@@ -22,7 +22,8 @@ FLOW = (
     "runtime.classifier", "runtime.arrays", "runtime.pages", "runtime.sources",
     "runtime.formats", "runtime.table", "runtime.printed", "runtime.copies",
     "runtime.page_style", "runtime.page", "runtime.progress", "runtime.score", "synthetic",
-    "download", "data", "audit", "augment", "pipeline", "layers", "models", "optimizers", "train", "metrics",
+    "download", "data", "audit", "augment", "pipeline", "layers", "models",
+    "optimizers", "train", "metrics",
     "evaluate", "foreign", "calibrate", "doubt", "figures", "card", "export", "report",
     "study", "__main__",
 )  # fmt: skip
