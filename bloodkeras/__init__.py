@@ -36,6 +36,7 @@ The map, in the order the data flows. A module imports only modules above it.
     evaluate.py     (predict_proba, split) -> Report
     foreign.py      draws and cuts images that are no cells
     calibrate.py    model + Splits -> temperature, thresholds, score for foreign images
+    held_out.py     recipe + Splits -> is a class noticed that was not in training?
     doubt.py        Classifier + Splits -> how far its verdicts can be trusted
     figures.py      Splits, history, Report -> PNG
     card.py         what an exported model is: card.json, MODEL_CARD.md

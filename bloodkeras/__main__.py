@@ -175,6 +175,27 @@ def seeds(
     Study(_splits(data), runs).seeds(recipe, numbers)
 
 
+def held_out(model: str, *, data: str = "", runs: str = RUNS, **settings: str):
+    """Train a model eight times, without one class each: does it doubt what it was never shown?
+
+    Leaves a table, held_out.txt, and held_out.json in <runs>/held-out-<model>-seed<seed>. What is
+    trained already is not trained again.
+
+    Args:
+        model: A model name.
+        data: As in `bloodkeras data`.
+        runs: Folder of all runs.
+        settings: Recipe fields, as in `bloodkeras train`: --epochs 5 is quicker.
+    """
+    from bloodkeras.recipe import named_recipe, override
+
+    recipe = override(named_recipe(model), settings)
+    _quiet_tensorflow()
+    from bloodkeras.study import Study
+
+    Study(_splits(data), runs).held_out(recipe)
+
+
 def study(*, data: str = "", runs: str = RUNS, exports: str = "", **settings: str):
     """Do all of it in order and time each step: what `make all` runs.
 
@@ -194,8 +215,8 @@ def study(*, data: str = "", runs: str = RUNS, exports: str = "", **settings: st
 
 
 COMMANDS = {
-    command.__name__: command
-    for command in (data, eda, train, evaluate, export, predict, report, seeds, study)
+    command.__name__.replace("_", "-"): command
+    for command in (data, eda, train, evaluate, export, predict, report, seeds, held_out, study)
 }
 
 

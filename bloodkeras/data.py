@@ -129,10 +129,10 @@ def class_weights(labels: np.ndarray) -> dict[int, float]:
     """Return a weight a class, inverse to its frequency, with mean 1 over the images.
 
     Args:
-        labels: int (N,); every class must occur.
+        labels: int (N,); a class that does not occur gets a weight that no image uses.
     """
     counts = np.bincount(labels, minlength=contract.CLASS_COUNT)
-    weights = len(labels) / (contract.CLASS_COUNT * counts)
+    weights = len(labels) / (np.count_nonzero(counts) * counts.clip(min=1))
     return {label: float(weight) for label, weight in enumerate(weights)}
 
 

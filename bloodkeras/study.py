@@ -7,6 +7,7 @@ Flow: takes `Splits`, a folder of runs and one of exports; leaves
     <exports>/<model>/            the ONNX file, its card and checksums
     <runs>/onnx-<model>/          evaluation/ of the ONNX file
     <runs>/report/                results.txt, results.json, report.html
+    <runs>/held-out-<model>-seed<seed>/  runs without one class each, held_out.json and .txt
 
 What comes of drawn cells stays apart, under <runs>/synthetic/.
 """
@@ -152,17 +153,27 @@ class Study:
 
         A seed that was trained with this very recipe and data already is not trained again.
         """
+        from bloodkeras.train import finished_run
+
         reports = []
         for seed in seeds:
             seeded = dataclasses.replace(recipe, train_seed=seed)
             folder = self._run_folder_of(seeded)
-            if not self._is_finished(folder, seeded):
+            if not finished_run(folder, seeded, self.splits):
                 self.train(seeded)
             self.evaluate(str(folder))
             reports.append(load_report(folder / "evaluation", "test"))
         text = seeds_table(recipe.model_name, seeds, reports)
         (self.runs / f"{recipe.model_name}-seeds.txt").write_text(text + "\n")
         print(text)
+
+    def held_out(self, recipe: Recipe) -> None:
+        """Train without each class in turn: does the foreign score notice what is new?"""
+        from bloodkeras.held_out import held_out
+
+        folder = self.runs / f"held-out-{recipe.model_name}-seed{recipe.train_seed}"
+        make_folder(folder)
+        print(f"\n{held_out(recipe, self.splits, folder)}\nruns and results in {folder}")
 
     def everything(self, recipes: list[Recipe]) -> None:
         """Run every step in order; print each one's time at the end."""
@@ -214,17 +225,6 @@ class Study:
         path = out / f"risk_coverage_{report.model}_{report.split}.png"
         figures.risk_coverage(report, curve, doubt, path)
         print(doubt_table(doubt))
-
-    def _is_finished(self, folder: Path, recipe: Recipe) -> bool:
-        """Return whether a run folder holds this recipe's finished run on this data."""
-        from bloodkeras.train import load_run
-
-        try:
-            run = load_run(folder)
-        except BloodkerasError:
-            return False
-        same = run.recipe == recipe and run.data["sha256"] == self.splits.sha256
-        return same and run.info["status"] == "finished"
 
     def _run_folder(self, target: str) -> Path:
         """Return the run folder a model name or a path stands for."""

@@ -151,6 +151,16 @@ def load_run(folder: Path) -> Run:
     return Run(folder, recipe, history, data, info)
 
 
+def finished_run(folder: Path, recipe: Recipe, splits: Splits) -> Run | None:
+    """Return the run in a folder if it is this recipe's on this data, and finished."""
+    try:
+        run = load_run(folder)
+    except BloodkerasError:
+        return None
+    same = run.recipe == recipe and run.data == splits.fingerprint()
+    return run if same and run.info["status"] == "finished" else None
+
+
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that shape a result."""
     own = {"bloodkeras": __version__, "python": platform.python_version()}
