@@ -3,7 +3,6 @@
 Flow: takes runs and their Keras and ONNX reports; gives results.txt, results.json, report.html.
 """
 
-import base64
 import dataclasses
 import html
 import json
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bloodkeras.contract import CLASS_NAMES, DATA_CREDITS, SYNTHETIC_STAMP
+from bloodkeras.document import render_document, render_figure, render_preformatted
 from bloodkeras.evaluate import Report, classification_table
 from bloodkeras.train import Run
 
@@ -25,7 +25,7 @@ def write_report(
         runs: One a model.
         keras: Their reports on test, in the same order.
         onnx: The exported files' reports on test, in the same order.
-        eda: The folder of the exploration's figures.
+        eda: The folder of the exploration's figures and audit.
         folder: Where to write.
 
     Returns:
@@ -45,7 +45,8 @@ def write_report(
         *(_evaluation_figure(run, "confusion_matrix") for run in runs),
         *(_evaluation_figure(run, "mistakes") for run in runs),
     ]
-    page = render_html(text, [figure for figure in figures if figure.exists()])
+    audit = (eda / "audit.txt").read_text() if (eda / "audit.txt").exists() else ""
+    page = render_page(text, audit, [figure for figure in figures if figure.exists()])
     (folder / "report.html").write_text(page, encoding="utf-8")
     return text
 
@@ -139,27 +140,20 @@ def render_text(results: dict, reports: list[Report]) -> str:
     return "\n".join(lines)
 
 
-def render_html(text: str, figures: list[Path]) -> str:
-    """Return one page that needs no other file: the text, and the figures inside it."""
-    parts = []
-    for figure in figures:
-        content = base64.b64encode(figure.read_bytes()).decode()
-        title = html.escape(figure.stem.replace("_", " "))
-        parts.append(f'<h2>{title}</h2><img alt="{title}" src="data:image/png;base64,{content}">')
+def render_page(text: str, audit: str, figures: list[Path]) -> str:
+    """Return one page that needs no other file: the text, the audit, and the figures inside it."""
     credits = "".join(f"<li>{html.escape(line)}</li>" for line in DATA_CREDITS)
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>BloodMNIST study</title>
-<style>
-body {{ font-family: system-ui, sans-serif; max-width: 1000px; margin: 2rem auto; }}
-pre {{ overflow-x: auto; background: #f6f6f6; padding: 1rem; }}
-img {{ max-width: 100%; }}
-</style></head><body>
-<h1>BloodMNIST study</h1>
-<p>Not for diagnosis. Data under CC BY 4.0:</p><ul>{credits}</ul>
-<pre>{html.escape(text)}</pre>
-{"".join(parts)}
-</body></html>
-"""
+    parts = [
+        "<h1>BloodMNIST study</h1>\n<p>Not for diagnosis. Data under CC BY 4.0:</p>"
+        f"<ul>{credits}</ul>\n",
+        render_preformatted(text),
+    ]
+    if audit:
+        parts.append(f"<h2>Audit of the data</h2>\n{render_preformatted(audit)}")
+    for figure in figures:
+        title = html.escape(figure.stem.replace("_", " "))
+        parts.append(f"<h2>{title}</h2>\n{render_figure(figure)}")
+    return render_document("BloodMNIST study", "".join(parts))
 
 
 def _model_results(run: Run, keras: Report, onnx: Report) -> dict:
