@@ -18,7 +18,7 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import beta
 from sklearn.metrics import roc_auc_score
 
-from bloodkeras.contract import CLASS_COUNT, IMAGE_SIDE
+from bloodkeras.contract import IMAGE_SIDE
 from bloodkeras.data import Split, Splits
 from bloodkeras.foreign import cut_corners, draw_foreign
 from bloodkeras.runtime.classifier import Thresholds
@@ -27,6 +27,7 @@ SELECTIVE_ACCURACY = 0.995  # of the accepted answers
 BOUND_CONFIDENCE = 0.9  # that the accepted answers are that accurate on other images
 TRUE_ACCEPTANCE = 0.95  # share of real cells that must not be called foreign
 SHRINKAGE = 0.05  # of the features' covariance towards its diagonal: it is to be inverted
+BATCH_SIZE = 256  # images at once
 CENTRE = slice(IMAGE_SIDE // 4, 3 * IMAGE_SIDE // 4)  # rows and columns where the cell lies
 COLOUR_COUNT = 15  # the last columns of what `with_features` adds
 
@@ -79,7 +80,7 @@ def with_features(model: keras.Model) -> keras.Model:
     """
     pooling = [x for x in model.layers if isinstance(x, keras.layers.GlobalAveragePooling2D)]
     features = ops.concatenate([pooling[-1].output, colours(model.input)], axis=-1)
-    return keras.Model(model.inputs, [features, model.output])
+    return keras.Model(model.input, [features, model.output])
 
 
 def colours(images):
@@ -257,7 +258,13 @@ SCORES = {
 
 def _predict(network: keras.Model, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return features float32 (N, F) and logits float32 (N, 8) of uint8 (N, 28, 28, 3)."""
-    return network.predict(images.astype(np.float32), batch_size=256, verbose=0)
+    # Not network.predict, which traces a function a network and a batch size, and then warns.
+    found = []
+    for start in range(0, len(images), BATCH_SIZE):
+        batch = images[start : start + BATCH_SIZE].astype(np.float32)
+        found.append([ops.convert_to_numpy(x) for x in network(batch, training=False)])
+    features, logits = zip(*found, strict=True)
+    return np.concatenate(features), np.concatenate(logits)
 
 
 def _features(network: keras.Model, images: np.ndarray) -> np.ndarray:

@@ -76,6 +76,7 @@ def build_card(
             "seconds": run.info["seconds"],
             "best_epoch": run.best_epoch,
             "best_val_accuracy": run.best_val_accuracy,
+            "weights_sha256": run.weights,
         },
         "training_data": run.data,
         "metrics": metrics,

@@ -7,6 +7,7 @@ Sources: MedMNIST v2's file layout: keys {train,val,test}_{images,labels}, uint8
 import hashlib
 import io
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,9 +89,10 @@ def load_splits(data: str | None = None) -> Splits:
         return read_npz(Path(named).expanduser())
     try:
         return read_npz(cached_or_downloaded())
-    except DownloadError:
+    except DownloadError as error:
         if data != "auto":
             raise
+        print(f"bloodkeras: {error}\nbloodkeras: going on with drawn cells", file=sys.stderr)
         return _synthetic_splits()
 
 

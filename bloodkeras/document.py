@@ -1,7 +1,7 @@
 """Makes one HTML page of text, tables and figures that needs no other file and no network.
 
-Flow: takes Markdown or ready HTML, and figures' paths; gives HTML. The model card and the report are
-such pages; the look is that of the page of answers.
+Flow: takes Markdown or ready HTML, and figures' paths; gives HTML. The model card and the
+report are such pages; the look is that of the page of answers.
 """
 
 import base64
@@ -18,11 +18,12 @@ h1 { margin-bottom: 14px; } p, li { max-width: 75ch; }
 table { font-size: 14px; overflow-wrap: anywhere; }
 th, td { text-align: left; padding: 5px 12px 5px 0; vertical-align: top; width: auto;
          font-weight: 400; border-top: 1px solid var(--line); }
-thead th { border: 0; font-weight: 600; }
 td:last-child, th:last-child { width: auto; font-weight: 400; }
+thead th, thead th:last-child { border: 0; font-weight: 600; }
 code { background: #e9ecf0; border-radius: 4px; padding: 1px 4px; font-size: 13px; }
 pre { overflow-x: auto; padding: 12px 14px; background: var(--card); font-size: 13px;
-      border: 1px solid var(--line); border-radius: 10px; } pre code { background: none; padding: 0; }
+      border: 1px solid var(--line); border-radius: 10px; }
+pre code { background: none; padding: 0; }
 blockquote { margin: 0 0 14px; color: #b00020; font-weight: 600; }
 figure { padding: 8px; border-top-width: 1px; border-top-color: var(--line); margin: 0 0 14px; }
 figure img { aspect-ratio: auto; max-width: 100%; width: auto; image-rendering: auto; }

@@ -31,6 +31,7 @@ class Report:
         metrics: metrics.summarise() of labels and probs.
         labels: int64 (N,), the true classes.
         probs: float32 (N, 8).
+        weights: SHA-256 of the run's weights that the model has; "" where that is not known.
     """
 
     model: str
@@ -40,6 +41,7 @@ class Report:
     metrics: dict
     labels: np.ndarray
     probs: np.ndarray
+    weights: str = ""
 
     def value(self, name: str) -> float:
         """Return one of the headline numbers."""
@@ -53,11 +55,16 @@ class Report:
         np.savez(folder / f"{self.split}.npz", labels=self.labels, probs=self.probs)
 
 
-PLAIN_FIELDS = ("model", "engine", "split", "data", "metrics")
+PLAIN_FIELDS = ("model", "engine", "split", "data", "metrics", "weights")
 
 
 def evaluate(
-    predict_proba: PredictProba, splits: Splits, split: str, model: str, engine: str
+    predict_proba: PredictProba,
+    splits: Splits,
+    split: str,
+    model: str,
+    engine: str,
+    weights: str = "",
 ) -> Report:
     """Judge a model on one split.
 
@@ -67,6 +74,7 @@ def evaluate(
         split: "train", "val" or "test".
         model: The model's name, for the report.
         engine: "keras" or "onnx", for the report.
+        weights: SHA-256 of the weights, for the report.
 
     Raises:
         UsageError: There is no such split.
@@ -76,7 +84,8 @@ def evaluate(
     chosen = splits.named()[split]
     probs = predict_proba(chosen.images)
     metrics = summarise(chosen.labels, probs, CLASS_NAMES)
-    return Report(model, engine, split, splits.fingerprint(), metrics, chosen.labels, probs)
+    data = splits.fingerprint()
+    return Report(model, engine, split, data, metrics, chosen.labels, probs, weights)
 
 
 def load_report(folder: Path, split: str) -> Report:

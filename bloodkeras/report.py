@@ -17,14 +17,14 @@ from bloodkeras.train import Run
 
 
 def write_report(
-    runs: list[Run], keras: list[Report], onnx: list[Report], eda: Path, folder: Path
+    runs: list[Run], keras: list[Report], onnx: list[Report | None], eda: Path, folder: Path
 ) -> str:
-    """Write the report of some models, the baseline first and the improved one last.
+    """Write the report of some models, the baseline first.
 
     Args:
         runs: One a model.
         keras: Their reports on test, in the same order.
-        onnx: The exported files' reports on test, in the same order.
+        onnx: The reports on test of the files exported from them, in the same order.
         eda: The folder of the exploration's figures and audit.
         folder: Where to write.
 
@@ -33,8 +33,8 @@ def write_report(
     """
     results = {
         "models": [_model_results(*model) for model in zip(runs, keras, onnx, strict=True)],
-        "gain": {name: keras[-1].value(name) - keras[0].value(name) for name in COMPARED},
-        "interpretation": interpret(keras[0], keras[-1]),
+        "gain": gain(keras),
+        "interpretation": interpret_all(keras),
     }
     text = render_text(results, keras)
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
@@ -52,6 +52,30 @@ def write_report(
 
 
 COMPARED = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "auc", "ece")
+
+
+def gain(reports: list[Report]) -> dict:
+    """Return how much the most accurate of the other models gains over the baseline.
+
+    Args:
+        reports: The baseline's first.
+
+    Returns:
+        "model": its name; "by": {headline number: difference}. Empty for the baseline alone.
+    """
+    if len(reports) == 1:
+        return {}
+    baseline, *others = reports
+    best = max(others, key=lambda report: report.value("accuracy"))
+    by = {name: best.value(name) - baseline.value(name) for name in COMPARED}
+    return {"model": best.model, "by": by}
+
+
+def interpret_all(reports: list[Report]) -> list[str]:
+    """Say in sentences how each of the other models compares with the baseline, the first."""
+    baseline, *others = reports
+    sentences = [sentence for report in others for sentence in interpret(baseline, report)]
+    return sentences or [_confused_pair(baseline)]
 
 
 def interpret(baseline: Report, improved: Report) -> list[str]:
@@ -117,10 +141,13 @@ def render_text(results: dict, reports: list[Report]) -> str:
         lines.append(_row(name, [f"{model[name]:,}" for model in models]))
     lines.append(_row("training minutes", [f"{model['seconds'] / 60:.1f}" for model in models]))
     lines.append(_row("kept epoch", [str(model["best_epoch"]) for model in models]))
-    lines += ["", _row("test split", [model["name"] for model in models], "gain")]
+    best = results["gain"].get("model")
+    heading = f"gain of {best}" if best else ""
+    lines += ["", _row("test split", [model["name"] for model in models], heading)]
     for name in COMPARED:
         cells = [f"{model['keras']['headline'][name]['value']:.4f}" for model in models]
-        lines.append(_row(name, cells, f"{results['gain'][name]:+.4f}"))
+        gained = f"{results['gain']['by'][name]:+.4f}" if best else ""
+        lines.append(_row(name, cells, gained))
         intervals = [model["keras"]["headline"][name] for model in models]
         lines.append(
             _row("  95 % interval", [f"{i['low']:.4f}-{i['high']:.4f}" for i in intervals])
@@ -156,8 +183,11 @@ def render_page(text: str, audit: str, figures: list[Path]) -> str:
     return render_document("BloodMNIST study", "".join(parts))
 
 
-def _model_results(run: Run, keras: Report, onnx: Report) -> dict:
-    same = int((keras.probs.argmax(1) == onnx.probs.argmax(1)).sum())
+def _model_results(run: Run, keras: Report, onnx: Report | None) -> dict:
+    agreement = None
+    if onnx is not None:
+        same = int((keras.probs.argmax(1) == onnx.probs.argmax(1)).sum())
+        agreement = {"same_labels": same, "images": len(keras.labels)}
     return {
         "name": run.recipe.model_name,
         "recipe": dataclasses.asdict(run.recipe),
@@ -165,12 +195,14 @@ def _model_results(run: Run, keras: Report, onnx: Report) -> dict:
         **{key: run.info[key] for key in ("parameters", "multiply_adds", "seconds")},
         "best_epoch": run.best_epoch,
         "keras": keras.metrics,
-        "onnx": onnx.metrics,
-        "agreement": {"same_labels": same, "images": len(keras.labels)},
+        "onnx": onnx.metrics if onnx is not None else None,
+        "agreement": agreement,
     }
 
 
 def _agreement(model: dict) -> str:
+    if model["agreement"] is None:
+        return "no export"
     return f"{model['agreement']['same_labels']:,}/{model['agreement']['images']:,}"
 
 
@@ -179,4 +211,4 @@ def _evaluation_figure(run: Run, kind: str) -> Path:
 
 
 def _row(name: str, cells: list[str], last: str = "") -> str:
-    return f"{name:28}" + "".join(f"{cell:>18}" for cell in cells) + f"{last:>12}".rstrip()
+    return f"{name:28}" + "".join(f"{cell:>18}" for cell in cells) + f"{last:>18}".rstrip()

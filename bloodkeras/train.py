@@ -27,6 +27,7 @@ from bloodkeras.layers import FusedBatchNormalization  # noqa: F401  registers i
 from bloodkeras.models import build_model, multiply_adds, parameter_count
 from bloodkeras.pipeline import eval_dataset, steps_per_epoch, train_dataset
 from bloodkeras.recipe import Recipe, read_recipe, write_recipe
+from bloodkeras.runtime.classifier import sha256_of
 
 MODEL_FILE = "model.keras"
 STEPS_TOGETHER = 16  # at most: more gains nothing and delays Ctrl-C
@@ -52,6 +53,14 @@ class Run:
     def best_val_accuracy(self) -> float:
         """The validation accuracy of that epoch, 0..1."""
         return float(self.history["val_accuracy"].max())
+
+    @property
+    def weights(self) -> str:
+        """SHA-256 of the best weights: what tells an export of this run from another's."""
+        try:
+            return sha256_of(self.folder / MODEL_FILE)
+        except OSError as error:
+            raise _no_run(self.folder, error) from None
 
     @functools.cached_property
     def model(self) -> keras.Model:

@@ -71,9 +71,9 @@ def test_a_class_may_be_missing(cloud):
 def test_colours_by_hand():
     images = np.full((1, 28, 28, 3), 255, np.float32)
     images[0, 10, 10] = 0, 51, 102
-    mean, deviation, centre_mean, centre_deviation, darkest = np.asarray(
-        colours(images)
-    ).reshape(5, 3)
+    mean, deviation, centre_mean, centre_deviation, darkest = np.asarray(colours(images)).reshape(
+        5, 3
+    )
     assert mean == pytest.approx(1 - np.array([1, 0.8, 0.6]) / 784, abs=1e-5)
     assert centre_mean == pytest.approx(1 - np.array([1, 0.8, 0.6]) / 196, abs=1e-5)
     assert deviation == pytest.approx(images.std((1, 2))[0] / 255, abs=1e-4)

@@ -23,8 +23,8 @@ FLOW = (
     "runtime.formats", "runtime.table", "runtime.printed", "runtime.copies",
     "runtime.page_style", "runtime.page", "runtime.progress", "runtime.score", "synthetic",
     "download", "data", "audit", "augment", "pipeline", "layers", "models", "train", "metrics",
-    "evaluate", "foreign", "calibrate", "held_out", "doubt", "figures", "document", "card", "export", "report",
-    "study", "__main__",
+    "evaluate", "foreign", "calibrate", "held_out", "doubt", "figures", "document", "card",
+    "export", "report", "study", "__main__",
 )  # fmt: skip
 
 
