@@ -279,7 +279,7 @@ def _export_folder(model: str) -> str:
     """Return the export that a folder or a bare name such as deeper stands for."""
     if not Path(model).exists() and (Path(EXPORTS) / model / MODEL_FILE).exists():
         return str(Path(EXPORTS) / model)
-    if not Path(model).exists():
+    if not Path(model).exists() and Path(model).name == model:
         found = sorted(path.parent.name for path in Path(EXPORTS).glob(f"*/{MODEL_FILE}"))
         known = f"{EXPORTS}/ holds {', '.join(found)}" if found else f"{EXPORTS}/ holds none either"
         raise BloodkerasError(f"there is no export {model}: {known}; --model FOLDER names one")

@@ -134,7 +134,8 @@ test split:
 ```
 
 The score was chosen among these, by AUROC of drawn images and of enlarged corners of the validation
-split's images against the validation split:
+split's images against the validation split. Of scores that are equally good the last is taken,
+which looks at most:
 
 {_score_table(card["calibration"]["aurocs_on_val"])}
 

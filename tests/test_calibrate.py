@@ -7,6 +7,7 @@ import pytest
 from bloodkeras.calibrate import (
     COLOUR_COUNT,
     SCORES,
+    choose_score,
     colours,
     feature_statistics,
     gaussian,
@@ -102,3 +103,11 @@ def test_corners_are_corners(drawn):
     assert not np.array_equal(
         cut_corners(drawn.val.images, 9), cut_corners(drawn.val.images, 9, seed=1)
     )
+
+
+def test_of_equally_good_scores_the_one_that_looks_at_most_is_chosen():
+    *first, colour, joint = SCORES
+    aurocs = {name: {"a": 0.9, "b": 0.8} for name in first}
+    aurocs |= {colour: {"a": 1.0, "b": 0.99}, joint: {"a": 1.0, "b": 0.984}}
+    assert choose_score(aurocs) == joint
+    assert choose_score(aurocs | {joint: {"a": 1.0, "b": 0.97}}) == colour

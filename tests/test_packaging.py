@@ -4,6 +4,7 @@ Offline: the package is really built and installed, into a virtual environment t
 packages that it requires are linked from this one.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -18,11 +19,12 @@ pytestmark = pytest.mark.slow
 pytest.importorskip("pip")
 ROOT = Path(__file__).parents[1]
 LIMIT_MB = 60  # on top of onnxruntime and numpy
+CLEAN = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 def pip(*words, cwd: Path) -> None:
     command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *words]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, env=CLEAN)
     assert done.returncode == 0, done.stderr
 
 
@@ -69,7 +71,7 @@ def installed(tmp_path_factory) -> tuple[Path, Path]:
 
 def run(installed, *words, cwd: Path) -> subprocess.CompletedProcess:
     command = [installed[0] / "bloodkeras", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=60, env=CLEAN)
 
 
 def test_it_is_small(installed):
