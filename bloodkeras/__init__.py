@@ -31,6 +31,7 @@ The map, in the order the data flows. A module imports only modules above it.
     pipeline.py     Splits -> tf.data: train_dataset(), eval_dataset()
     layers.py       the layers Keras lacks, or has more slowly
     models.py       name -> functional keras.Model; the table MODELS
+    optimizers.py   the optimiser Keras lacks: Muon for convolutions
     train.py        recipe + Splits -> run folder
     metrics.py      (labels, probabilities) -> numbers, with bootstrap intervals
     evaluate.py     (predict_proba, split) -> Report

@@ -56,18 +56,20 @@ def train(model: str, *, data: str = "", runs: str = RUNS, out: str = "", recipe
     (bloodkeras/recipe.py lists them all).
 
     Args:
-        model: simple or deeper.
+        model: simple, deeper, residual or tiny.
         data: As in `bloodkeras data`.
         runs: Folder of all runs; this one becomes <runs>/<model>-seed<seed>.
         out: Another run folder.
-        recipe: A recipe.json to start from, as a run folder holds it.
+        recipe: "quick" (a quarter of the epochs), or a recipe.json, as a run folder holds it.
         tensorboard: Write TensorBoard logs into the run folder.
         settings: Recipe fields.
     """
-    from bloodkeras.recipe import named_recipe, override, read_recipe
+    from bloodkeras.recipe import named_recipe, override, quick, read_recipe
 
     start = named_recipe(model)  # refuse a wrong name or value before anything heavy starts
-    if recipe:
+    if recipe == "quick":
+        start = quick(start)
+    elif recipe:
         start = read_recipe(recipe)
         if start.model_name != model:
             raise UsageError(f"{recipe} is a recipe for {start.model_name!r}, not {model!r}")
@@ -78,9 +80,8 @@ def train(model: str, *, data: str = "", runs: str = RUNS, out: str = "", recipe
     Study(_splits(data), runs).train(chosen, out or None, tensorboard)
 
 
-def evaluate(
-    target: str, *, data: str = "", runs: str = RUNS, split: str = "test", photos: str = ""
-):
+def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "test",
+             photos: str = "", views: bool = False):  # fmt: skip
     """Judge a trained model or an exported one: metrics, confusion matrix, mistakes.
 
     Args:
@@ -89,12 +90,13 @@ def evaluate(
         runs: Folder of all runs; the results lie in <runs>/<run>/evaluation.
         split: train, val or test.
         photos: A folder of photographs of cells: an export should refuse what their margins show.
+        views: Say too how good the average over the eight flips and quarter turns is.
     """
     if not (Path(target) / MODEL_FILE).exists():  # an ONNX file needs no TensorFlow
         _quiet_tensorflow()
     from bloodkeras.study import Study
 
-    Study(_splits(data), runs).evaluate(target, split, photos)
+    Study(_splits(data), runs).evaluate(target, split, photos, views)
 
 
 def export(*models: str, data: str = "", runs: str = RUNS, exports: str = ""):
@@ -159,7 +161,7 @@ def seeds(
     """Train and evaluate a model with several seeds: mean and standard deviation on test.
 
     Args:
-        model: simple or deeper.
+        model: simple, deeper, residual or tiny.
         seeds: Whole numbers, separated by commas. What is trained already is not trained again.
         data: As in `bloodkeras data`.
         runs: Folder of all runs.
@@ -196,18 +198,19 @@ def held_out(model: str, *, data: str = "", runs: str = RUNS, **settings: str):
     Study(_splits(data), runs).held_out(recipe)
 
 
-def study(*, data: str = "", runs: str = RUNS, exports: str = "", **settings: str):
+def study(*models: str, data: str = "", runs: str = RUNS, exports: str = "", **settings: str):
     """Do all of it in order and time each step: what `make all` runs.
 
     Args:
+        models: Model names, the baseline first; default: simple and deeper.
         data: As in `bloodkeras data`.
         runs: Folder of all runs.
         exports: Folder of all exports: "exports", or <runs>/synthetic/exports for drawn cells.
-        settings: Recipe fields, as in `bloodkeras train`, for both models.
+        settings: Recipe fields, as in `bloodkeras train`, for every model.
     """
-    from bloodkeras.recipe import RECIPES, override
+    from bloodkeras.recipe import STUDIED, named_recipe, override
 
-    recipes = [override(recipe, settings) for recipe in RECIPES.values()]
+    recipes = [override(named_recipe(model), settings) for model in models or STUDIED]
     _quiet_tensorflow()
     from bloodkeras.study import Study
 

@@ -21,7 +21,7 @@ th, td { text-align: left; padding: 5px 12px 5px 0; vertical-align: top; width: 
 td:last-child, th:last-child { width: auto; font-weight: 400; }
 thead th, thead th:last-child { border: 0; font-weight: 600; }
 code { background: #e9ecf0; border-radius: 4px; padding: 1px 4px; font-size: 13px; }
-pre { overflow-x: auto; padding: 12px 14px; background: var(--card); font-size: 13px;
+pre { white-space: pre-wrap; padding: 12px 14px; background: var(--card); font-size: 13px;
       border: 1px solid var(--line); border-radius: 10px; }
 pre code { background: none; padding: 0; }
 blockquote { margin: 0 0 14px; color: #b00020; font-weight: 600; }

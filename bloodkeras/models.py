@@ -19,7 +19,12 @@ PREDICT_BATCH = 256  # images a step
 def build_model(recipe: Recipe) -> keras.Model:
     """Build the network that the recipe names, with weights drawn from its seed."""
     keras.utils.set_random_seed(recipe.train_seed)
-    return MODELS[recipe.model_name](recipe)
+    usual = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(recipe.train_precision)
+    try:
+        return MODELS[recipe.model_name](recipe)
+    finally:
+        keras.config.set_dtype_policy(usual)
 
 
 def build_simple(recipe: Recipe) -> keras.Model:
@@ -34,7 +39,7 @@ def build_simple(recipe: Recipe) -> keras.Model:
     x = layers.GlobalAveragePooling2D()(x)  # (B, 128)
     x = layers.Dense(64, activation="relu")(x)
     x = layers.Dropout(recipe.model_dropout)(x)
-    logits = layers.Dense(CLASS_COUNT, name="logits")(x)
+    logits = layers.Dense(CLASS_COUNT, name="logits", dtype="float32")(x)
     return keras.Model(images, logits, name="simple")
 
 
@@ -59,8 +64,82 @@ def build_deeper(recipe: Recipe) -> keras.Model:
     for units in (128, 64):
         x = layers.Dense(units, activation="relu")(x)
         x = layers.Dropout(recipe.model_dropout)(x)
-    logits = layers.Dense(CLASS_COUNT, name="logits")(x)
+    logits = layers.Dense(CLASS_COUNT, name="logits", dtype="float32")(x)
     return keras.Model(images, logits, name="deeper")
+
+
+def build_residual(recipe: Recipe) -> keras.Model:
+    """Build the strong network: three stages of residual blocks with channel attention."""
+    images = keras.Input(IMAGE_SHAPE, name="images")
+    x = normalised_conv(scale(images), 32, recipe)
+    widths = (32, 64, 64, 64, 128, 128)
+    for index, filters in enumerate(widths):
+        drop = recipe.model_stochastic_depth * (index + 1) / len(widths)
+        x = residual_block(x, filters, drop, recipe)
+    x = layers.GlobalAveragePooling2D()(x)  # (B, 128)
+    x = layers.Dropout(recipe.model_dropout)(x)
+    logits = layers.Dense(CLASS_COUNT, name="logits", dtype="float32")(x)
+    return keras.Model(images, logits, name="residual")
+
+
+def build_tiny(recipe: Recipe) -> keras.Model:
+    """Build the network for a small board: inverted residuals at 14x14 and 7x7."""
+    images = keras.Input(IMAGE_SHAPE, name="images")
+    x = normalised_conv(scale(images), 16, recipe, strides=2)  # (B, 14, 14, 16)
+    for filters, expansion, strides in (
+        (16, 3, 1), (16, 3, 1), (32, 4, 2), (32, 3, 1), (48, 4, 1), (48, 2, 1),
+    ):  # fmt: skip
+        x = inverted_block(x, filters, expansion, strides, recipe)
+    x = normalised_conv(x, 128, recipe, kernel=1)  # (B, 7, 7, 128)
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Dropout(recipe.model_dropout)(x)
+    logits = layers.Dense(CLASS_COUNT, name="logits", dtype="float32")(x)
+    return keras.Model(images, logits, name="tiny")
+
+
+def residual_block(x, filters: int, drop: float, recipe: Recipe):
+    """Two normalised convolutions with attention, added to what came in.
+
+    Where the number of filters grows, the height and the width are halved.
+    """
+    grows = filters != x.shape[-1]
+    strides = 2 if grows and x.shape[-1] > 3 else 1
+    y = normalised_conv(x, filters, recipe, strides=strides)
+    y = normalised_conv(y, filters, recipe, activation=None)
+    y = attend(y, filters // 4)
+    if drop:
+        y = layers.Dropout(drop, noise_shape=(None, 1, 1, 1))(y)
+    if grows:
+        # Average first: a strided 1x1 convolution would throw three quarters of the pixels away.
+        x = layers.AveragePooling2D(2)(x)
+        x = normalised_conv(x, filters, recipe, kernel=1, activation=None)
+    return layers.ReLU()(layers.Add()([x, y]))
+
+
+def inverted_block(x, filters: int, expansion: int, strides: int, recipe: Recipe):
+    """Widen by 1x1, filter each channel by itself, attend, narrow by 1x1 (MobileNetV3)."""
+    wide = expansion * x.shape[-1]
+    y = normalised_conv(x, wide, recipe, kernel=1)
+    y = layers.DepthwiseConv2D(3, strides=strides, padding="same", use_bias=False)(y)
+    y = layers.ReLU()(FusedBatchNormalization(momentum=recipe.model_norm_momentum)(y))
+    y = attend(y, wide // 8)
+    y = normalised_conv(y, filters, recipe, kernel=1, activation=None)
+    return layers.Add()([x, y]) if x.shape == y.shape else y
+
+
+def normalised_conv(x, filters, recipe: Recipe, kernel=3, strides=1, activation="relu"):
+    """Convolve without bias, normalise, and apply ReLU unless told otherwise."""
+    x = layers.Conv2D(filters, kernel, strides=strides, padding="same", use_bias=False)(x)
+    x = FusedBatchNormalization(momentum=recipe.model_norm_momentum)(x)
+    return layers.ReLU()(x) if activation == "relu" else x
+
+
+def attend(x, units: int):
+    """Weigh each channel by what all of the image says of it (squeeze-and-excitation)."""
+    weight = layers.GlobalAveragePooling2D(keepdims=True)(x)  # (B, 1, 1, C)
+    weight = layers.Conv2D(units, 1, activation="relu")(weight)
+    weight = layers.Conv2D(x.shape[-1], 1, activation="sigmoid")(weight)
+    return layers.Multiply()([x, weight])
 
 
 def scale(images):
@@ -112,4 +191,9 @@ def multiply_adds(model: keras.Model) -> int:
     return total
 
 
-MODELS = {"simple": build_simple, "deeper": build_deeper}
+MODELS = {
+    "simple": build_simple,
+    "deeper": build_deeper,
+    "residual": build_residual,
+    "tiny": build_tiny,
+}

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from bloodkeras.augment import build_augmentation
+from bloodkeras.contract import CLASS_COUNT
 from bloodkeras.data import Split, class_weights
 from bloodkeras.recipe import Recipe
 
@@ -44,10 +45,10 @@ def train_dataset(split: Split, recipe: Recipe, first_epoch: int = 0) -> tf.data
     than a shuffle buffer of images.
 
     Returns:
-        float32 (B, 28, 28, 3) 0..255, int64 (B,), and float32 (B,) sample weights when the
-        recipe asks for class weights.
+        float32 (B, 28, 28, 3) 0..255, labels int64 (B,) or soft ones float32 (B, 8), and float32
+        (B,) sample weights when the recipe asks for class weights.
     """
-    images, labels = tf.constant(split.images), tf.constant(split.labels)
+    images, labels = tf.constant(split.images), tf.constant(_labels(split, recipe.soft_labels))
     weights = tf.constant(_row_weights(split, recipe))
     layers = build_augmentation(recipe)
     rows = np.arange(len(split), dtype=np.int32)
@@ -61,9 +62,9 @@ def train_dataset(split: Split, recipe: Recipe, first_epoch: int = 0) -> tf.data
     def load(epoch, step, batch):
         pixels = tf.cast(tf.gather(images, batch), tf.float32)
         seeds = StepSeed(recipe.train_seed, epoch, step)
-        pixels = augment(pixels, layers, seeds)
+        pixels, answers = augment(pixels, tf.gather(labels, batch), layers, seeds)
         pixels.set_shape((None, *split.images.shape[1:]))
-        sample = (pixels, tf.gather(labels, batch))
+        sample = (pixels, answers)
         return (*sample, tf.gather(weights, batch)) if recipe.train_class_weights else sample
 
     epochs = tf.data.Dataset.range(first_epoch, recipe.train_epochs)
@@ -71,28 +72,38 @@ def train_dataset(split: Split, recipe: Recipe, first_epoch: int = 0) -> tf.data
     return dataset.prefetch(4).with_options(_options())
 
 
-def eval_dataset(split: Split, batch_size: int = 256) -> tf.data.Dataset:
-    """Return the split in its own order: float32 (B, 28, 28, 3) 0..255, int64 (B,)."""
-    dataset = tf.data.Dataset.from_tensor_slices((split.images, split.labels)).batch(batch_size)
+def eval_dataset(split: Split, soft_labels: bool = False, batch_size: int = 256) -> tf.data.Dataset:
+    """Return the split in its own order: float32 (B, 28, 28, 3) 0..255, and labels.
+
+    Args:
+        split: The images.
+        soft_labels: Whether labels are float32 (B, 8) instead of int64 (B,).
+        batch_size: Images a batch.
+    """
+    rows = (split.images, _labels(split, soft_labels))
+    dataset = tf.data.Dataset.from_tensor_slices(rows).batch(batch_size)
     dataset = dataset.map(lambda images, labels: (tf.cast(images, tf.float32), labels))
     return dataset.prefetch(2).with_options(_options())
 
 
-def augment(images, layers: list[keras.layers.Layer], seeds: keras.random.SeedGenerator):
+def augment(images, labels, layers: list[keras.layers.Layer], seeds: keras.random.SeedGenerator):
     """Apply augmentation layers one after the other.
 
     Args:
         images: float32 (B, 28, 28, 3), 0..255.
+        labels: int (B,), or soft ones float32 (B, 8), which layers that mix images need.
         layers: What `build_augmentation` returned.
         seeds: Where each layer's random numbers come from.
 
     Returns:
-        float32 (B, 28, 28, 3).
+        Images and labels, of the shapes given.
     """
     for layer in layers:
-        transformation = layer.get_random_transformation(images, training=True, seed=seeds)
+        sample = {"images": images, "labels": labels}
+        transformation = layer.get_random_transformation(sample, training=True, seed=seeds)
         images = layer.transform_images(images, transformation, training=True)
-    return images
+        labels = layer.transform_labels(labels, transformation, training=True)
+    return images, labels
 
 
 def _options() -> tf.data.Options:
@@ -110,6 +121,11 @@ def _options() -> tf.data.Options:
 
 def _key(seed: int, epoch: tf.Tensor) -> tf.Tensor:
     return tf.stack([tf.constant(seed, tf.int32), tf.cast(epoch, tf.int32)])
+
+
+def _labels(split: Split, soft: bool) -> np.ndarray:
+    """Return int64 (N,), or float32 (N, 8)."""
+    return np.eye(CLASS_COUNT, dtype=np.float32)[split.labels] if soft else split.labels
 
 
 def _row_weights(split: Split, recipe: Recipe) -> np.ndarray:

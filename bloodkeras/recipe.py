@@ -15,7 +15,19 @@ from pathlib import Path
 
 from bloodkeras.errors import BloodkerasError, UsageError
 
-INTERPOLATIONS = ("nearest", "bilinear")
+CHOICES = {
+    "augment_rotation_interpolation": ("nearest", "bilinear"),
+    "train_optimizer": ("adam", "adamw", "muon"),
+    "train_schedule": ("constant", "cosine"),
+    "train_precision": ("float32", "mixed_bfloat16"),
+}
+ABOVE_ZERO = ("train_epochs", "train_batch_size", "train_learning_rate")
+NOT_NEGATIVE = ("augment_shift_pixels", "augment_mixup", "train_weight_decay")
+SHARES = (
+    "model_dropout", "model_norm_momentum", "model_stochastic_depth", "augment_scale",
+    "augment_brightness", "augment_contrast", "augment_cutmix", "train_warmup",
+    "train_label_smoothing", "train_ema",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -25,34 +37,53 @@ class Recipe:
     model_name: str  # a key of models.MODELS
     model_dropout: float = 0.5  # share of units dropped before the last dense layers, 0..1
     model_norm_momentum: float = 0.99  # of batch normalisation's moving averages; Keras' default
+    model_stochastic_depth: float = 0.0  # share of images that skip the last block, 0..1
 
     augment_flip: bool = False  # mirror left-right with probability .5: a cell has no left
+    augment_turns: bool = False  # all eight flips and quarter turns, which lose no pixel
     augment_rotation_degrees: float = 0.0  # rotate by up to +- this angle
     # Bilinear rotation blurs what is 28 pixels wide, and a network that saw blurred cells only
     # loses about a point on sharp ones (docs/recipes.md).
     augment_rotation_interpolation: str = "nearest"  # or bilinear
+    augment_scale: float = 0.0  # zoom in or out by up to this share
+    augment_shift_pixels: float = 0.0  # move by up to so many pixels of 28, each way
+    augment_brightness: float = 0.0  # add up to +- this share of 255
+    augment_contrast: float = 0.0  # stretch about the mean by up to +- this share
+    augment_mixup: float = 0.0  # alpha of the beta distribution that blends pairs; 0: none
+    augment_cutmix: float = 0.0  # largest share of an image that another one covers; 0: none
 
     train_epochs: int = 20
     train_batch_size: int = 64
-    train_learning_rate: float = 1e-3  # Adam's default
+    train_optimizer: str = "adam"  # or adamw, or muon
+    train_learning_rate: float = 1e-3  # Adam's default; the highest one of a schedule
+    train_schedule: str = "constant"  # or cosine: warm up, then fall to 0 along a cosine
+    train_warmup: float = 0.1  # share of the training over which a schedule warms up
+    train_weight_decay: float = 0.0  # of adamw and muon, times the learning rate, a step
+    train_label_smoothing: float = 0.0  # share of the label spread over all classes
+    train_ema: float = 0.0  # momentum, a step, of averaged weights that are then used; 0: none
+    # bfloat16 halves an epoch of the larger networks on a processor with AMX (Intel since 2023) and
+    # on a GPU; elsewhere it may be slower than float32.
+    train_precision: str = "float32"  # or mixed_bfloat16
     train_class_weights: bool = False  # weigh each class by the inverse of its frequency
     train_seed: int = 42  # of the initial weights, the shuffling, the augmentation and dropout
 
     def __post_init__(self):
-        for name in ("train_epochs", "train_batch_size", "train_learning_rate"):
+        for name in ABOVE_ZERO:
             self._require(getattr(self, name) > 0, name, "above 0")
-        for name in ("model_dropout", "model_norm_momentum"):
+        for name in NOT_NEGATIVE:
+            self._require(getattr(self, name) >= 0, name, "0 or more")
+        for name in SHARES:
             self._require(0 <= getattr(self, name) < 1, name, "a share, 0 <= x < 1")
-        self._require(
-            0 <= self.augment_rotation_degrees <= 180, "augment_rotation_degrees", "0..180"
-        )
-        interpolation = self.augment_rotation_interpolation
-        self._require(
-            interpolation in INTERPOLATIONS,
-            "augment_rotation_interpolation",
-            f"one of {INTERPOLATIONS}",
-        )
+        for name, choices in CHOICES.items():
+            self._require(getattr(self, name) in choices, name, f"one of {choices}")
+        turn = self.augment_rotation_degrees
+        self._require(0 <= turn <= 180, "augment_rotation_degrees", "0..180")
         self._require(0 <= self.train_seed < 2**31, "train_seed", "0 <= seed < 2**31")
+
+    @property
+    def soft_labels(self) -> bool:
+        """Whether a label is a distribution over the classes: float (8,) instead of a number."""
+        return bool(self.augment_mixup or self.augment_cutmix or self.train_label_smoothing)
 
     def _require(self, holds: bool, name: str, expected: str) -> None:
         if not holds:
@@ -70,7 +101,33 @@ RECIPES = {
         augment_rotation_degrees=15.0,
         train_class_weights=True,
     ),
+    "residual": Recipe(
+        model_name="residual",
+        model_dropout=0.2,
+        model_norm_momentum=0.9,
+        augment_turns=True,
+        augment_shift_pixels=2.0,
+        augment_brightness=0.1,
+        augment_contrast=0.1,
+        train_epochs=40,
+        train_batch_size=128,
+        train_optimizer="muon",
+        train_learning_rate=3e-3,
+        train_schedule="cosine",
+        train_weight_decay=0.05,
+        train_label_smoothing=0.05,
+        train_precision="mixed_bfloat16",
+    ),
 }
+RECIPES["tiny"] = dataclasses.replace(
+    RECIPES["residual"],
+    model_name="tiny",
+    model_dropout=0.1,
+    train_epochs=100,
+    train_precision="float32",
+)
+
+STUDIED = ("simple", "deeper")  # the baseline and its improvement: what `make all` compares
 
 
 def named_recipe(name: str) -> Recipe:
@@ -82,6 +139,12 @@ def named_recipe(name: str) -> Recipe:
     if name not in RECIPES:
         raise UsageError(f"unknown model {name!r}: expected {hint(name, RECIPES)}")
     return RECIPES[name]
+
+
+def quick(recipe: Recipe) -> Recipe:
+    """Return the recipe for the impatient: a quarter of the epochs, the rate falling to 0."""
+    epochs = max(1, recipe.train_epochs // 4)
+    return dataclasses.replace(recipe, train_epochs=epochs, train_schedule="cosine")
 
 
 def read_recipe(path: str | Path) -> Recipe:

@@ -32,7 +32,7 @@ from bloodkeras.evaluate import (
     load_report,
     seeds_table,
 )
-from bloodkeras.recipe import RECIPES, Recipe, hint
+from bloodkeras.recipe import RECIPES, STUDIED, Recipe, hint
 from bloodkeras.runtime.classifier import Classifier
 
 AUGMENTED_VIEWS = 8
@@ -90,18 +90,21 @@ class Study:
             f"{run.info['seconds'] / 60:.1f} minutes; run in {folder}"
         )
 
-    def evaluate(self, target: str, split: str = "test", photos: str = "") -> None:
+    def evaluate(
+        self, target: str, split: str = "test", photos: str = "", views: bool = False
+    ) -> None:
         """Judge a run or an export and draw where it errs.
 
         Args:
             target: A model name, a run folder or an export folder.
             split: train, val or test.
             photos: A folder of photographs whose margins an export should refuse.
+            views: Whether to average over eight views too.
         """
         from bloodkeras import figures
 
         folder, name, engine, predict_proba, weights = self._open(target)
-        report = evaluate(predict_proba, self.splits, split, name, engine, weights)
+        report = evaluate(predict_proba, self.splits, split, name, engine, weights, views)
         out = folder / "evaluation"
         make_folder(out)
         report.save(out)
@@ -133,7 +136,7 @@ class Study:
             )
 
     def report(self, *targets: str) -> None:
-        """Put the evaluations of some runs side by side; of every recipe's run by default."""
+        """Put the evaluations of some runs side by side; of the study's two by default."""
         from bloodkeras.report import write_report
         from bloodkeras.train import load_run
 
@@ -169,7 +172,7 @@ class Study:
             folder = self._run_folder_of(seeded)
             if not finished_run(folder, seeded, self.splits):
                 self.train(seeded)
-            self.evaluate(str(folder))
+            self.evaluate(str(folder), views=True)
             reports.append(load_report(folder / "evaluation", "test"))
         text = seeds_table(recipe.model_name, seeds, reports)
         (self.runs / f"{recipe.model_name}-seeds.txt").write_text(text + "\n")
@@ -248,7 +251,7 @@ class Study:
                 f"no model has a run in {self.runs} yet: `python -m bloodkeras train "
                 f"{next(iter(RECIPES))}` makes one (of {', '.join(RECIPES)})"
             )
-        for name in (name for name in RECIPES if name not in found):
+        for name in (name for name in STUDIED if name not in found):
             print(f"left out: {name}, which has no run (`python -m bloodkeras train {name}`)")
         return found
 
@@ -325,7 +328,8 @@ def augmented_views(images: np.ndarray, recipe: Recipe) -> np.ndarray:
     layers = build_augmentation(recipe)
     pixels = images.astype(np.float32)
     seeds = (StepSeed(recipe.train_seed, 0, view) for view in range(AUGMENTED_VIEWS))
-    return np.stack([augment(pixels, layers, seed) for seed in seeds])
+    labels = np.zeros(len(images), np.int64)
+    return np.stack([augment(pixels, labels, layers, seed)[0] for seed in seeds])
 
 
 def make_folder(folder: Path) -> None:

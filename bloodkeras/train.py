@@ -25,6 +25,7 @@ from bloodkeras.data import Splits
 from bloodkeras.errors import BloodkerasError, gist, missing_package
 from bloodkeras.layers import FusedBatchNormalization  # noqa: F401  registers it for load_model
 from bloodkeras.models import build_model, multiply_adds, parameter_count
+from bloodkeras.optimizers import ConvMuon
 from bloodkeras.pipeline import eval_dataset, steps_per_epoch, train_dataset
 from bloodkeras.recipe import Recipe, read_recipe, write_recipe
 from bloodkeras.runtime.classifier import sha256_of
@@ -66,7 +67,8 @@ class Run:
     def model(self) -> keras.Model:
         """The network with its best weights, read when it is first asked for."""
         try:
-            return keras.saving.load_model(self.folder / MODEL_FILE, compile=False)
+            model = keras.saving.load_model(self.folder / MODEL_FILE, compile=False)
+            return in_float32(model)
         except (OSError, ValueError) as error:
             raise _no_run(self.folder, error) from None
 
@@ -135,12 +137,47 @@ def compile_model(model: keras.Model, recipe: Recipe, steps: int) -> None:
         steps: Batches an epoch.
     """
     together = max(n for n in range(1, STEPS_TOGETHER + 1) if steps % n == 0)
+    losses = keras.losses
+    if recipe.soft_labels:
+        loss = losses.CategoricalCrossentropy(True, label_smoothing=recipe.train_label_smoothing)
+    else:
+        loss = losses.SparseCategoricalCrossentropy(from_logits=True)
+    optimizer = build_optimizer(recipe, steps)
     model.compile(
-        steps_per_execution=together,
-        optimizer=keras.optimizers.Adam(recipe.train_learning_rate),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
+        steps_per_execution=together, optimizer=optimizer, loss=loss, metrics=["accuracy"]
     )
+
+
+def build_optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
+    """Return the recipe's optimiser with its learning-rate schedule.
+
+    Args:
+        recipe: Every setting.
+        steps: Batches an epoch.
+    """
+    rate, total = recipe.train_learning_rate, steps * recipe.train_epochs
+    if recipe.train_schedule == "cosine":
+        warmup = round(recipe.train_warmup * total)
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, total - warmup, warmup_target=rate, warmup_steps=warmup
+        )
+    decay = recipe.train_weight_decay
+    averaging = {"use_ema": recipe.train_ema > 0, "ema_momentum": recipe.train_ema or 0.99}
+    if recipe.train_optimizer == "adam":
+        return keras.optimizers.Adam(rate, **averaging)
+    if recipe.train_optimizer == "adamw":
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=decay, **averaging)
+    else:
+        optimizer = ConvMuon(
+            rate,
+            weight_decay=decay,
+            adam_weight_decay=decay,
+            exclude_layers=["logits"],
+            **averaging,
+        )
+    # Shrinking a bias or a normalisation's scale regularises nothing and shifts its output.
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
 
 
 def load_run(folder: Path) -> Run:
@@ -170,6 +207,17 @@ def finished_run(folder: Path, recipe: Recipe, splits: Splits) -> Run | None:
     return run if same and run.info["status"] == "finished" else None
 
 
+def in_float32(model: keras.Model) -> keras.Model:
+    """Return the same network computing in float32, whatever precision it was trained in."""
+
+    def rebuild(layer):
+        return type(layer).from_config(layer.get_config() | {"dtype": "float32"})
+
+    copy = keras.models.clone_model(model, clone_function=rebuild)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that shape a result."""
     own = {"bloodkeras": __version__, "python": platform.python_version()}
@@ -180,7 +228,9 @@ def _fit(model, recipe: Recipe, splits: Splits, folder: Path, tensorboard: bool)
     """Run the epochs; return the training loss of each."""
     steps = steps_per_epoch(splits.train, recipe)
     compile_model(model, recipe, steps)
+    averaging = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if recipe.train_ema else []
     callbacks = [
+        *averaging,  # first, so that the averaged weights are the ones that are kept
         keras.callbacks.ModelCheckpoint(
             folder / MODEL_FILE, monitor="val_accuracy", mode="max", save_best_only=True
         ),
@@ -191,7 +241,7 @@ def _fit(model, recipe: Recipe, splits: Splits, folder: Path, tensorboard: bool)
         callbacks.append(keras.callbacks.TensorBoard(folder / "logs"))
     fitted = model.fit(
         train_dataset(splits.train, recipe),
-        validation_data=eval_dataset(splits.val),
+        validation_data=eval_dataset(splits.val, recipe.soft_labels),
         epochs=recipe.train_epochs,
         steps_per_epoch=steps,
         callbacks=callbacks,

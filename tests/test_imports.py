@@ -22,9 +22,9 @@ FLOW = (
     "runtime.classifier", "runtime.arrays", "runtime.pages", "runtime.sources",
     "runtime.formats", "runtime.table", "runtime.printed", "runtime.copies",
     "runtime.page_style", "runtime.page", "runtime.progress", "runtime.score", "synthetic",
-    "download", "data", "audit", "augment", "pipeline", "layers", "models", "train", "metrics",
-    "evaluate", "foreign", "calibrate", "held_out", "doubt", "figures", "document", "card",
-    "export", "report", "study", "__main__",
+    "download", "data", "audit", "augment", "pipeline", "layers", "models", "optimizers", "train",
+    "metrics", "evaluate", "foreign", "calibrate", "held_out", "doubt", "figures", "document",
+    "card", "export", "report", "study", "__main__",
 )  # fmt: skip
 
 

@@ -25,6 +25,16 @@ def test_parameter_counts(name, count):
     assert parameter_count(build_model(RECIPES[name])) == count
 
 
+@pytest.mark.parametrize(
+    ("name", "parameters", "multiply_adds_allowed"),
+    [("residual", 1_000_000, 100_000_000), ("tiny", 100_000, 3_000_000)],
+)
+def test_budgets(name, parameters, multiply_adds_allowed):
+    model = build_model(RECIPES[name])
+    assert parameter_count(model) <= parameters
+    assert multiply_adds(model) <= multiply_adds_allowed
+
+
 def test_multiply_adds_by_hand():
     # conv 3->32 at 28x28, 32->64 at 14x14, 64->128 at 7x7, dense 128->64->8
     expected = 9 * (3 * 32 * 28**2 + 32 * 64 * 14**2 + 64 * 128 * 7**2) + 128 * 64 + 64 * 8

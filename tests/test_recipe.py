@@ -11,6 +11,7 @@ from bloodkeras.recipe import (
     convert,
     named_recipe,
     override,
+    quick,
     read_recipe,
     write_recipe,
 )
@@ -64,6 +65,10 @@ def test_override_takes_short_and_full_names():
         ("flip", "maybe", "true or false"),
         ("rotation_degrees", "200", "0..180"),
         ("rotation_interpolation", "cubic", "nearest"),
+        ("optimizer", "sdg", "adamw"),
+        ("weight_decay", "-1", "0 or more"),
+        ("shift_pixels", "-1", "0 or more"),
+        ("ema", "1", "share"),
         ("seed", "-1", "seed"),
         ("seed", "4294967296", "seed"),
     ],
@@ -71,6 +76,21 @@ def test_override_takes_short_and_full_names():
 def test_wrong_settings_are_refused(name, value, message):
     with pytest.raises(UsageError, match=message):
         override(RECIPES["deeper"], {name: value})
+
+
+def test_quick_takes_a_quarter_of_the_epochs():
+    for recipe in RECIPES.values():
+        assert quick(recipe).train_epochs == recipe.train_epochs // 4
+        assert quick(recipe).train_schedule == "cosine"
+
+
+@pytest.mark.parametrize(
+    ("changes", "soft"),
+    [({}, False), ({"mixup": "0.2"}, True), ({"cutmix": "1e-1"}, True),
+     ({"label_smoothing": "0.1"}, True)],
+)  # fmt: skip
+def test_labels_are_soft_where_they_are_mixed_or_smoothed(changes, soft):
+    assert override(RECIPES["simple"], changes).soft_labels is soft
 
 
 def test_false_is_false():
