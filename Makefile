@@ -2,16 +2,19 @@
 
 PYTHON ?= python3.11
 DATA ?= auto
+EPOCHS ?=
 VENV := .venv
 RUN := $(VENV)/bin/python -m bloodkeras
+SHORTER := $(if $(EPOCHS),--epochs $(EPOCHS))
 
 .DEFAULT_GOAL := help
-.PHONY: help env data eda train evaluate export evaluate-onnx report all seeds test lint clean
+.PHONY: help env data eda train evaluate export evaluate-onnx report all seeds held-out test lint clean
 
 help: ## list the targets, in the order of the flow
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 	@echo
 	@echo 'DATA=auto (BloodMNIST, else drawn cells), DATA=FILE.npz or DATA=synthetic; now: $(DATA)'
+	@echo 'EPOCHS=1 trains less than the recipes say: make all EPOCHS=1'
 
 env: $(VENV)/ready ## make .venv and install everything (about a minute)
 $(VENV)/ready: requirements.txt pyproject.toml
@@ -29,8 +32,8 @@ eda: env ## figures and audit of the data
 	$(RUN) eda --data $(DATA)
 
 train: env ## train simple and deeper
-	$(RUN) train simple --data $(DATA)
-	$(RUN) train deeper --data $(DATA)
+	$(RUN) train simple --data $(DATA) $(SHORTER)
+	$(RUN) train deeper --data $(DATA) $(SHORTER)
 
 evaluate: env ## judge the trained Keras models on the test split
 	$(RUN) evaluate simple --data $(DATA)
@@ -47,11 +50,14 @@ report: env ## put everything side by side: runs/report/report.html
 	$(RUN) report --data $(DATA)
 
 all: env ## all of the above in one go, each step timed
-	$(RUN) study --data $(DATA)
+	$(RUN) study --data $(DATA) $(SHORTER)
 
 seeds: env ## both models with seeds 42, 43, 44: mean and standard deviation
-	$(RUN) seeds simple --data $(DATA)
-	$(RUN) seeds deeper --data $(DATA)
+	$(RUN) seeds simple --data $(DATA) $(SHORTER)
+	$(RUN) seeds deeper --data $(DATA) $(SHORTER)
+
+held-out: env ## deeper without each class in turn: does it doubt what it was never shown?
+	$(RUN) held-out deeper --data $(DATA) $(SHORTER)
 
 test: env ## every test (offline; those on real data run where BLOODKERAS_DATA names it)
 	$(VENV)/bin/python -m pytest

@@ -18,7 +18,7 @@ The map, in the order the data flows. A module imports only modules above it.
         table.py        rows -> a table that can be resumed
         printed.py      rows -> standard output
         copies.py       rows -> images in one folder a class
-        page_style.py   the look of the page
+        page_style.py   the look of all pages
         page.py         rows -> one HTML page: counts, and the doubtful ones to see
         progress.py     how far it is: a bar, or a line now and then
         score.py        all of these: images -> a table of answers
@@ -37,9 +37,11 @@ The map, in the order the data flows. A module imports only modules above it.
     evaluate.py     (predict_proba, split) -> Report
     foreign.py      draws and cuts images that are no cells
     calibrate.py    model + Splits -> temperature, thresholds, score for foreign images
+    held_out.py     recipe + Splits -> is a class noticed that was not in training?
     doubt.py        Classifier + Splits -> how far its verdicts can be trusted
     figures.py      Splits, history, Report -> PNG
-    card.py         what an exported model is: card.json, MODEL_CARD.md
+    document.py     text, tables and figures -> one HTML page
+    card.py         what an exported model is: card.json, MODEL_CARD.md, MODEL_CARD.html
     export.py       run folder -> exports/<model>/, published only if it agrees with Keras
     report.py       every Report -> results.txt, results.json, report.html
     study.py        all of the above with its folders, in order and timed: `make all`

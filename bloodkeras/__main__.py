@@ -17,7 +17,7 @@ import fire
 
 from bloodkeras.contract import MODEL_FILE
 from bloodkeras.errors import BloodkerasError, UsageError, missing_package
-from bloodkeras.recipe import convert
+from bloodkeras.recipe import convert, hint
 
 RUNS = "runs"  # folders below the current one
 EXPORTS = "exports"
@@ -103,7 +103,7 @@ def export(*models: str, data: str = "", runs: str = RUNS, exports: str = ""):
     """Export trained models to ONNX; each is published only if it agrees with Keras.
 
     Args:
-        models: Model names or run folders; default: simple and deeper.
+        models: Model names or run folders; default: every model that has a run.
         data: As in `bloodkeras data`.
         runs: Folder of all runs.
         exports: Folder of all exports: "exports", or <runs>/synthetic/exports for drawn cells.
@@ -126,7 +126,7 @@ def predict(*images: str, model: str = f"{EXPORTS}/deeper", out: str = "", forma
         images: Files, folders (searched to any depth), globs, arrays (.npy or .npz of uint8
             (N, 28, 28, 3)), or - for a list of paths on standard input. 28x28 images are taken as
             they are, photographs cropped. Every page of a TIFF or an animation is an image.
-        model: The export to use.
+        model: The export to use: a folder, or the name of one in exports/.
         out: Write a table instead of printing one: .csv, .jsonl or .parquet (needs pyarrow).
             Beside it, <out>.origin.json says which model wrote it.
         format: csv, jsonl or parquet, where the suffix of out does not say it or there is no out.
@@ -139,7 +139,7 @@ def predict(*images: str, model: str = f"{EXPORTS}/deeper", out: str = "", forma
 
     if not images:
         raise UsageError("predict needs at least one image file or folder")
-    score(images, model, out, format, resume, sort_into, report)
+    score(images, _export_folder(model), out, format, resume, sort_into, report)
 
 
 def report(*, data: str = "", runs: str = RUNS):
@@ -177,6 +177,27 @@ def seeds(
     Study(_splits(data), runs).seeds(recipe, numbers)
 
 
+def held_out(model: str, *, data: str = "", runs: str = RUNS, **settings: str):
+    """Train a model eight times, without one class each: does it doubt what it was never shown?
+
+    Leaves a table, held_out.txt, and held_out.json in <runs>/held-out-<model>-seed<seed>. What is
+    trained already is not trained again.
+
+    Args:
+        model: A model name.
+        data: As in `bloodkeras data`.
+        runs: Folder of all runs.
+        settings: Recipe fields, as in `bloodkeras train`: --epochs 5 is quicker.
+    """
+    from bloodkeras.recipe import named_recipe, override
+
+    recipe = override(named_recipe(model), settings)
+    _quiet_tensorflow()
+    from bloodkeras.study import Study
+
+    Study(_splits(data), runs).held_out(recipe)
+
+
 def study(*models: str, data: str = "", runs: str = RUNS, exports: str = "", **settings: str):
     """Do all of it in order and time each step: what `make all` runs.
 
@@ -197,8 +218,8 @@ def study(*models: str, data: str = "", runs: str = RUNS, exports: str = "", **s
 
 
 COMMANDS = {
-    command.__name__: command
-    for command in (data, eda, train, evaluate, export, predict, report, seeds, study)
+    command.__name__.replace("_", "-"): command
+    for command in (data, eda, train, evaluate, export, predict, report, seeds, held_out, study)
 }
 
 
@@ -257,6 +278,37 @@ def _keep_dash(words: list[str]) -> list[str]:
     return [*words, "--", "--separator=\0"] if "-" in words and "--" not in words else words
 
 
+def _export_folder(model: str) -> str:
+    """Return the export that a folder or a bare name such as deeper stands for."""
+    if not Path(model).exists() and (Path(EXPORTS) / model / MODEL_FILE).exists():
+        return str(Path(EXPORTS) / model)
+    if not Path(model).exists() and Path(model).name == model:
+        found = sorted(path.parent.name for path in Path(EXPORTS).glob(f"*/{MODEL_FILE}"))
+        known = f"{EXPORTS}/ holds {', '.join(found)}" if found else f"{EXPORTS}/ holds none either"
+        raise BloodkerasError(f"there is no export {model}: {known}; --model FOLDER names one")
+    return model
+
+
+def _check_words(words: list[str]) -> None:
+    """Refuse a mistyped command or option: fire does too, but does not say what was meant.
+
+    Raises:
+        UsageError: There is no such command or option.
+    """
+    name = words[0].replace("_", "-")
+    if name not in COMMANDS:
+        raise UsageError(f"unknown command {words[0]!r}: expected {hint(name, COMMANDS)}")
+    options = inspect.signature(COMMANDS[name]).parameters.values()
+    if any(option.kind is inspect.Parameter.VAR_KEYWORD for option in options):
+        return  # recipe fields, which recipe.py knows
+    known = {option.name for option in options if option.kind is not option.VAR_POSITIONAL}
+    given = words[1 : words.index("--")] if "--" in words else words[1:]
+    for word in (word for word in given if word.startswith("--")):
+        option = word[2:].split("=")[0].replace("-", "_")
+        if option not in known and option.removeprefix("no") not in known:
+            raise UsageError(f"unknown option --{option}: expected {hint(option, known)}")
+
+
 def _splits(data: str):
     from bloodkeras.data import load_splits
 
@@ -275,12 +327,20 @@ def main() -> None:
     commands = {name: _deferred(command) for name, command in COMMANDS.items()}
     try:
         words = _keep_dash(sys.argv[1:])
+        if words[0] != "--":
+            _check_words(words)
         result = fire.Fire(commands, words, name="bloodkeras", serialize=lambda _: None)
         if isinstance(result, _Deferred):
             result._call()
     except BloodkerasError as error:
         print(f"bloodkeras: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
+    except ModuleNotFoundError as error:
+        if error.name.split(".")[0] == "bloodkeras":
+            raise
+        line = missing_package(error.name, "pip install 'bloodkeras[train]'")
+        print(f"bloodkeras: {line}", file=sys.stderr)
+        sys.exit(line.exit_status)
     except KeyboardInterrupt:
         print("bloodkeras: stopped by Ctrl-C", file=sys.stderr)
         sys.exit(130)

@@ -52,6 +52,7 @@ ONNX_OPSET = 17
 MODEL_FILE = "model.onnx"
 CARD_FILE = "card.json"
 MODEL_CARD_FILE = "MODEL_CARD.md"
+MODEL_CARD_PAGE = "MODEL_CARD.html"  # the same with figures, in one file
 SUMS_FILE = "SHA256SUMS"
 METADATA_PREFIX = "bloodkeras."  # of the keys in the ONNX metadata
 PARITY_TOLERANCE = 1e-5  # largest difference of a probability between Keras and ONNX

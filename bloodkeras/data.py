@@ -7,6 +7,7 @@ Sources: MedMNIST v2's file layout: keys {train,val,test}_{images,labels}, uint8
 import hashlib
 import io
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,9 +89,10 @@ def load_splits(data: str | None = None) -> Splits:
         return read_npz(Path(named).expanduser())
     try:
         return read_npz(cached_or_downloaded())
-    except DownloadError:
+    except DownloadError as error:
         if data != "auto":
             raise
+        print(f"bloodkeras: {error}\nbloodkeras: going on with drawn cells", file=sys.stderr)
         return _synthetic_splits()
 
 
@@ -129,10 +131,10 @@ def class_weights(labels: np.ndarray) -> dict[int, float]:
     """Return a weight a class, inverse to its frequency, with mean 1 over the images.
 
     Args:
-        labels: int (N,); every class must occur.
+        labels: int (N,); a class that does not occur gets a weight that no image uses.
     """
     counts = np.bincount(labels, minlength=contract.CLASS_COUNT)
-    weights = len(labels) / (contract.CLASS_COUNT * counts)
+    weights = len(labels) / (np.count_nonzero(counts) * counts.clip(min=1))
     return {label: float(weight) for label, weight in enumerate(weights)}
 
 

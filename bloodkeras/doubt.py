@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from bloodkeras.contract import ACCEPTED, VERDICTS
 from bloodkeras.data import Split
-from bloodkeras.foreign import cut_margins, draw_foreign
+from bloodkeras.foreign import cut_corners, cut_margins, draw_foreign
 from bloodkeras.runtime.classifier import Answers, Classifier
 
 
@@ -31,6 +31,7 @@ def judge_doubt(classifier: Classifier, split: Split, photos: Path | None = None
     accepted = answers.verdicts == ACCEPTED
     right = answers.probs.argmax(1) == split.labels
     kinds = draw_foreign(seed=1)  # not the images by which the score was chosen
+    kinds["corners"] = cut_corners(split.images, seed=1)
     if photos is not None:
         kinds["margins of photographs"] = cut_margins(photos)
     return {

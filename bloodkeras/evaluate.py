@@ -31,6 +31,7 @@ class Report:
         metrics: metrics.summarise() of labels and probs.
         labels: int64 (N,), the true classes.
         probs: float32 (N, 8).
+        weights: SHA-256 of the run's weights that the model has; "" where that is not known.
     """
 
     model: str
@@ -40,6 +41,7 @@ class Report:
     metrics: dict
     labels: np.ndarray
     probs: np.ndarray
+    weights: str = ""
 
     def value(self, name: str) -> float:
         """Return one of the headline numbers."""
@@ -54,7 +56,7 @@ class Report:
 
 
 VIEWED = ("accuracy", "macro_f1")  # said of the average over eight views too
-PLAIN_FIELDS = ("model", "engine", "split", "data", "metrics")
+PLAIN_FIELDS = ("model", "engine", "split", "data", "metrics", "weights")
 
 
 def evaluate(
@@ -63,6 +65,7 @@ def evaluate(
     split: str,
     model: str,
     engine: str,
+    weights: str = "",
     views: bool = False,
 ) -> Report:
     """Judge a model on one split.
@@ -73,6 +76,7 @@ def evaluate(
         split: "train", "val" or "test".
         model: The model's name, for the report.
         engine: "keras" or "onnx", for the report.
+        weights: SHA-256 of the weights, for the report.
         views: Whether to say too, as metrics["eight_views"], how good the average over the eight
             flips and quarter turns is. Probabilities and all other numbers are of one view.
 
@@ -87,7 +91,8 @@ def evaluate(
     if views:
         averaged = eight_views(predict_proba)(chosen.images)
         metrics["eight_views"] = summarise(chosen.labels, averaged, CLASS_NAMES)["headline"]
-    return Report(model, engine, split, splits.fingerprint(), metrics, chosen.labels, probs)
+    data = splits.fingerprint()
+    return Report(model, engine, split, data, metrics, chosen.labels, probs, weights)
 
 
 def eight_views(predict_proba: PredictProba) -> PredictProba:

@@ -1,7 +1,7 @@
 """Turns a run into an ONNX file that is published only if it agrees with Keras.
 
-Flow: takes a `Run` and `Splits`; gives exports/<model>/: model.onnx, card.json, MODEL_CARD.md and
-SHA256SUMS, or nothing at all.
+Flow: takes a `Run` and `Splits`; gives exports/<model>/: model.onnx, card.json, MODEL_CARD.md,
+MODEL_CARD.html and SHA256SUMS, or nothing at all.
 Sources: tf2onnx from a tf.function; `tf2onnx.convert.from_keras` breaks on Keras 3
     (tensorflow-onnx#2319, #2329) and `Model.export(format="onnx")` fixes the tensor names.
 """
@@ -19,7 +19,7 @@ import onnxruntime
 
 from bloodkeras import contract
 from bloodkeras.calibrate import SCORES, Calibration, calibrate, with_features
-from bloodkeras.card import build_card, render_card
+from bloodkeras.card import build_card, render_card, render_page
 from bloodkeras.data import Splits
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.models import predict_proba
@@ -54,7 +54,7 @@ def export_run(run: Run, splits: Splits, folder: Path) -> Path:
         classifier = Classifier.load(staging)
         difference = check_parity(run.model, calibration, classifier, splits.val.images)
         card = build_card(run, splits, calibration, classifier, difference)
-        _write_export(graph, card, staging)
+        _write_export(graph, card, staging, render_page(card, splits, classifier))
         Classifier.load(staging)
         _publish(staging, folder)
     finally:
@@ -146,8 +146,8 @@ def check_parity(
     return largest
 
 
-def _write_export(graph: onnx.ModelProto, card: dict, folder: Path) -> None:
-    """Write the four files; the card's facts travel in the ONNX metadata too."""
+def _write_export(graph: onnx.ModelProto, card: dict, folder: Path, page: str = "") -> None:
+    """Write every file; the card's facts travel in the ONNX metadata too."""
     del graph.metadata_props[:]
     metadata = {key: card[key] for key in METADATA_FIELDS}
     for key, value in metadata.items():
@@ -156,7 +156,13 @@ def _write_export(graph: onnx.ModelProto, card: dict, folder: Path) -> None:
     onnx.save(graph, folder / contract.MODEL_FILE)
     (folder / contract.CARD_FILE).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     (folder / contract.MODEL_CARD_FILE).write_text(render_card(card), encoding="utf-8")
-    names = (contract.MODEL_FILE, contract.CARD_FILE, contract.MODEL_CARD_FILE)
+    (folder / contract.MODEL_CARD_PAGE).write_text(page, encoding="utf-8")
+    names = (
+        contract.MODEL_FILE,
+        contract.CARD_FILE,
+        contract.MODEL_CARD_FILE,
+        contract.MODEL_CARD_PAGE,
+    )
     sums = "".join(f"{sha256_of(folder / name)}  {name}\n" for name in names)
     (folder / contract.SUMS_FILE).write_text(sums, encoding="utf-8")
 
@@ -179,7 +185,13 @@ def _publish(staging: Path, folder: Path) -> None:
 
 def _refuse_over_other_files(folder: Path) -> None:
     """An export replaces its folder whole: what is not an export's must not vanish with it."""
-    own = {contract.MODEL_FILE, contract.CARD_FILE, contract.MODEL_CARD_FILE, contract.SUMS_FILE}
+    own = {
+        contract.MODEL_FILE,
+        contract.CARD_FILE,
+        contract.MODEL_CARD_FILE,
+        contract.MODEL_CARD_PAGE,
+        contract.SUMS_FILE,
+    }
     others = (
         sorted(p.name for p in folder.iterdir() if p.name not in own) if folder.is_dir() else []
     )

@@ -107,7 +107,8 @@ def learning_curves(history: dict[str, np.ndarray], name: str, path: Path, synth
         axis.plot(epochs, history[key], color=BLUE, marker="o", ms=3, label="training")
         axis.plot(epochs, history[f"val_{key}"], color=ORANGE, marker="o", ms=3, label="validation")
         axis.axvline(best + 1, color="grey", lw=1, ls=":", label=f"kept (epoch {best + 1})")
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        # Whole numbers even where the axis is a single epoch, 0.95 to 1.05.
+        axis.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True, min_n_ticks=1))
         axis.set(xlabel="epoch", ylabel=key)
     axes[0].legend(frameon=False)
     figure.suptitle(

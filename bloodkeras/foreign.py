@@ -18,6 +18,7 @@ STROKES = {  # seven segments of a digit: x0, y0, x1, y1 in a 3x5 box
     "bottom": (0, 4, 3, 5),
 }  # fmt: skip
 MARGIN_SIDE = 80  # pixels of a photograph's corner: never reaches the cell in its centre
+CORNER_SIDE = 10  # of 28 pixels of an image of a cell: about as much of the photograph
 
 
 def draw_foreign(count: int = PER_KIND, seed: int = 0) -> dict[str, np.ndarray]:
@@ -61,6 +62,31 @@ def cut_margins(folder: Path) -> np.ndarray:
                 piece = image.crop((left, top, left + MARGIN_SIDE, top + MARGIN_SIDE))
                 small = piece.convert("RGB").resize((IMAGE_SIDE, IMAGE_SIDE), Image.BILINEAR)
                 pieces.append(np.asarray(small))
+    return np.stack(pieces)
+
+
+def cut_corners(images: np.ndarray, count: int = PER_KIND, seed: int = 0) -> np.ndarray:
+    """Cut corners out of images of cells and enlarge them: red cells, background, cut-off cells.
+
+    What the margins of a photograph show, without the photographs: these are there wherever a
+    network is trained.
+
+    Args:
+        images: uint8 (N, 28, 28, 3), a cell in the centre of each.
+        count: Corners to cut.
+        seed: The same seed cuts the same corners.
+
+    Returns:
+        uint8 (count, 28, 28, 3).
+    """
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(0, len(images), count)
+    tops, lefts = rng.integers(0, 2, (2, count)) * (IMAGE_SIDE - CORNER_SIDE)
+    pieces = []
+    for row, top, left in zip(rows, tops, lefts, strict=True):
+        piece = images[row, top : top + CORNER_SIDE, left : left + CORNER_SIDE]
+        large = Image.fromarray(piece).resize((IMAGE_SIDE, IMAGE_SIDE), Image.BILINEAR)
+        pieces.append(np.asarray(large))
     return np.stack(pieces)
 
 

@@ -158,8 +158,22 @@ def predict_proba(model: keras.Model, images: np.ndarray, temperature: float = 1
     Returns:
         float32 (N, 8), rows sum to 1.
     """
-    logits = model.predict(images.astype(np.float32), batch_size=PREDICT_BATCH, verbose=0)
+    (logits,) = predict_outputs(model, images)
     return keras.ops.convert_to_numpy(keras.ops.softmax(logits / temperature))
+
+
+def predict_outputs(model: keras.Model, images: np.ndarray) -> list[np.ndarray]:
+    """Return what a model with one or more outputs says of uint8 (N, 28, 28, 3), an array each.
+
+    Not by model.predict: it traces a function for each network and batch size, and TensorFlow
+    warns of that where several networks are judged in one process.
+    """
+    found = []
+    for start in range(0, max(len(images), 1), PREDICT_BATCH):
+        outputs = model(images[start : start + PREDICT_BATCH].astype(np.float32), training=False)
+        outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
+        found.append([keras.ops.convert_to_numpy(output) for output in outputs])
+    return [np.concatenate(batches) for batches in zip(*found, strict=True)]
 
 
 def parameter_count(model: keras.Model) -> int:

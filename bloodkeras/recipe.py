@@ -183,7 +183,12 @@ def override(recipe: Recipe, changes: dict[str, str]) -> Recipe:
     for name, text in changes.items():
         field = _field_name(name)
         typed[field] = convert(text, types[field], name)
-    return dataclasses.replace(recipe, **typed)
+    try:
+        return dataclasses.replace(recipe, **typed)
+    except UsageError as error:  # names the field in full: say it as it was typed
+        field, rest = str(error).split(" ", 1)
+        names = {_field_name(name): f"--{name}" for name in changes}
+        raise UsageError(f"{names.get(field, field)} {rest}") from None
 
 
 def convert(text: str, kind: type, name: str):

@@ -3,7 +3,6 @@
 Flow: takes runs and their Keras and ONNX reports; gives results.txt, results.json, report.html.
 """
 
-import base64
 import dataclasses
 import html
 import json
@@ -12,20 +11,21 @@ from pathlib import Path
 import numpy as np
 
 from bloodkeras.contract import CLASS_NAMES, DATA_CREDITS, SYNTHETIC_STAMP
+from bloodkeras.document import render_document, render_figure, render_preformatted
 from bloodkeras.evaluate import Report, classification_table
 from bloodkeras.train import Run
 
 
 def write_report(
-    runs: list[Run], keras: list[Report], onnx: list[Report], eda: Path, folder: Path
+    runs: list[Run], keras: list[Report], onnx: list[Report | None], eda: Path, folder: Path
 ) -> str:
-    """Write the report of some models, the baseline first and the improved one last.
+    """Write the report of some models, the baseline first.
 
     Args:
         runs: One a model.
         keras: Their reports on test, in the same order.
-        onnx: The exported files' reports on test, in the same order.
-        eda: The folder of the exploration's figures.
+        onnx: The reports on test of the files exported from them, in the same order.
+        eda: The folder of the exploration's figures and audit.
         folder: Where to write.
 
     Returns:
@@ -33,8 +33,8 @@ def write_report(
     """
     results = {
         "models": [_model_results(*model) for model in zip(runs, keras, onnx, strict=True)],
-        "gain": {name: keras[-1].value(name) - keras[0].value(name) for name in COMPARED},
-        "interpretation": interpret(keras[0], keras[-1]),
+        "gain": gain(keras),
+        "interpretation": interpret_all(keras),
     }
     text = render_text(results, keras)
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
@@ -45,12 +45,37 @@ def write_report(
         *(_evaluation_figure(run, "confusion_matrix") for run in runs),
         *(_evaluation_figure(run, "mistakes") for run in runs),
     ]
-    page = render_html(text, [figure for figure in figures if figure.exists()])
+    audit = (eda / "audit.txt").read_text() if (eda / "audit.txt").exists() else ""
+    page = render_page(text, audit, [figure for figure in figures if figure.exists()])
     (folder / "report.html").write_text(page, encoding="utf-8")
     return text
 
 
 COMPARED = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "auc", "ece")
+
+
+def gain(reports: list[Report]) -> dict:
+    """Return how much the most accurate of the other models gains over the baseline.
+
+    Args:
+        reports: The baseline's first.
+
+    Returns:
+        "model": its name; "by": {headline number: difference}. Empty for the baseline alone.
+    """
+    if len(reports) == 1:
+        return {}
+    baseline, *others = reports
+    best = max(others, key=lambda report: report.value("accuracy"))
+    by = {name: best.value(name) - baseline.value(name) for name in COMPARED}
+    return {"model": best.model, "by": by}
+
+
+def interpret_all(reports: list[Report]) -> list[str]:
+    """Say in sentences how each of the other models compares with the baseline, the first."""
+    baseline, *others = reports
+    sentences = [sentence for report in others for sentence in interpret(baseline, report)]
+    return sentences or [_confused_pair(baseline)]
 
 
 def interpret(baseline: Report, improved: Report) -> list[str]:
@@ -116,10 +141,13 @@ def render_text(results: dict, reports: list[Report]) -> str:
         lines.append(_row(name, [f"{model[name]:,}" for model in models]))
     lines.append(_row("training minutes", [f"{model['seconds'] / 60:.1f}" for model in models]))
     lines.append(_row("kept epoch", [str(model["best_epoch"]) for model in models]))
-    lines += ["", _row("test split", [model["name"] for model in models], "gain")]
+    best = results["gain"].get("model")
+    heading = f"gain of {best}" if best else ""
+    lines += ["", _row("test split", [model["name"] for model in models], heading)]
     for name in COMPARED:
         cells = [f"{model['keras']['headline'][name]['value']:.4f}" for model in models]
-        lines.append(_row(name, cells, f"{results['gain'][name]:+.4f}"))
+        gained = f"{results['gain']['by'][name]:+.4f}" if best else ""
+        lines.append(_row(name, cells, gained))
         intervals = [model["keras"]["headline"][name] for model in models]
         lines.append(
             _row("  95 % interval", [f"{i['low']:.4f}-{i['high']:.4f}" for i in intervals])
@@ -139,31 +167,27 @@ def render_text(results: dict, reports: list[Report]) -> str:
     return "\n".join(lines)
 
 
-def render_html(text: str, figures: list[Path]) -> str:
-    """Return one page that needs no other file: the text, and the figures inside it."""
-    parts = []
-    for figure in figures:
-        content = base64.b64encode(figure.read_bytes()).decode()
-        title = html.escape(figure.stem.replace("_", " "))
-        parts.append(f'<h2>{title}</h2><img alt="{title}" src="data:image/png;base64,{content}">')
+def render_page(text: str, audit: str, figures: list[Path]) -> str:
+    """Return one page that needs no other file: the text, the audit, and the figures inside it."""
     credits = "".join(f"<li>{html.escape(line)}</li>" for line in DATA_CREDITS)
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>BloodMNIST study</title>
-<style>
-body {{ font-family: system-ui, sans-serif; max-width: 1000px; margin: 2rem auto; }}
-pre {{ overflow-x: auto; background: #f6f6f6; padding: 1rem; }}
-img {{ max-width: 100%; }}
-</style></head><body>
-<h1>BloodMNIST study</h1>
-<p>Not for diagnosis. Data under CC BY 4.0:</p><ul>{credits}</ul>
-<pre>{html.escape(text)}</pre>
-{"".join(parts)}
-</body></html>
-"""
+    parts = [
+        "<h1>BloodMNIST study</h1>\n<p>Not for diagnosis. Data under CC BY 4.0:</p>"
+        f"<ul>{credits}</ul>\n",
+        render_preformatted(text),
+    ]
+    if audit:
+        parts.append(f"<h2>Audit of the data</h2>\n{render_preformatted(audit)}")
+    for figure in figures:
+        title = html.escape(figure.stem.replace("_", " "))
+        parts.append(f"<h2>{title}</h2>\n{render_figure(figure)}")
+    return render_document("BloodMNIST study", "".join(parts))
 
 
-def _model_results(run: Run, keras: Report, onnx: Report) -> dict:
-    same = int((keras.probs.argmax(1) == onnx.probs.argmax(1)).sum())
+def _model_results(run: Run, keras: Report, onnx: Report | None) -> dict:
+    agreement = None
+    if onnx is not None:
+        same = int((keras.probs.argmax(1) == onnx.probs.argmax(1)).sum())
+        agreement = {"same_labels": same, "images": len(keras.labels)}
     return {
         "name": run.recipe.model_name,
         "recipe": dataclasses.asdict(run.recipe),
@@ -171,12 +195,14 @@ def _model_results(run: Run, keras: Report, onnx: Report) -> dict:
         **{key: run.info[key] for key in ("parameters", "multiply_adds", "seconds")},
         "best_epoch": run.best_epoch,
         "keras": keras.metrics,
-        "onnx": onnx.metrics,
-        "agreement": {"same_labels": same, "images": len(keras.labels)},
+        "onnx": onnx.metrics if onnx is not None else None,
+        "agreement": agreement,
     }
 
 
 def _agreement(model: dict) -> str:
+    if model["agreement"] is None:
+        return "no export"
     return f"{model['agreement']['same_labels']:,}/{model['agreement']['images']:,}"
 
 
@@ -185,4 +211,4 @@ def _evaluation_figure(run: Run, kind: str) -> Path:
 
 
 def _row(name: str, cells: list[str], last: str = "") -> str:
-    return f"{name:28}" + "".join(f"{cell:>18}" for cell in cells) + f"{last:>12}".rstrip()
+    return f"{name:28}" + "".join(f"{cell:>18}" for cell in cells) + f"{last:>18}".rstrip()

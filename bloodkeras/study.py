@@ -7,6 +7,7 @@ Flow: takes `Splits`, a folder of runs and one of exports; leaves
     <exports>/<model>/            the ONNX file, its card and checksums
     <runs>/onnx-<model>/          evaluation/ of the ONNX file
     <runs>/report/                results.txt, results.json, report.html
+    <runs>/held-out-<model>-seed<seed>/  runs without one class each, held_out.json and .txt
 
 What comes of drawn cells stays apart, under <runs>/synthetic/.
 """
@@ -102,8 +103,8 @@ class Study:
         """
         from bloodkeras import figures
 
-        folder, name, engine, predict_proba = self._open(target)
-        report = evaluate(predict_proba, self.splits, split, name, engine, views)
+        folder, name, engine, predict_proba, weights = self._open(target)
+        report = evaluate(predict_proba, self.splits, split, name, engine, weights, views)
         out = folder / "evaluation"
         make_folder(out)
         report.save(out)
@@ -121,11 +122,11 @@ class Study:
             self._doubt(Classifier.load(target), report, out, photos)
 
     def export(self, *targets: str) -> None:
-        """Publish the ONNX files of some runs; of the study's two by default."""
+        """Publish the ONNX files of some runs; of every recipe's run there is by default."""
         from bloodkeras.export import export_run
         from bloodkeras.train import load_run
 
-        for target in targets or STUDIED:
+        for target in targets or self._trained():
             run = load_run(self._run_folder(target))
             folder = export_run(run, self.splits, self.exports / run.recipe.model_name)
             card = json.loads((folder / contract.CARD_FILE).read_text())
@@ -139,12 +140,20 @@ class Study:
         from bloodkeras.report import write_report
         from bloodkeras.train import load_run
 
-        runs = [load_run(self._run_folder(target)) for target in targets or STUDIED]
-        keras = [load_report(run.folder / "evaluation", "test") for run in runs]
-        onnx = [
-            load_report(self.runs / f"onnx-{run.recipe.model_name}" / "evaluation", "test")
-            for run in runs
-        ]
+        runs, keras = [], []
+        for target in targets or self._trained():
+            run = load_run(self._run_folder(target))
+            try:
+                keras.append(self._evaluation_of(run))
+            except BloodkerasError as error:
+                if targets:
+                    raise
+                print(f"left out: {run.recipe.model_name}: {error}")
+                continue
+            runs.append(run)
+        if not runs:
+            raise BloodkerasError("no run is evaluated yet: `python -m bloodkeras evaluate MODEL`")
+        onnx = [self._export_evaluation_of(run) for run in runs]
         folder = self.runs / "report"
         make_folder(folder)
         print(write_report(runs, keras, onnx, self.runs / "eda", folder))
@@ -155,17 +164,27 @@ class Study:
 
         A seed that was trained with this very recipe and data already is not trained again.
         """
+        from bloodkeras.train import finished_run
+
         reports = []
         for seed in seeds:
             seeded = dataclasses.replace(recipe, train_seed=seed)
             folder = self._run_folder_of(seeded)
-            if not self._is_finished(folder, seeded):
+            if not finished_run(folder, seeded, self.splits):
                 self.train(seeded)
             self.evaluate(str(folder), views=True)
             reports.append(load_report(folder / "evaluation", "test"))
         text = seeds_table(recipe.model_name, seeds, reports)
         (self.runs / f"{recipe.model_name}-seeds.txt").write_text(text + "\n")
         print(text)
+
+    def held_out(self, recipe: Recipe) -> None:
+        """Train without each class in turn: does the foreign score notice what is new?"""
+        from bloodkeras.held_out import held_out
+
+        folder = self.runs / f"held-out-{recipe.model_name}-seed{recipe.train_seed}"
+        make_folder(folder)
+        print(f"\n{held_out(recipe, self.splits, folder)}\nruns and results in {folder}")
 
     def everything(self, recipes: list[Recipe]) -> None:
         """Run every step in order; print each one's time at the end."""
@@ -193,17 +212,19 @@ class Study:
             print(banner())
 
     def _open(self, target: str):
-        """Return (folder for results, model name, engine, predict_proba) of a run or an export."""
+        """Return folder for results, model name, engine, predict_proba and weights' SHA-256."""
         if is_export(target):
             classifier = Classifier.load(target)
             name = classifier.card["model"]
-            return self.runs / f"onnx-{name}", name, "onnx", classifier.predict_proba
+            weights = classifier.card.get("training", {}).get("weights_sha256", "")
+            return self.runs / f"onnx-{name}", name, "onnx", classifier.predict_proba, weights
         folder = self._run_folder(target)
         from bloodkeras.models import predict_proba
         from bloodkeras.train import load_run
 
         run = load_run(folder)
-        return folder, run.recipe.model_name, "keras", partial(predict_proba, run.model)
+        answers = partial(predict_proba, run.model)
+        return folder, run.recipe.model_name, "keras", answers, run.weights
 
     def _doubt(self, classifier: Classifier, report: Report, out: Path, photos: str) -> None:
         """Judge an export's verdicts, on cells and on what is none."""
@@ -218,16 +239,49 @@ class Study:
         figures.risk_coverage(report, curve, doubt, path)
         print(doubt_table(doubt))
 
-    def _is_finished(self, folder: Path, recipe: Recipe) -> bool:
-        """Return whether a run folder holds this recipe's finished run on this data."""
-        from bloodkeras.train import load_run
+    def _trained(self) -> tuple[str, ...]:
+        """Return the models whose run is there; say which are not.
 
+        Raises:
+            BloodkerasError: There is none.
+        """
+        found = tuple(n for n in RECIPES if (self._run_folder(n) / "run.json").exists())
+        if not found:
+            raise BloodkerasError(
+                f"no model has a run in {self.runs} yet: `python -m bloodkeras train "
+                f"{next(iter(RECIPES))}` makes one (of {', '.join(RECIPES)})"
+            )
+        for name in (name for name in STUDIED if name not in found):
+            print(f"left out: {name}, which has no run (`python -m bloodkeras train {name}`)")
+        return found
+
+    def _evaluation_of(self, run) -> Report:
+        """Return a run's report on test, refusing one of earlier weights."""
+        report = load_report(run.folder / "evaluation", "test")
+        if report.weights != run.weights:
+            raise BloodkerasError(
+                f"the evaluation in {run.folder} is of other weights than the run's: "
+                f"`python -m bloodkeras evaluate {run.folder}` makes it anew"
+            )
+        return report
+
+    def _export_evaluation_of(self, run) -> Report | None:
+        """Return the report on test of the run's own export; None, and say so, without one."""
+        name = run.recipe.model_name
         try:
-            run = load_run(folder)
+            report = load_report(self.runs / f"onnx-{name}" / "evaluation", "test")
         except BloodkerasError:
-            return False
-        same = run.recipe == recipe and run.data["sha256"] == self.splits.sha256
-        return same and run.info["status"] == "finished"
+            report = None
+        if report is None or report.weights != run.weights:
+            why = (
+                "no export was evaluated" if report is None else "that evaluated is of another run"
+            )
+            print(
+                f"without the ONNX file of {name}: {why} (`python -m bloodkeras export "
+                f"{run.folder}`, then `evaluate` on what it publishes)"
+            )
+            return None
+        return report
 
     def _run_folder(self, target: str) -> Path:
         """Return the run folder a model name or a path stands for."""

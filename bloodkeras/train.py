@@ -28,6 +28,7 @@ from bloodkeras.models import build_model, multiply_adds, parameter_count
 from bloodkeras.optimizers import ConvMuon
 from bloodkeras.pipeline import eval_dataset, steps_per_epoch, train_dataset
 from bloodkeras.recipe import Recipe, read_recipe, write_recipe
+from bloodkeras.runtime.classifier import sha256_of
 
 MODEL_FILE = "model.keras"
 STEPS_TOGETHER = 16  # at most: more gains nothing and delays Ctrl-C
@@ -53,6 +54,14 @@ class Run:
     def best_val_accuracy(self) -> float:
         """The validation accuracy of that epoch, 0..1."""
         return float(self.history["val_accuracy"].max())
+
+    @property
+    def weights(self) -> str:
+        """SHA-256 of the best weights: what tells an export of this run from another's."""
+        try:
+            return sha256_of(self.folder / MODEL_FILE)
+        except OSError as error:
+            raise _no_run(self.folder, error) from None
 
     @functools.cached_property
     def model(self) -> keras.Model:
@@ -186,6 +195,16 @@ def load_run(folder: Path) -> Run:
         raise _no_run(folder, error) from None
     history = {name: np.atleast_1d(table[name]) for name in table.dtype.names}
     return Run(folder, recipe, history, data, info)
+
+
+def finished_run(folder: Path, recipe: Recipe, splits: Splits) -> Run | None:
+    """Return the run in a folder if it is this recipe's on this data, and finished."""
+    try:
+        run = load_run(folder)
+    except BloodkerasError:
+        return None
+    same = run.recipe == recipe and run.data == splits.fingerprint()
+    return run if same and run.info["status"] == "finished" else None
 
 
 def in_float32(model: keras.Model) -> keras.Model:

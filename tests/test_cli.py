@@ -63,7 +63,11 @@ def test_neither_imports_tensorflow(words, cell):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["trian"], "trian"),
+        (["trian"], "'train'"),
+        (["evaluate", "simple", "--splt", "val"], "'split'"),
+        (["predict", ".", "--resum"], "'resume'"),
+        (["train", "simple", "--epochs", "0"], "--epochs must be above 0"),
+        (["train", "simple", "--train_epochs", "0"], "--train_epochs must be above 0"),
         (["train"], "model"),
         (["train", "deepest"], "'deeper'"),
         (["train", "deeper", "--epohcs", "3"], "'epochs'"),
@@ -113,6 +117,7 @@ def test_failures_of_predict_are_one_line_and_exit_status_1(tmp_path, cell):
         ["predict", "none.png"],
         ["predict", tmp_path / "empty"],
         ["predict", cell, "--model", tmp_path],
+        ["predict", cell, "--model", "deepest"],
         ["predict", cell, "--model", ROOT / "exports/deeper", "--out", tmp_path / "no" / "x.csv"],
     ):
         done = bloodkeras(*words, cwd=tmp_path)
@@ -177,3 +182,32 @@ def test_help_is_shown_wherever_it_is_asked_for(words):
     done = bloodkeras(*words)
     assert done.returncode == 0
     assert "SYNOPSIS" in done.stderr
+
+
+def test_a_bare_name_means_that_export(tmp_path, cell):
+    by_name, by_folder = (
+        bloodkeras("predict", cell, "--model", model, "--format", "csv")
+        for model in ("simple", "exports/simple")
+    )
+    assert by_name.returncode == 0, by_name.stderr
+    assert by_name.stdout == by_folder.stdout
+    unknown = bloodkeras("predict", cell, "--model", "simpel")
+    assert "exports/ holds deeper, " in unknown.stderr
+
+
+def test_auto_says_why_the_cells_are_drawn(monkeypatch, capsys):
+    from bloodkeras import data
+
+    def no_network():
+        raise data.DownloadError("the network is down")
+
+    monkeypatch.setattr(data, "cached_or_downloaded", no_network)
+    assert data.load_splits("auto").synthetic
+    assert "the network is down" in capsys.readouterr().err
+
+
+def test_make_hands_the_epochs_on():
+    done = subprocess.run(
+        ["make", "-n", "all", "EPOCHS=1"], capture_output=True, text=True, cwd=ROOT, timeout=30
+    )
+    assert "study --data auto --epochs 1" in done.stdout

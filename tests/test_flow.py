@@ -78,9 +78,14 @@ def test_an_export_is_complete_and_says_what_it_is(study_folder, drawn, name):
     assert (inputs.name, inputs.type, inputs.shape) == ("images", "tensor(uint8)", ["N", 28, 28, 3])
     assert (outputs.name, outputs.type, outputs.shape) == ("probs", "tensor(float)", ["N", 8])
     assert (foreign.name, foreign.type, foreign.shape) == ("foreign", "tensor(float)", ["N"])
+    page = (folder / "MODEL_CARD.html").read_text()
+    assert len(page) < 150_000
+    assert page.count("data:image/png;base64,") == 2
+    assert not re.search(r'(src|href)="(?!data:)', page)
     card = (folder / "MODEL_CARD.md").read_text()
     report = load_report(study_folder / "runs" / f"onnx-{name}" / "evaluation", "test")
     assert f"{report.value('accuracy'):.4f}" in card
+    assert f"<td>{report.value('accuracy'):.4f} [" in page
     assert "not for diagnosis" in card
 
 
@@ -112,17 +117,23 @@ def test_the_report_holds_both_models_and_the_gain(study_folder):
     text = (study_folder / "runs/report/results.txt").read_text()
     accuracies = [m["keras"]["headline"]["accuracy"]["value"] for m in results["models"]]
     assert [m["name"] for m in results["models"]] == list(MODELS)
-    assert results["gain"]["accuracy"] == pytest.approx(accuracies[1] - accuracies[0])
+    best = max(range(1, len(MODELS)), key=accuracies.__getitem__)
+    assert results["gain"]["model"] == MODELS[best]
+    gained = pytest.approx(accuracies[best] - accuracies[0])
+    assert results["gain"]["by"]["accuracy"] == gained
     for value in accuracies:
         assert f"{value:.4f}" in text
     assert "120/120" in text
     page = (study_folder / "runs/report/report.html").read_text()
-    assert page.count("data:image/png;base64,") == 9
+    assert page.count("data:image/png;base64,") == 3 + 3 * len(MODELS)
+    assert "sets of identical images" in page
     assert not re.search(r'(src|href)="(?!data:)', page)
 
 
 def test_interpretation_is_computed(study_folder):
-    simple, deeper = (load_report(run_of(study_folder, n) / "evaluation", "test") for n in MODELS)
+    simple, deeper = (
+        load_report(run_of(study_folder, n) / "evaluation", "test") for n in MODELS[:2]
+    )
     swapped = interpret(deeper, simple)
     assert interpret(simple, deeper)[0] != swapped[0]
     assert swapped[-1].startswith("simple confuses")
@@ -236,3 +247,48 @@ def test_a_run_does_not_move_what_is_no_run(drawn, tmp_path):
     with pytest.raises(BloodkerasError, match="is no run"):
         train(RECIPES["simple"], drawn, tmp_path / "photos")
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def test_the_report_works_with_what_there_is(study_folder, drawn, tmp_path, capsys):
+    import shutil
+
+    shutil.copytree(run_of(study_folder, "simple"), tmp_path / "simple-seed42")
+    study = Study(drawn, tmp_path, tmp_path / "exports")
+    study.report()
+    said = capsys.readouterr().out
+    assert "left out: deeper, which has no run" in said
+    assert "no export was evaluated" in said
+    results = json.loads((tmp_path / "report/results.json").read_text())
+    assert [model["agreement"] for model in results["models"]] == [None]
+    assert results["gain"] == {}
+
+
+def test_the_report_compares_a_run_with_its_own_export_only(study_folder, drawn, tmp_path, capsys):
+    import shutil
+
+    shutil.copytree(run_of(study_folder, "simple"), tmp_path / "simple-seed42")
+    onnx = tmp_path / "onnx-simple/evaluation"
+    shutil.copytree(study_folder / "runs/onnx-simple/evaluation", onnx)
+    study = Study(drawn, tmp_path, tmp_path / "exports")
+    study.report()
+    assert "120/120" in (tmp_path / "report/results.txt").read_text()
+    found = json.loads((onnx / "test.json").read_text())
+    (onnx / "test.json").write_text(json.dumps(found | {"weights": "another's"}))
+    study.report()
+    assert "is of another run" in capsys.readouterr().out
+    assert "120/120" not in (tmp_path / "report/results.txt").read_text()
+
+
+def test_the_report_refuses_an_evaluation_of_earlier_weights(study_folder, drawn, tmp_path):
+    import shutil
+
+    folder = tmp_path / "simple-seed42"
+    shutil.copytree(run_of(study_folder, "simple"), folder)
+    shutil.copy(run_of(study_folder, "deeper") / "model.keras", folder)
+    with pytest.raises(BloodkerasError, match="other weights"):
+        Study(drawn, tmp_path).report(str(folder))
+
+
+def test_without_any_run_there_is_nothing_to_export(drawn, tmp_path):
+    with pytest.raises(BloodkerasError, match="no model has a run"):
+        Study(drawn, tmp_path).export()

@@ -12,7 +12,7 @@ import bloodkeras
 PACKAGE = Path(bloodkeras.__file__).parent
 HEAVY = (
     "tensorflow", "keras", "sklearn", "matplotlib", "seaborn", "pandas", "medmnist", "scipy",
-    "onnx", "tf2onnx", "pooch", "requests", "tqdm", "pyarrow",
+    "onnx", "tf2onnx", "pooch", "requests", "tqdm", "pyarrow", "markdown_it",
 )  # fmt: skip
 RUNTIME_ALLOWED = {"numpy", "onnxruntime", "PIL"}
 RUNTIME_EXTRAS = {"runtime.formats": {"pyarrow"}}  # imported where it is asked for
@@ -22,10 +22,9 @@ FLOW = (
     "runtime.classifier", "runtime.arrays", "runtime.pages", "runtime.sources",
     "runtime.formats", "runtime.table", "runtime.printed", "runtime.copies",
     "runtime.page_style", "runtime.page", "runtime.progress", "runtime.score", "synthetic",
-    "download", "data", "audit", "augment", "pipeline", "layers", "models",
-    "optimizers", "train", "metrics",
-    "evaluate", "foreign", "calibrate", "doubt", "figures", "card", "export", "report",
-    "study", "__main__",
+    "download", "data", "audit", "augment", "pipeline", "layers", "models", "optimizers", "train",
+    "metrics", "evaluate", "foreign", "calibrate", "held_out", "doubt", "figures", "document",
+    "card", "export", "report", "study", "__main__",
 )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from bloodkeras.errors import BloodkerasError
 from bloodkeras.runtime.classifier import Classifier
 from bloodkeras.runtime.copies import group_of
 from bloodkeras.runtime.formats import one_line
-from bloodkeras.runtime.page_style import HEAD, SCRIPT
+from bloodkeras.runtime.page_style import SCRIPT, head
 from bloodkeras.runtime.table import Row
 
 MAX_TILES = 200  # pictures of a group, the most doubtful ones: bounds memory and the page
@@ -88,7 +88,7 @@ class Page:
     def _html(self, tally: Counter, unseen: int) -> Iterator[str]:
         total, failed = tally.total(), tally["", ""]
         model = escape(str(self._card.get("model", "")))
-        yield HEAD
+        yield head("Blood cells: answers", scripts=True)
         images = f"{total:,} image{'s' * (total != 1)}"
         yield f"<header><h1>{images}, classified by <em>{model}</em></h1>\n"
         if self._card.get("training_data", {}).get("synthetic"):

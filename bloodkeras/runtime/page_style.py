@@ -1,17 +1,31 @@
-"""The look and the one script of the page of answers: its only constants, too long for page.py.
+"""The look that every page shares, and the one script of the page of answers.
 
-Flow: imports nothing; is written into the page as it stands.
+Flow: imports nothing; is written into a page as it stands.
 """
 
-# The policy forbids the page any network, whatever a file name may have smuggled in.
-HEAD = """<!doctype html>
+
+def head(title: str, style: str = "", scripts: bool = False) -> str:
+    """Return the start of a page, up to its body.
+
+    Args:
+        title: HTML, of the browser's tab.
+        style: CSS beside the shared one.
+        scripts: Whether the page may run any.
+    """
+    # The policy forbids a page any network, whatever a file name may have smuggled in.
+    allowed = "; script-src 'unsafe-inline'" if scripts else ""
+    return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:;
- style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+ style-src 'unsafe-inline'{allowed}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Blood cells: answers</title>
+<title>{title}</title>
 <style>
-:root { --ink: #22262b; --soft: #68717c; --line: #dfe3e8; --paper: #f5f6f8; --card: #fff;
+{STYLE}{style}</style></head><body>
+"""
+
+
+STYLE = """:root { --ink: #22262b; --soft: #68717c; --line: #dfe3e8; --paper: #f5f6f8; --card: #fff;
         --accepted: #3b8266; --unsure: #e0a020; --foreign: #b4447a; color-scheme: light; }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 1240px; padding: 24px; color: var(--ink);
@@ -60,7 +74,6 @@ figcaption s { text-decoration: none; font-variant-numeric: tabular-nums; }
 figcaption i { font-style: normal; color: var(--soft); }
 figcaption span { color: var(--soft); font-size: 11px; }
 [hidden] { display: none !important; }
-</style></head><body>
 """
 
 SCRIPT = """
