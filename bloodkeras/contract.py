@@ -50,6 +50,7 @@ FOREIGN_NAME = "foreign"  # float32 (N,), larger for what looks less like a cell
 BATCH_AXIS = "N"
 ONNX_OPSET = 17
 MODEL_FILE = "model.onnx"
+INT8_FILE = "model.int8.onnx"  # the same network in eight bits: smaller, quicker, may be missing
 CARD_FILE = "card.json"
 MODEL_CARD_FILE = "MODEL_CARD.md"
 SUMS_FILE = "SHA256SUMS"

@@ -109,7 +109,28 @@ def fold(graph: onnx.ModelProto) -> onnx.ModelProto:
     standard = [domain for domain in folded.opset_import if domain.domain == ""]
     del folded.opset_import[:]
     folded.opset_import.extend(standard)
+    drop_idle_reshapes(folded)
     return folded
+
+
+def drop_idle_reshapes(graph: onnx.ModelProto) -> None:
+    """Take out the Reshape nodes that change nothing, which tf2onnx leaves around 1x1 maps."""
+    shapes = {}
+    inferred = onnx.shape_inference.infer_shapes(graph).graph
+    for value in (*inferred.input, *inferred.value_info):
+        sizes = [size.dim_value for size in value.type.tensor_type.shape.dim]
+        shapes[value.name] = sizes[1:]  # but for the free batch axis, which is 0 here
+    for node in list(graph.graph.node):
+        sizes = shapes.get(node.output[0])
+        if node.op_type == "Reshape" and sizes and all(sizes) and sizes == shapes[node.input[0]]:
+            graph.graph.node.remove(node)
+            for reader in graph.graph.node:
+                places = [i for i, name in enumerate(reader.input) if name == node.output[0]]
+                for place in places:
+                    reader.input[place] = node.input[0]
+    used = {name for node in graph.graph.node for name in node.input}
+    for tensor in [t for t in graph.graph.initializer if t.name not in used]:
+        graph.graph.initializer.remove(tensor)
 
 
 def check_parity(
