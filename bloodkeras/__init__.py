@@ -37,6 +37,8 @@ The map, in the order the data flows. A module imports only modules above it.
     foreign.py      draws and cuts images that are no cells
     calibrate.py    model + Splits -> temperature, thresholds, score for foreign images
     doubt.py        Classifier + Splits -> how far its verdicts can be trusted
+    int8_start.py   the first nodes of an int8 graph, exact and quick
+    quantise.py     fp32 graph + Splits -> int8 graph, if it loses little accuracy
     figures.py      Splits, history, Report -> PNG
     card.py         what an exported model is: card.json, MODEL_CARD.md
     export.py       run folder -> exports/<model>/, published only if it agrees with Keras

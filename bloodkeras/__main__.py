@@ -113,7 +113,8 @@ def export(*models: str, data: str = "", runs: str = RUNS, exports: str = ""):
 
 
 def predict(*images: str, model: str = f"{EXPORTS}/deeper", out: str = "", format: str = "",
-            resume: bool = False, sort_into: str = "", report: str = ""):  # fmt: skip
+            resume: bool = False, sort_into: str = "", report: str = "",
+            precision: str = "float32"):  # fmt: skip
     """Classify images with an exported model: label, confidence, probabilities, verdict.
 
     The verdict is accepted, unsure (too close to call) or foreign (probably no such cell). An
@@ -132,12 +133,13 @@ def predict(*images: str, model: str = f"{EXPORTS}/deeper", out: str = "", forma
         sort_into: Copy the images into class folders, unsure/ and foreign/ below this folder;
             nothing is overwritten.
         report: Write one HTML page: counts, and the most doubtful images of each class.
+        precision: float32, or int8: a smaller, quicker file that answers nearly the same.
     """
     from bloodkeras.runtime.score import score
 
     if not images:
         raise UsageError("predict needs at least one image file or folder")
-    score(images, model, out, format, resume, sort_into, report)
+    score(images, model, out, format, resume, sort_into, report, precision)
 
 
 def report(*, data: str = "", runs: str = RUNS):

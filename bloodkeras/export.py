@@ -1,7 +1,7 @@
 """Turns a run into an ONNX file that is published only if it agrees with Keras.
 
-Flow: takes a `Run` and `Splits`; gives exports/<model>/: model.onnx, card.json, MODEL_CARD.md and
-SHA256SUMS, or nothing at all.
+Flow: takes a `Run` and `Splits`; gives exports/<model>/: model.onnx, model.int8.onnx,
+card.json, MODEL_CARD.md and SHA256SUMS, or nothing at all.
 Sources: tf2onnx from a tf.function; `tf2onnx.convert.from_keras` breaks on Keras 3
     (tensorflow-onnx#2319, #2329) and `Model.export(format="onnx")` fixes the tensor names.
 """
@@ -19,16 +19,19 @@ import onnxruntime
 
 from bloodkeras import contract
 from bloodkeras.calibrate import SCORES, Calibration, calibrate, with_features
-from bloodkeras.card import build_card, render_card
+from bloodkeras.card import build_card, describe_int8, render_card
 from bloodkeras.data import Splits
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.models import predict_proba
+from bloodkeras.quantise import quantise
 from bloodkeras.runtime.classifier import Classifier, sha256_of
 from bloodkeras.train import Run
 
 
 def export_run(run: Run, splits: Splits, folder: Path) -> Path:
     """Export a run's best model, replacing an earlier export only when all checks have passed.
+
+    An int8 file goes with it where that loses little; where not, the card says why.
 
     Args:
         run: What `load_run` returned.
@@ -50,11 +53,14 @@ def export_run(run: Run, splits: Splits, folder: Path) -> Path:
     try:
         calibration = calibrate(run.model, splits)
         graph = convert(run.model, calibration)
-        _write_export(graph, build_card(run, splits, calibration), staging)
+        quantised = quantise(graph, splits)
+        first = build_card(run, splits, calibration)
+        _write_export(graph, first, staging, quantised.graph)
         classifier = Classifier.load(staging)
         difference = check_parity(run.model, calibration, classifier, splits.val.images)
         card = build_card(run, splits, calibration, classifier, difference)
-        _write_export(graph, card, staging)
+        card["int8"] = describe_int8(quantised, splits, staging)
+        _write_export(graph, card, staging, quantised.graph)
         Classifier.load(staging)
         _publish(staging, folder)
     finally:
@@ -167,19 +173,28 @@ def check_parity(
     return largest
 
 
-def _write_export(graph: onnx.ModelProto, card: dict, folder: Path) -> None:
-    """Write the four files; the card's facts travel in the ONNX metadata too."""
-    del graph.metadata_props[:]
-    metadata = {key: card[key] for key in METADATA_FIELDS}
-    for key, value in metadata.items():
-        text = value if isinstance(value, str) else json.dumps(value)
-        graph.metadata_props.add(key=contract.METADATA_PREFIX + key, value=text)
-    onnx.save(graph, folder / contract.MODEL_FILE)
+def _write_export(
+    graph: onnx.ModelProto, card: dict, folder: Path, int8: onnx.ModelProto | None
+) -> None:
+    """Write the files; the card's facts travel in the ONNX metadata too."""
+    _save(graph, card, folder / contract.MODEL_FILE)
+    if int8 is not None:
+        own = {"metrics": card.get("int8", {}).get("metrics", {})}
+        _save(int8, card | own, folder / contract.INT8_FILE)
     (folder / contract.CARD_FILE).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     (folder / contract.MODEL_CARD_FILE).write_text(render_card(card), encoding="utf-8")
-    names = (contract.MODEL_FILE, contract.CARD_FILE, contract.MODEL_CARD_FILE)
-    sums = "".join(f"{sha256_of(folder / name)}  {name}\n" for name in names)
+    names = [name for name in contract.EXPORT_FILES if name != contract.SUMS_FILE]
+    written = [name for name in names if (folder / name).exists()]
+    sums = "".join(f"{sha256_of(folder / name)}  {name}\n" for name in written)
     (folder / contract.SUMS_FILE).write_text(sums, encoding="utf-8")
+
+
+def _save(graph: onnx.ModelProto, card: dict, path: Path) -> None:
+    del graph.metadata_props[:]
+    for key in METADATA_FIELDS:
+        text = card[key] if isinstance(card[key], str) else json.dumps(card[key])
+        graph.metadata_props.add(key=contract.METADATA_PREFIX + key, value=text)
+    onnx.save(graph, path)
 
 
 METADATA_FIELDS = (
@@ -200,10 +215,8 @@ def _publish(staging: Path, folder: Path) -> None:
 
 def _refuse_over_other_files(folder: Path) -> None:
     """An export replaces its folder whole: what is not an export's must not vanish with it."""
-    own = {contract.MODEL_FILE, contract.CARD_FILE, contract.MODEL_CARD_FILE, contract.SUMS_FILE}
-    others = (
-        sorted(p.name for p in folder.iterdir() if p.name not in own) if folder.is_dir() else []
-    )
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    others = [name for name in names if name not in contract.EXPORT_FILES]
     if others:
         raise BloodkerasError(
             f"{folder} holds files that are no export ({', '.join(others[:3])}): move them away or "

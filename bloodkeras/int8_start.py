@@ -45,10 +45,11 @@ def enter_as_bytes(model: onnx.ModelProto) -> None:
     chain = _back(graph, conv.input[0], ("DequantizeLinear", "QuantizeLinear", *SCALING))
     after = next((node for node in graph.node if conv.output[0] in node.input), None)
     fields = {field.name: helper.get_attribute_value(field) for field in conv.attribute}
-    (stride, _), (top, left, bottom, right) = fields["strides"], fields["pads"]
+    (stride, _), (top, left, bottom, _) = fields["strides"], fields["pads"]
     kernel = fields["kernel_shape"][0]
     reach = left < BLOCK and kernel - left <= BLOCK  # no further than the block beside
-    if chain is None or after.op_type != "QuantizeLinear" or BLOCK % stride or not reach:
+    plain = chain is not None and len(conv.input) == 3 and after is not None
+    if not plain or after.op_type != "QuantizeLinear" or BLOCK % stride or not reach:
         return
     for node in chain[1:]:
         graph.node.remove(node)

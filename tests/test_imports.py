@@ -23,7 +23,8 @@ FLOW = (
     "runtime.formats", "runtime.table", "runtime.printed", "runtime.copies",
     "runtime.page_style", "runtime.page", "runtime.progress", "runtime.score", "synthetic",
     "download", "data", "audit", "augment", "pipeline", "layers", "models", "train", "metrics",
-    "evaluate", "foreign", "calibrate", "doubt", "figures", "card", "export", "report",
+    "evaluate", "foreign", "calibrate", "doubt", "int8_start", "quantise",
+    "figures", "card", "export", "report",
     "study", "__main__",
 )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Loads an exported model, checks that it is the file that was tested, and asks it.
 
-Flow: takes exports/<model>/ (model.onnx, card.json, SHA256SUMS); gives a `Classifier`.
+Flow: takes exports/<model>/ (model.onnx or model.int8.onnx, card.json, SHA256SUMS); gives a
+`Classifier`.
 """
 
 import hashlib
@@ -20,12 +21,14 @@ from bloodkeras.contract import (
     IMAGE_SHAPE,
     INPUT_NAME,
     METADATA_PREFIX,
+    MODEL_CARD_FILE,
     MODEL_FILE,
     OUTPUT_NAME,
+    PRECISIONS,
     SUMS_FILE,
     UNSURE,
 )
-from bloodkeras.errors import BloodkerasError, gist
+from bloodkeras.errors import BloodkerasError, UsageError, gist
 from bloodkeras.runtime.preprocess import read_image
 
 BATCH_SIZE = 256  # images handed to onnxruntime at once: bounds memory, large enough for speed
@@ -80,20 +83,25 @@ class Classifier:
         self.thresholds = Thresholds(**card.get("thresholds", {}))
 
     @classmethod
-    def load(cls, folder: str | Path, threads: int | None = None) -> "Classifier":
+    def load(
+        cls, folder: str | Path, threads: int | None = None, precision: str = "float32"
+    ) -> "Classifier":
         """Load an export and check it against its own checksums.
 
         Args:
             folder: The folder that `export` wrote, such as exports/deeper.
             threads: Processor threads to use; all cores when None.
+            precision: "float32", or "int8" for the smaller, quicker file.
 
         Raises:
             BloodkerasError: A file is missing, was changed after the export, or is no such model.
+            UsageError: There is no such precision.
         """
         folder = Path(folder)
-        verify_checksums(folder)
-        session = _open_session(folder / MODEL_FILE, threads)
-        labels = _check_interface(session, folder / MODEL_FILE)
+        file = model_file(folder, precision)
+        verify_checksums(folder, file.name)
+        session = _open_session(file, threads)
+        labels = _check_interface(session, file)
         card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
         return cls(session, labels, card)
 
@@ -164,7 +172,26 @@ class Classifier:
         ]
 
 
-def verify_checksums(folder: Path) -> None:
+def model_file(folder: Path, precision: str) -> Path:
+    """Return the file of an export that holds the network in a precision.
+
+    Raises:
+        UsageError: There is no such precision.
+        BloodkerasError: The export has no int8 file: making it may have cost too much accuracy.
+    """
+    if precision not in PRECISIONS:
+        names = " or ".join(PRECISIONS)
+        raise UsageError(f"unknown precision {precision!r}: expected {names}")
+    file = Path(folder) / PRECISIONS[precision]
+    if precision != "float32" and Path(folder).is_dir() and not file.exists():
+        raise BloodkerasError(
+            f"{folder} has no {file.name}: see {MODEL_CARD_FILE} there for the reason, or export "
+            "again; --precision float32 uses the file there is"
+        )
+    return file
+
+
+def verify_checksums(folder: Path, model: str = MODEL_FILE) -> None:
     """Check every file that SHA256SUMS lists, and that it lists the model and its card.
 
     Raises:
@@ -181,7 +208,7 @@ def verify_checksums(folder: Path) -> None:
         ) from None
     except ValueError:
         raise BloodkerasError(f"{folder / SUMS_FILE} is damaged: export the model again") from None
-    for name in (MODEL_FILE, CARD_FILE):
+    for name in (model, CARD_FILE):
         if name not in sums:
             raise BloodkerasError(f"{folder / SUMS_FILE} does not list {name}: export again")
     for name, digest in sums.items():
