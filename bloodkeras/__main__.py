@@ -142,6 +142,26 @@ def predict(*images: str, model: str = f"{EXPORTS}/deeper", out: str = "", forma
     score(images, model, out, format, resume, sort_into, report, precision)
 
 
+def benchmark(export: str = f"{EXPORTS}/deeper", *, run: str = "", data: str = "",
+              runs: str = RUNS, rounds: int = 5, seconds: float = 0.5):  # fmt: skip
+    """Compare Keras, ONNX fp32 and int8 (and PyTorch and OpenVINO where installed) side by side.
+
+    Size, accuracy on the test split, cold start, latency, images a second, peak memory; the
+    results lie in <runs>/benchmark-<model>. It takes some minutes, and a machine that is else idle.
+
+    Args:
+        export: The folder of an export.
+        run: The run it came from; default: the run of that model in the folder of all runs.
+        data: As in `bloodkeras data`.
+        runs: Folder of all runs.
+        rounds: How often each is measured; the median counts.
+        seconds: Of each measurement.
+    """
+    from bloodkeras.study import Study
+
+    Study(_splits(data), runs).benchmark(export, run, rounds, seconds)
+
+
 def report(*, data: str = "", runs: str = RUNS):
     """Put every evaluation side by side: results.txt, results.json, report.html.
 
@@ -197,7 +217,18 @@ def study(*, data: str = "", runs: str = RUNS, exports: str = "", **settings: st
 
 COMMANDS = {
     command.__name__: command
-    for command in (data, eda, train, evaluate, export, predict, report, seeds, study)
+    for command in (
+        data,
+        eda,
+        train,
+        evaluate,
+        export,
+        predict,
+        benchmark,
+        report,
+        seeds,
+        study,
+    )  # fmt: skip
 }
 
 

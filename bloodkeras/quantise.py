@@ -6,7 +6,10 @@ QDQ); pooled features, dense layers, softmax and the score for foreign images st
 Sources: onnxruntime's static quantisation; Jacob et al. 2018 (arXiv:1712.05877).
 """
 
+import contextlib
 import dataclasses
+import io
+import logging
 import tempfile
 from pathlib import Path
 
@@ -104,19 +107,20 @@ def quantise_with(name: str, graph: onnx.ModelProto, images: np.ndarray) -> onnx
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, contract.MODEL_FILE), Path(folder, contract.INT8_FILE)
         onnx.save(graph, source)
-        quantize_static(
-            source,
-            target,
-            _Batches(images),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            op_types_to_quantize=list(QUANTISED),
-            nodes_to_exclude=[node.name for node in scaling] + pooled_nodes(graph.graph),
-            calibrate_method=method,
-            extra_options=extra,
-        )
+        with _hushed():
+            quantize_static(
+                source,
+                target,
+                _Batches(images),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                op_types_to_quantize=list(QUANTISED),
+                nodes_to_exclude=[node.name for node in scaling] + pooled_nodes(graph.graph),
+                calibrate_method=method,
+                extra_options=extra,
+            )
         quantised = onnx.load(target)
     if scaling:
         enter_as_bytes(quantised)
@@ -149,6 +153,18 @@ def answer(graph: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
     batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
     names = [contract.OUTPUT_NAME]
     return np.concatenate([session.run(names, {contract.INPUT_NAME: b})[0] for b in batches])
+
+
+@contextlib.contextmanager
+def _hushed():
+    """Keep onnxruntime's notes on its calibration, which no setting turns off, from the user."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
 
 
 class _Batches(CalibrationDataReader):
