@@ -228,7 +228,7 @@ COMMANDS = {
         report,
         seeds,
         study,
-    )  # fmt: skip
+    )
 }
 
 

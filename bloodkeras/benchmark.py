@@ -125,9 +125,15 @@ def _rounds(lanes: _Lanes, rounds: int, seconds: float) -> dict:
 
 def _prepare(name: str, setting: Setting, source: Source, images: np.ndarray) -> None:
     """Load a contender in its own process."""
+    _mute()
     STATE["images"] = images
     if name != "matmul":
         STATE["predict"] = CONTENDERS[name].load(source, setting)
+
+
+def _mute() -> None:
+    """Send this process' stderr nowhere: TensorFlow's notes. Errors come back as exceptions."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _measure(job, seconds: float):
@@ -182,6 +188,7 @@ def _prepare_twins(source: Source) -> None:
     if not contenders.can_make_twins(source):
         return
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        pool.submit(_mute).result()
         pool.submit(contenders.save_twins, source).result()
 
 

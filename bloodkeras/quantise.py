@@ -172,9 +172,9 @@ class _Batches(CalibrationDataReader):
 
     def __init__(self, images: np.ndarray):
         drawn = np.random.default_rng(0).permutation(len(images))[:CALIBRATION_IMAGES]
-        self._batches = iter(
-            [images[np.sort(rows)] for rows in np.split(drawn, range(BATCH, len(drawn), BATCH))]
-        )
+        whole = len(drawn) // BATCH * BATCH or len(drawn)  # percentiles want equal batches
+        starts = range(0, whole, BATCH)
+        self._batches = iter([images[np.sort(drawn[:whole][s : s + BATCH])] for s in starts])
 
     def get_next(self) -> dict | None:
         batch = next(self._batches, None)

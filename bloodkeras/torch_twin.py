@@ -64,7 +64,7 @@ def _translate(layer, arguments: list, graph, modules):
         first = call(functional.pad, (first, margins))
     modules.add_module(layer.name, module)
     answer = graph.call_module(layer.name, (first,))
-    activation = keras.activations.serialize(getattr(layer, "activation", None)) or "linear"
+    activation = getattr(getattr(layer, "activation", None), "__name__", "linear")
     if activation == "linear":
         return answer
     return call({"relu": torch.relu, "sigmoid": torch.sigmoid}[activation], (answer,))
