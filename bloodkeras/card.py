@@ -98,9 +98,6 @@ def describe_int8(quantised: Quantised, splits: Splits, folder: Path) -> dict:
     if quantised.graph is not None:
         classifier = Classifier.load(folder, precision="int8")
         facts["metrics"] = judge(classifier, splits, "int8")
-        facts["bytes"] = {
-            name: (folder / file).stat().st_size for name, file in contract.PRECISIONS.items()
-        }
     return facts
 
 

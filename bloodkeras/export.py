@@ -181,6 +181,8 @@ def _write_export(
     if int8 is not None:
         own = {"metrics": card.get("int8", {}).get("metrics", {})}
         _save(int8, card | own, folder / contract.INT8_FILE)
+        sizes = {name: (folder / file).stat().st_size for name, file in contract.PRECISIONS.items()}
+        card.setdefault("int8", {})["bytes"] = sizes
     (folder / contract.CARD_FILE).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     (folder / contract.MODEL_CARD_FILE).write_text(render_card(card), encoding="utf-8")
     names = [name for name in contract.EXPORT_FILES if name != contract.SUMS_FILE]
