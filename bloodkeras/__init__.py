@@ -11,6 +11,7 @@ The map, in the order the data flows. A module imports only modules above it.
         decode.py       an image file of any kind -> one upright Pillow image
         preprocess.py   a photograph -> uint8 (28, 28, 3), as MedMNIST did it
         classifier.py   exports/<model> -> Classifier: labels, predict_proba, predict
+        benchmark.py    predict_proba -> seconds, images a second, memory
         arrays.py       .npy and .npz -> images, a slice at a time
         pages.py        an image file -> its image, or all its pages
         sources.py      files, folders, globs, lists -> a stream of images, read ahead
@@ -39,11 +40,17 @@ The map, in the order the data flows. A module imports only modules above it.
     calibrate.py    model + Splits -> temperature, thresholds, score for foreign images
     held_out.py     recipe + Splits -> is a class noticed that was not in training?
     doubt.py        Classifier + Splits -> how far its verdicts can be trusted
+    int8_start.py   the first nodes of an int8 graph, exact and quick
+    quantise.py     fp32 graph + Splits -> int8 graph, if it loses little accuracy
     figures.py      Splits, history, Report -> PNG
     document.py     text, tables and figures -> one HTML page
     card.py         what an exported model is: card.json, MODEL_CARD.md, MODEL_CARD.html
     export.py       run folder -> exports/<model>/, published only if it agrees with Keras
     report.py       every Report -> results.txt, results.json, report.html
+    torch_twin.py   keras.Model -> the same in PyTorch, for the benchmark
+    contenders.py   the ways to run a network: Keras, PyTorch, OpenVINO, ONNX fp32 and int8
+    benchmark_table.py  rounds -> medians, ratios, a table
+    benchmark.py    export + run -> all contenders side by side: runs/benchmark-<model>
     study.py        all of the above with its folders, in order and timed: `make all`
     __main__.py     the command table
 

@@ -115,7 +115,8 @@ def export(*models: str, data: str = "", runs: str = RUNS, exports: str = ""):
 
 
 def predict(*images: str, model: str = f"{EXPORTS}/deeper", out: str = "", format: str = "",
-            resume: bool = False, sort_into: str = "", report: str = ""):  # fmt: skip
+            resume: bool = False, sort_into: str = "", report: str = "",
+            precision: str = "float32"):  # fmt: skip
     """Classify images with an exported model: label, confidence, probabilities, verdict.
 
     The verdict is accepted, unsure (too close to call) or foreign (probably no such cell). An
@@ -134,12 +135,33 @@ def predict(*images: str, model: str = f"{EXPORTS}/deeper", out: str = "", forma
         sort_into: Copy the images into class folders, unsure/ and foreign/ below this folder;
             nothing is overwritten.
         report: Write one HTML page: counts, and the most doubtful images of each class.
+        precision: float32, or int8: a smaller, quicker file that answers nearly the same.
     """
     from bloodkeras.runtime.score import score
 
     if not images:
         raise UsageError("predict needs at least one image file or folder")
-    score(images, _export_folder(model), out, format, resume, sort_into, report)
+    score(images, _export_folder(model), out, format, resume, sort_into, report, precision)
+
+
+def benchmark(export: str = f"{EXPORTS}/deeper", *, run: str = "", data: str = "",
+              runs: str = RUNS, rounds: int = 5, seconds: float = 0.5):  # fmt: skip
+    """Compare Keras, ONNX fp32 and int8 (and PyTorch and OpenVINO where installed) side by side.
+
+    Size, accuracy on the test split, cold start, latency, images a second, peak memory; the
+    results lie in <runs>/benchmark-<model>. It takes some minutes, and a machine that is else idle.
+
+    Args:
+        export: The folder of an export.
+        run: The run it came from; default: the run of that model in the folder of all runs.
+        data: As in `bloodkeras data`.
+        runs: Folder of all runs.
+        rounds: How often each is measured; the median counts.
+        seconds: Of each measurement.
+    """
+    from bloodkeras.study import Study
+
+    Study(_splits(data), runs).benchmark(_export_folder(export), run, rounds, seconds)
 
 
 def report(*, data: str = "", runs: str = RUNS):
@@ -219,7 +241,9 @@ def study(*models: str, data: str = "", runs: str = RUNS, exports: str = "", **s
 
 COMMANDS = {
     command.__name__.replace("_", "-"): command
-    for command in (data, eda, train, evaluate, export, predict, report, seeds, held_out, study)
+    for command in (
+        data, eda, train, evaluate, export, predict, benchmark, report, seeds, held_out, study,
+    )
 }
 
 

@@ -15,6 +15,7 @@ from bloodkeras.data import Splits
 from bloodkeras.document import render_document, render_figure, render_markdown
 from bloodkeras.doubt import doubt_table, judge_doubt, risk_coverage
 from bloodkeras.evaluate import evaluate
+from bloodkeras.quantise import Quantised
 from bloodkeras.runtime.classifier import Classifier
 from bloodkeras.train import Run
 
@@ -41,18 +42,7 @@ def build_card(
         classifier: The exported file; without it the card has no metrics yet.
         difference: Largest difference of a probability between Keras and ONNX on val.
     """
-    metrics = {}
-    if classifier is not None:
-        for split in ("val", "test"):
-            report = evaluate(
-                classifier.predict_proba, splits, split, run.recipe.model_name, "onnx"
-            )
-            metrics[split] = {
-                "headline": report.metrics["headline"],
-                "official": report.metrics["official"],
-                "per_class": report.metrics["per_class"],
-                "doubt": judge_doubt(classifier, splits.named()[split]),
-            }
+    metrics = {} if classifier is None else judge(classifier, splits, run.recipe.model_name)
     return {
         "model": run.recipe.model_name,
         "labels": list(contract.CLASS_NAMES),
@@ -88,6 +78,32 @@ def build_card(
     }
 
 
+def judge(classifier: Classifier, splits: Splits, model: str) -> dict:
+    """Return {"val" or "test": what an exported file scores there}."""
+    metrics = {}
+    for split in ("val", "test"):
+        report = evaluate(classifier.predict_proba, splits, split, model, "onnx")
+        parts = {name: report.metrics[name] for name in ("headline", "official", "per_class")}
+        metrics[split] = parts | {"doubt": judge_doubt(classifier, splits.named()[split])}
+    return metrics
+
+
+def describe_int8(quantised: Quantised, splits: Splits, folder: Path) -> dict:
+    """Return what the card says of the int8 file in an export's folder, or why there is none."""
+    facts = {
+        "published": quantised.graph is not None,
+        "reason": quantised.reason,
+        "range": quantised.calibration,
+        "divergence_on_val": quantised.divergences,
+        "accuracy_on_val": quantised.accuracies,
+        "metrics": {},
+    }
+    if quantised.graph is not None:
+        classifier = Classifier.load(folder, precision="int8")
+        facts["metrics"] = judge(classifier, splits, "int8")
+    return facts
+
+
 def render_card(card: dict) -> str:
     """Return the card as a Markdown page."""
     stamp = f"> **{contract.SYNTHETIC_STAMP}**\n\n" if card["training_data"]["synthetic"] else ""
@@ -118,6 +134,10 @@ which its labels are Keras' own and its probabilities differ by at most
 On the test split, by class:
 
 {_class_table(card["metrics"])}
+
+## In eight bits
+
+{_int8(card)}
 
 ## When it does not answer
 
@@ -187,6 +207,27 @@ def _metrics_table(metrics: dict) -> str:
         cells = [f"{split['official'][name]:.4f}" for split in metrics.values()]
         rows.append(f"| MedMNIST's {name} | " + " | ".join(cells) + " |")
     return "\n".join(rows)
+
+
+def _int8(card: dict) -> str:
+    facts = card.get("int8", {})
+    if not facts.get("published"):
+        return f"There is no `{contract.INT8_FILE}`: {facts.get('reason') or 'none was made'}."
+    rows = ["| | fp32 | int8 |", "| --- | --- | --- |"]
+    sizes = facts["bytes"]
+    rows.append(f"| bytes | {sizes['float32']:,} | {sizes['int8']:,} |")
+    for split in ("val", "test"):
+        pair = [metrics[split] for metrics in (card["metrics"], facts["metrics"])]
+        scores = " | ".join(f"{m['headline']['accuracy']['value']:.4f}" for m in pair)
+        rows.append(f"| accuracy on {split} | {scores} |")
+        for verdict in contract.VERDICTS:
+            shares = " | ".join(f"{m['doubt']['verdicts'][verdict]:.4f}" for m in pair)
+            rows.append(f"| {verdict} on {split} | {shares} |")
+    return (
+        f"`{contract.INT8_FILE}` is the same network with convolutions in int8 (static, per "
+        f"channel; ranges of activations on training images: {facts['range']}, chosen on the "
+        f"validation split). Temperature and thresholds are those of fp32.\n\n" + "\n".join(rows)
+    )
 
 
 def _class_table(metrics: dict) -> str:

@@ -50,10 +50,15 @@ FOREIGN_NAME = "foreign"  # float32 (N,), larger for what looks less like a cell
 BATCH_AXIS = "N"
 ONNX_OPSET = 17
 MODEL_FILE = "model.onnx"
+INT8_FILE = "model.int8.onnx"  # the same network in eight bits: smaller, quicker, may be missing
 CARD_FILE = "card.json"
 MODEL_CARD_FILE = "MODEL_CARD.md"
 MODEL_CARD_PAGE = "MODEL_CARD.html"  # the same with figures, in one file
 SUMS_FILE = "SHA256SUMS"
+EXPORT_FILES = (
+    MODEL_FILE, INT8_FILE, CARD_FILE, MODEL_CARD_FILE, MODEL_CARD_PAGE, SUMS_FILE
+)  # fmt: skip
+PRECISIONS = {"float32": MODEL_FILE, "int8": INT8_FILE}
 METADATA_PREFIX = "bloodkeras."  # of the keys in the ONNX metadata
 PARITY_TOLERANCE = 1e-5  # largest difference of a probability between Keras and ONNX
 PARITY_BATCH_SIZES = (1, 7, 256)

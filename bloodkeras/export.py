@@ -1,7 +1,7 @@
 """Turns a run into an ONNX file that is published only if it agrees with Keras.
 
-Flow: takes a `Run` and `Splits`; gives exports/<model>/: model.onnx, card.json, MODEL_CARD.md,
-MODEL_CARD.html and SHA256SUMS, or nothing at all.
+Flow: takes a `Run` and `Splits`; gives exports/<model>/: model.onnx, model.int8.onnx, card.json,
+MODEL_CARD.md, MODEL_CARD.html and SHA256SUMS, or nothing at all.
 Sources: tf2onnx from a tf.function; `tf2onnx.convert.from_keras` breaks on Keras 3
     (tensorflow-onnx#2319, #2329) and `Model.export(format="onnx")` fixes the tensor names.
 """
@@ -10,6 +10,8 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -19,16 +21,19 @@ import onnxruntime
 
 from bloodkeras import contract
 from bloodkeras.calibrate import SCORES, Calibration, calibrate, with_features
-from bloodkeras.card import build_card, render_card, render_page
+from bloodkeras.card import build_card, describe_int8, render_card, render_page
 from bloodkeras.data import Splits
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.models import predict_proba
+from bloodkeras.quantise import quantise
 from bloodkeras.runtime.classifier import Classifier, sha256_of
 from bloodkeras.train import Run
 
 
 def export_run(run: Run, splits: Splits, folder: Path) -> Path:
     """Export a run's best model, replacing an earlier export only when all checks have passed.
+
+    An int8 file goes with it where that loses little; where not, the card says why.
 
     Args:
         run: What `load_run` returned.
@@ -50,11 +55,15 @@ def export_run(run: Run, splits: Splits, folder: Path) -> Path:
     try:
         calibration = calibrate(run.model, splits)
         graph = convert(run.model, calibration)
-        _write_export(graph, build_card(run, splits, calibration), staging)
+        quantised = quantise(graph, splits)
+        first = build_card(run, splits, calibration)
+        _write_export(graph, first, staging, quantised.graph)
         classifier = Classifier.load(staging)
         difference = check_parity(run.model, calibration, classifier, splits.val.images)
         card = build_card(run, splits, calibration, classifier, difference)
-        _write_export(graph, card, staging, render_page(card, splits, classifier))
+        card["int8"] = describe_int8(quantised, splits, staging)
+        page = partial(render_page, splits=splits, classifier=classifier)
+        _write_export(graph, card, staging, quantised.graph, page)
         Classifier.load(staging)
         _publish(staging, folder)
     finally:
@@ -109,7 +118,28 @@ def fold(graph: onnx.ModelProto) -> onnx.ModelProto:
     standard = [domain for domain in folded.opset_import if domain.domain == ""]
     del folded.opset_import[:]
     folded.opset_import.extend(standard)
+    drop_idle_reshapes(folded)
     return folded
+
+
+def drop_idle_reshapes(graph: onnx.ModelProto) -> None:
+    """Take out the Reshape nodes that change nothing, which tf2onnx leaves around 1x1 maps."""
+    shapes = {}
+    inferred = onnx.shape_inference.infer_shapes(graph).graph
+    for value in (*inferred.input, *inferred.value_info):
+        sizes = [size.dim_value for size in value.type.tensor_type.shape.dim]
+        shapes[value.name] = sizes[1:]  # but for the free batch axis, which is 0 here
+    for node in list(graph.graph.node):
+        sizes = shapes.get(node.output[0])
+        if node.op_type == "Reshape" and sizes and all(sizes) and sizes == shapes[node.input[0]]:
+            graph.graph.node.remove(node)
+            for reader in graph.graph.node:
+                places = [i for i, name in enumerate(reader.input) if name == node.output[0]]
+                for place in places:
+                    reader.input[place] = node.input[0]
+    used = {name for node in graph.graph.node for name in node.input}
+    for tensor in [t for t in graph.graph.initializer if t.name not in used]:
+        graph.graph.initializer.remove(tensor)
 
 
 def check_parity(
@@ -146,25 +176,44 @@ def check_parity(
     return largest
 
 
-def _write_export(graph: onnx.ModelProto, card: dict, folder: Path, page: str = "") -> None:
-    """Write every file; the card's facts travel in the ONNX metadata too."""
-    del graph.metadata_props[:]
-    metadata = {key: card[key] for key in METADATA_FIELDS}
-    for key, value in metadata.items():
-        text = value if isinstance(value, str) else json.dumps(value)
-        graph.metadata_props.add(key=contract.METADATA_PREFIX + key, value=text)
-    onnx.save(graph, folder / contract.MODEL_FILE)
+def _write_export(
+    graph: onnx.ModelProto,
+    card: dict,
+    folder: Path,
+    int8: onnx.ModelProto | None,
+    render: Callable[[dict], str] | None = None,
+) -> None:
+    """Write the files; the card's facts travel in the ONNX metadata too.
+
+    Args:
+        graph: The fp32 network.
+        card: What `build_card` returned; the sizes of the files are added.
+        folder: Where to write.
+        int8: The quantised network, if there is one.
+        render: Makes the card's HTML page of the card; without it there is none yet.
+    """
+    _save(graph, card, folder / contract.MODEL_FILE)
+    if int8 is not None:
+        own = {"metrics": card.get("int8", {}).get("metrics", {})}
+        _save(int8, card | own, folder / contract.INT8_FILE)
+        sizes = {name: (folder / file).stat().st_size for name, file in contract.PRECISIONS.items()}
+        card.setdefault("int8", {})["bytes"] = sizes
     (folder / contract.CARD_FILE).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     (folder / contract.MODEL_CARD_FILE).write_text(render_card(card), encoding="utf-8")
-    (folder / contract.MODEL_CARD_PAGE).write_text(page, encoding="utf-8")
-    names = (
-        contract.MODEL_FILE,
-        contract.CARD_FILE,
-        contract.MODEL_CARD_FILE,
-        contract.MODEL_CARD_PAGE,
-    )
-    sums = "".join(f"{sha256_of(folder / name)}  {name}\n" for name in names)
+    if render is not None:
+        (folder / contract.MODEL_CARD_PAGE).write_text(render(card), encoding="utf-8")
+    names = [name for name in contract.EXPORT_FILES if name != contract.SUMS_FILE]
+    written = [name for name in names if (folder / name).exists()]
+    sums = "".join(f"{sha256_of(folder / name)}  {name}\n" for name in written)
     (folder / contract.SUMS_FILE).write_text(sums, encoding="utf-8")
+
+
+def _save(graph: onnx.ModelProto, card: dict, path: Path) -> None:
+    del graph.metadata_props[:]
+    for key in METADATA_FIELDS:
+        text = card[key] if isinstance(card[key], str) else json.dumps(card[key])
+        graph.metadata_props.add(key=contract.METADATA_PREFIX + key, value=text)
+    onnx.save(graph, path)
 
 
 METADATA_FIELDS = (
@@ -185,16 +234,8 @@ def _publish(staging: Path, folder: Path) -> None:
 
 def _refuse_over_other_files(folder: Path) -> None:
     """An export replaces its folder whole: what is not an export's must not vanish with it."""
-    own = {
-        contract.MODEL_FILE,
-        contract.CARD_FILE,
-        contract.MODEL_CARD_FILE,
-        contract.MODEL_CARD_PAGE,
-        contract.SUMS_FILE,
-    }
-    others = (
-        sorted(p.name for p in folder.iterdir() if p.name not in own) if folder.is_dir() else []
-    )
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    others = [name for name in names if name not in contract.EXPORT_FILES]
     if others:
         raise BloodkerasError(
             f"{folder} holds files that are no export ({', '.join(others[:3])}): move them away or "

@@ -135,6 +135,26 @@ class Study:
                 f"are Keras' own, probabilities within {card['largest_difference_to_keras']:.1e}"
             )
 
+    def benchmark(self, export: str, run: str, rounds: int, seconds: float) -> None:
+        """Compare the ways to run an exported network.
+
+        Args:
+            export: Its folder.
+            run: The run it came from; by default that of the card's model and seed.
+            rounds: How often each way is measured.
+            seconds: Of each measurement.
+        """
+        from bloodkeras.benchmark import run_benchmark
+        from bloodkeras.contenders import Source
+
+        card = Classifier.load(export).card  # refuses what is no export
+        name, seed = card["model"], card["recipe"]["train_seed"]
+        run = run or str(self.runs / f"{name}-seed{seed}")
+        work = self.runs / f"benchmark-{name}"
+        make_folder(work)
+        run_benchmark(Source(export, run, str(work)), self.splits, rounds, seconds)
+        print(f"results in {work}")
+
     def report(self, *targets: str) -> None:
         """Put the evaluations of some runs side by side; of the study's two by default."""
         from bloodkeras.report import write_report

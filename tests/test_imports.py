@@ -19,12 +19,14 @@ RUNTIME_EXTRAS = {"runtime.formats": {"pyarrow"}}  # imported where it is asked 
 # The order of the map in bloodkeras/__init__.py; a module imports only modules above it.
 FLOW = (
     "errors", "contract", "recipe", "runtime.refusal", "runtime.decode", "runtime.preprocess",
-    "runtime.classifier", "runtime.arrays", "runtime.pages", "runtime.sources",
+    "runtime.classifier", "runtime.benchmark", "runtime.arrays", "runtime.pages", "runtime.sources",
     "runtime.formats", "runtime.table", "runtime.printed", "runtime.copies",
     "runtime.page_style", "runtime.page", "runtime.progress", "runtime.score", "synthetic",
     "download", "data", "audit", "augment", "pipeline", "layers", "models", "optimizers", "train",
-    "metrics", "evaluate", "foreign", "calibrate", "held_out", "doubt", "figures", "document",
-    "card", "export", "report", "study", "__main__",
+    "metrics", "evaluate", "foreign", "calibrate", "held_out", "doubt", "int8_start", "quantise",
+    "figures", "document", "card", "export", "report",
+    "torch_twin", "contenders", "benchmark_table", "benchmark",
+    "study", "__main__",
 )  # fmt: skip
 
 

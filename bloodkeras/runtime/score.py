@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 import bloodkeras
-from bloodkeras.contract import IMAGE_SHAPE, MODEL_FILE, VERDICTS
+from bloodkeras.contract import IMAGE_SHAPE, VERDICTS
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.runtime.arrays import Item
-from bloodkeras.runtime.classifier import Answers, Classifier, sha256_of
+from bloodkeras.runtime.classifier import Answers, Classifier, model_file, sha256_of
 from bloodkeras.runtime.copies import Copies
 from bloodkeras.runtime.formats import import_pyarrow, valid_text
 from bloodkeras.runtime.page import Page
@@ -35,6 +35,7 @@ def score(
     resume: bool = False,
     sort_into: str = "",
     report: str = "",
+    precision: str = "float32",
 ) -> None:
     """Classify what the words mean; print a table, or write one.
 
@@ -46,6 +47,7 @@ def score(
         resume: Go on with an interrupted table.
         sort_into: Copy the images into class folders below this one.
         report: Write a page of the answers here.
+        precision: float32, or int8 for the smaller, quicker file of the export.
 
     Raises:
         UsageError: The options contradict each other.
@@ -55,10 +57,10 @@ def score(
     words = list(words)
     kind = _check_options(words, out, kind, resume)
     check_words(words)
-    classifier = Classifier.load(model)
+    classifier = Classifier.load(model, precision=precision)
     copies = Copies(sort_into, words) if sort_into else None
     page = Page(report, classifier) if report else None
-    origin = _origin(model, classifier)
+    origin = _origin(model, classifier, precision)
     table = Table(out, kind, origin, resume) if out else Printed(kind, classifier.labels)
     takers = [taker for taker in (copies, page, table) if taker]  # what is in the table, is done
     tally = Counter(table.kept.counts)
@@ -106,11 +108,11 @@ def _check_options(words: list[str], out: str, kind: str, resume: bool) -> str:
     return kind
 
 
-def _origin(model: str, classifier: Classifier) -> dict:
+def _origin(model: str, classifier: Classifier, precision: str) -> dict:
     """Return what a table must say of the model that wrote it."""
     return {
         "model": str(classifier.card.get("model", Path(model).name)),
-        "sha256": sha256_of(Path(model) / MODEL_FILE),
+        "sha256": sha256_of(model_file(Path(model), precision)),
         "confidence_threshold": classifier.thresholds.confidence,
         "foreign_threshold": str(classifier.thresholds.foreign),  # may be inf, which JSON lacks
         "labels": list(classifier.labels),
