@@ -242,7 +242,17 @@ def study(*models: str, data: str = "", runs: str = RUNS, exports: str = "", **s
 COMMANDS = {
     command.__name__.replace("_", "-"): command
     for command in (
-        data, eda, train, evaluate, export, predict, benchmark, report, seeds, held_out, study,
+        data,
+        eda,
+        train,
+        evaluate,
+        export,
+        predict,
+        benchmark,
+        report,
+        seeds,
+        held_out,
+        study,
     )
 }
 
