@@ -8,7 +8,7 @@ RUN := $(VENV)/bin/python -m bloodkeras
 SHORTER := $(if $(EPOCHS),--epochs $(EPOCHS))
 
 .DEFAULT_GOAL := help
-.PHONY: help env data eda train evaluate export evaluate-onnx report all seeds held-out test lint clean
+.PHONY: help env data eda train evaluate export evaluate-onnx report all best benchmark seeds held-out test lint clean
 
 help: ## list the targets, in the order of the flow
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -51,6 +51,12 @@ report: env ## put everything side by side: runs/report/report.html
 
 all: env ## all of the above in one go, each step timed
 	$(RUN) study --data $(DATA) $(SHORTER)
+
+best: env ## tiny and residual: train, evaluate, export (about 15 minutes)
+	$(RUN) study tiny residual --data $(DATA) $(SHORTER)
+
+benchmark: env ## Keras, fp32 and int8 side by side, after `make train` (5 minutes, nothing else running)
+	$(RUN) benchmark exports/deeper --data $(DATA)
 
 seeds: env ## both models with seeds 42, 43, 44: mean and standard deviation
 	$(RUN) seeds simple --data $(DATA) $(SHORTER)

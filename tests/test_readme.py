@@ -35,7 +35,7 @@ def test_every_make_target_exists():
 
 
 def test_every_command_exists():
-    named = set(re.findall(r"(?:python -m )?bloodkeras ([a-z]+)", "\n".join(blocks("bash"))))
+    named = set(re.findall(r"(?:python -m )?bloodkeras ([a-z-]+)", "\n".join(blocks("bash"))))
     assert {"data", "eda", "train", "evaluate", "export", "predict", "report"} <= named
     assert named <= set(COMMANDS)
 
