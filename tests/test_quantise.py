@@ -182,11 +182,14 @@ def test_a_changed_int8_file_is_refused(study_folder, tmp_path):
 
 
 def test_no_needless_nodes(graph):
-    """One Transpose, no Reshape, no batch normalisation: 38 nodes of which 22 are the network."""
+    """One Transpose, no Reshape, no batch normalisation: 22 nodes of 55 are the network.
+
+    The others are the colours and distances of the score for foreign images.
+    """
     kinds = [node.op_type for node in graph.graph.node]
     assert kinds.count("Transpose") == 1
     assert not {"Reshape", "BatchNormalization", "Identity", "Dropout"} & set(kinds)
-    assert len(kinds) <= 38
+    assert len(kinds) <= 55
 
 
 def test_idle_reshapes_are_dropped():
