@@ -157,7 +157,9 @@ def read_recipe(path: str | Path) -> Recipe:
         fields = json.loads(Path(path).read_text(encoding="utf-8"))
         return Recipe(**fields)
     except OSError as error:
-        raise BloodkerasError(f"cannot read the recipe {path}: {error.strerror}") from None
+        raise BloodkerasError(
+            f"cannot read the recipe {path} ({error.strerror}): expected quick or a recipe.json"
+        ) from None
     except (TypeError, ValueError) as error:
         raise BloodkerasError(f"{path} is no recipe.json of this version: {error}") from None
 
