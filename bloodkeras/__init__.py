@@ -37,7 +37,8 @@ The map, in the order the data flows. A module imports only modules above it.
     metrics.py      (labels, probabilities) -> numbers, with bootstrap intervals
     evaluate.py     (predict_proba, split) -> Report
     foreign.py      draws and cuts images that are no cells
-    calibrate.py    model + Splits -> temperature, thresholds, score for foreign images
+    foreign_score.py  scores that tell them from cells, and the choice of one
+    calibrate.py    model + Splits -> temperature, thresholds, the chosen score
     held_out.py     recipe + Splits -> is a class noticed that was not in training?
     doubt.py        Classifier + Splits -> how far its verdicts can be trusted
     int8_start.py   the first nodes of an int8 graph, exact and quick
@@ -51,7 +52,9 @@ The map, in the order the data flows. A module imports only modules above it.
     contenders.py   the ways to run a network: Keras, PyTorch, OpenVINO, ONNX fp32 and int8
     benchmark_table.py  rounds -> medians, ratios, a table
     benchmark.py    export + run -> all contenders side by side: runs/benchmark-<model>
+    places.py       a word on the command line -> the run or export it stands for
     study.py        all of the above with its folders, in order and timed: `make all`
+    command_line.py  fire, with its edges taken off
     __main__.py     the command table
 
 The one seam between training and deployment is

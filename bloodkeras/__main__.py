@@ -5,19 +5,12 @@ Each command imports its step inside the function, so that `--help` and `predict
 need no TensorFlow.
 """
 
-import functools
-import inspect
-import os
-import sys
-import tempfile
-import typing
 from pathlib import Path
 
-import fire
-
+from bloodkeras.command_line import quiet_tensorflow, run
 from bloodkeras.contract import MODEL_FILE
-from bloodkeras.errors import BloodkerasError, UsageError, missing_package
-from bloodkeras.recipe import convert, hint
+from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.recipe import convert
 
 RUNS = "runs"  # folders below the current one
 EXPORTS = "exports"
@@ -42,7 +35,7 @@ def eda(*, data: str = "", runs: str = RUNS):
         data: As in `bloodkeras data`.
         runs: Folder for the figures: <runs>/eda.
     """
-    _quiet_tensorflow()
+    quiet_tensorflow()
     from bloodkeras.study import Study
 
     Study(_splits(data), runs).explore()
@@ -74,7 +67,7 @@ def train(model: str, *, data: str = "", runs: str = RUNS, out: str = "", recipe
         if start.model_name != model:
             raise UsageError(f"{recipe} is a recipe for {start.model_name!r}, not {model!r}")
     chosen = override(start, settings)
-    _quiet_tensorflow()
+    quiet_tensorflow()
     from bloodkeras.study import Study
 
     Study(_splits(data), runs).train(chosen, out or None, tensorboard)
@@ -93,7 +86,7 @@ def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "tes
         views: Say too how good the average over the eight flips and quarter turns is.
     """
     if not (Path(target) / MODEL_FILE).exists():  # an ONNX file needs no TensorFlow
-        _quiet_tensorflow()
+        quiet_tensorflow()
     from bloodkeras.study import Study
 
     Study(_splits(data), runs).evaluate(target, split, photos, views)
@@ -108,7 +101,7 @@ def export(*models: str, data: str = "", runs: str = RUNS, exports: str = ""):
         runs: Folder of all runs.
         exports: Folder of all exports: "exports", or <runs>/synthetic/exports for drawn cells.
     """
-    _quiet_tensorflow()
+    quiet_tensorflow()
     from bloodkeras.study import Study
 
     Study(_splits(data), runs, exports).export(*models)
@@ -171,7 +164,7 @@ def report(*, data: str = "", runs: str = RUNS):
         data: As in `bloodkeras data`.
         runs: Folder of all runs; the report lies in <runs>/report.
     """
-    _quiet_tensorflow()
+    quiet_tensorflow()
     from bloodkeras.study import Study
 
     Study(_splits(data), runs).report()
@@ -193,7 +186,7 @@ def seeds(
 
     recipe = override(named_recipe(model), settings)
     numbers = [convert(seed, int, "seeds") for seed in seeds.split(",")]
-    _quiet_tensorflow()
+    quiet_tensorflow()
     from bloodkeras.study import Study
 
     Study(_splits(data), runs).seeds(recipe, numbers)
@@ -214,7 +207,7 @@ def held_out(model: str, *, data: str = "", runs: str = RUNS, **settings: str):
     from bloodkeras.recipe import named_recipe, override
 
     recipe = override(named_recipe(model), settings)
-    _quiet_tensorflow()
+    quiet_tensorflow()
     from bloodkeras.study import Study
 
     Study(_splits(data), runs).held_out(recipe)
@@ -233,7 +226,7 @@ def study(*models: str, data: str = "", runs: str = RUNS, exports: str = "", **s
     from bloodkeras.recipe import STUDIED, named_recipe, override
 
     recipes = [override(named_recipe(model), settings) for model in models or STUDIED]
-    _quiet_tensorflow()
+    quiet_tensorflow()
     from bloodkeras.study import Study
 
     Study(_splits(data), runs, exports).everything(recipes)
@@ -257,61 +250,6 @@ COMMANDS = {
 }
 
 
-class _Deferred:
-    """A command whose words have been understood, to be run once fire has consumed them all.
-
-    fire calls a function first and complains of a mistyped option afterwards (python-fire#168);
-    so what it calls only notes the call down.
-    """
-
-    def __init__(self, call):
-        self._call = call
-
-
-def _deferred(command):
-    """Wrap a command: texts are converted by its type hints, the call is noted, not made."""
-    hints = typing.get_type_hints(command)
-    variadic = {p.kind: name for name, p in inspect.signature(command).parameters.items()}
-    rest = variadic.get(inspect.Parameter.VAR_KEYWORD)
-
-    @functools.wraps(command)
-    def noted(*args, **options):
-        typed = {
-            name: convert(value, hints[name], name) if name in hints and name != rest else value
-            for name, value in options.items()
-        }
-        return _Deferred(functools.partial(command, *args, **typed))
-
-    return noted
-
-
-def _quiet_tensorflow() -> None:
-    """Import TensorFlow without its start-up notes, which no setting turns off.
-
-    They are written to the process' stderr before its logging is set up. If the import fails,
-    they are shown after all.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as notes:
-        os.dup2(notes.fileno(), 2)
-        try:
-            import tensorflow  # noqa: F401
-        except ImportError as error:
-            if error.name != "tensorflow":
-                notes.seek(0)
-                os.write(stderr, notes.read())
-            raise missing_package("TensorFlow", "pip install 'bloodkeras[train]'") from None
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-
-
-def _keep_dash(words: list[str]) -> list[str]:
-    """Return the words so that - is one of them: fire would take it for its own separator."""
-    return [*words, "--", "--separator=\0"] if "-" in words and "--" not in words else words
-
-
 def _export_folder(model: str) -> str:
     """Return the export that a folder or a bare name such as deeper stands for."""
     if not Path(model).exists() and (Path(EXPORTS) / model / MODEL_FILE).exists():
@@ -323,26 +261,6 @@ def _export_folder(model: str) -> str:
     return model
 
 
-def _check_words(words: list[str]) -> None:
-    """Refuse a mistyped command or option: fire does too, but does not say what was meant.
-
-    Raises:
-        UsageError: There is no such command or option.
-    """
-    name = words[0].replace("_", "-")
-    if name not in COMMANDS:
-        raise UsageError(f"unknown command {words[0]!r}: expected {hint(name, COMMANDS)}")
-    options = inspect.signature(COMMANDS[name]).parameters.values()
-    if any(option.kind is inspect.Parameter.VAR_KEYWORD for option in options):
-        return  # recipe fields, which recipe.py knows
-    known = {option.name for option in options if option.kind is not option.VAR_POSITIONAL}
-    given = words[1 : words.index("--")] if "--" in words else words[1:]
-    for word in (word for word in given if word.startswith("--")):
-        option = word[2:].split("=")[0].replace("-", "_")
-        if option not in known and option.removeprefix("no") not in known:
-            raise UsageError(f"unknown option --{option}: expected {hint(option, known)}")
-
-
 def _splits(data: str):
     from bloodkeras.data import load_splits
 
@@ -351,33 +269,7 @@ def _splits(data: str):
 
 def main() -> None:
     """Run the command line and exit with its status."""
-    os.environ.setdefault("PAGER", "cat")  # fire would open its help in a pager
-    # fire would read --out 1e3 as a number and 'false' as a text, which is true. Its decorator for
-    # this, SetParseFn, shows up as a command group in every help page.
-    fire.parser.DefaultParseValue = str
-    words = sys.argv[1:]
-    if not words or {"-h", "--help"} & set(words):  # an option --help would be a recipe field
-        sys.argv[1:] = [*[word for word in words[:1] if word in COMMANDS], "--", "--help"]
-    commands = {name: _deferred(command) for name, command in COMMANDS.items()}
-    try:
-        words = _keep_dash(sys.argv[1:])
-        if words[0] != "--":
-            _check_words(words)
-        result = fire.Fire(commands, words, name="bloodkeras", serialize=lambda _: None)
-        if isinstance(result, _Deferred):
-            result._call()
-    except BloodkerasError as error:
-        print(f"bloodkeras: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
-    except ModuleNotFoundError as error:
-        if error.name.split(".")[0] == "bloodkeras":
-            raise
-        line = missing_package(error.name, "pip install 'bloodkeras[train]'")
-        print(f"bloodkeras: {line}", file=sys.stderr)
-        sys.exit(line.exit_status)
-    except KeyboardInterrupt:
-        print("bloodkeras: stopped by Ctrl-C", file=sys.stderr)
-        sys.exit(130)
+    run(COMMANDS)
 
 
 if __name__ == "__main__":

@@ -20,10 +20,11 @@ import onnx
 import onnxruntime
 
 from bloodkeras import contract
-from bloodkeras.calibrate import SCORES, Calibration, calibrate, with_features
+from bloodkeras.calibrate import Calibration, calibrate
 from bloodkeras.card import build_card, describe_int8, render_card, render_page
 from bloodkeras.data import Splits
 from bloodkeras.errors import BloodkerasError
+from bloodkeras.foreign_score import SCORES, with_features
 from bloodkeras.models import predict_proba
 from bloodkeras.quantise import quantise
 from bloodkeras.runtime.classifier import Classifier, sha256_of

@@ -17,9 +17,10 @@ import keras
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from bloodkeras.calibrate import SCORES, calibrate, score_images, with_features
+from bloodkeras.calibrate import calibrate
 from bloodkeras.contract import CLASS_NAMES
 from bloodkeras.data import Split, Splits
+from bloodkeras.foreign_score import SCORES, score_images, with_features
 from bloodkeras.recipe import Recipe
 from bloodkeras.train import finished_run, load_run, train
 

@@ -23,7 +23,7 @@ import numpy as np
 from bloodkeras import contract
 from bloodkeras.audit import audit, audit_table
 from bloodkeras.data import Splits
-from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.errors import BloodkerasError
 from bloodkeras.evaluate import (
     Report,
     classification_table,
@@ -32,7 +32,8 @@ from bloodkeras.evaluate import (
     load_report,
     seeds_table,
 )
-from bloodkeras.recipe import RECIPES, STUDIED, Recipe, hint
+from bloodkeras.places import Places, is_export, make_folder
+from bloodkeras.recipe import RECIPES, Recipe
 from bloodkeras.runtime.classifier import Classifier
 
 AUGMENTED_VIEWS = 8
@@ -52,6 +53,7 @@ class Study:
         self.runs = Path(runs, "synthetic") if splits.synthetic else Path(runs)
         default = self.runs / "exports" if splits.synthetic else Path("exports")
         self.exports = Path(exports) if exports else default
+        self.places = Places(self.runs, self.exports)
         if splits.synthetic:
             print(banner())
 
@@ -103,7 +105,7 @@ class Study:
         """
         from bloodkeras import figures
 
-        folder, name, engine, predict_proba, weights = self._open(target)
+        folder, name, engine, predict_proba, weights = self.places.open(target)
         report = evaluate(predict_proba, self.splits, split, name, engine, weights, views)
         out = folder / "evaluation"
         make_folder(out)
@@ -126,8 +128,8 @@ class Study:
         from bloodkeras.export import export_run
         from bloodkeras.train import load_run
 
-        for target in targets or self._trained():
-            run = load_run(self._run_folder(target))
+        for target in targets or self.places.trained():
+            run = load_run(self.places.run_folder(target))
             folder = export_run(run, self.splits, self.exports / run.recipe.model_name)
             card = json.loads((folder / contract.CARD_FILE).read_text())
             print(
@@ -161,10 +163,10 @@ class Study:
         from bloodkeras.train import load_run
 
         runs, keras = [], []
-        for target in targets or self._trained():
-            run = load_run(self._run_folder(target))
+        for target in targets or self.places.trained():
+            run = load_run(self.places.run_folder(target))
             try:
-                keras.append(self._evaluation_of(run))
+                keras.append(self.places.evaluation_of(run))
             except BloodkerasError as error:
                 if targets:
                     raise
@@ -173,7 +175,7 @@ class Study:
             runs.append(run)
         if not runs:
             raise BloodkerasError("no run is evaluated yet: `python -m bloodkeras evaluate MODEL`")
-        onnx = [self._export_evaluation_of(run) for run in runs]
+        onnx = [self.places.export_evaluation_of(run) for run in runs]
         folder = self.runs / "report"
         make_folder(folder)
         print(write_report(runs, keras, onnx, self.runs / "eda", folder))
@@ -189,7 +191,7 @@ class Study:
         reports = []
         for seed in seeds:
             seeded = dataclasses.replace(recipe, train_seed=seed)
-            folder = self._run_folder_of(seeded)
+            folder = self.places.run_folder_of(seeded)
             if not finished_run(folder, seeded, self.splits):
                 self.train(seeded)
             self.evaluate(str(folder), views=True)
@@ -208,7 +210,7 @@ class Study:
 
     def everything(self, recipes: list[Recipe]) -> None:
         """Run every step in order; print each one's time at the end."""
-        folders = [str(self._run_folder_of(recipe)) for recipe in recipes]
+        folders = [str(self.places.run_folder_of(recipe)) for recipe in recipes]
         exported = [str(self.exports / recipe.model_name) for recipe in recipes]
         steps = [
             ("data", partial(show_data, self.splits)),
@@ -231,21 +233,6 @@ class Study:
         if self.splits.synthetic:
             print(banner())
 
-    def _open(self, target: str):
-        """Return folder for results, model name, engine, predict_proba and weights' SHA-256."""
-        if is_export(target):
-            classifier = Classifier.load(target)
-            name = classifier.card["model"]
-            weights = classifier.card.get("training", {}).get("weights_sha256", "")
-            return self.runs / f"onnx-{name}", name, "onnx", classifier.predict_proba, weights
-        folder = self._run_folder(target)
-        from bloodkeras.models import predict_proba
-        from bloodkeras.train import load_run
-
-        run = load_run(folder)
-        answers = partial(predict_proba, run.model)
-        return folder, run.recipe.model_name, "keras", answers, run.weights
-
     def _doubt(self, classifier: Classifier, report: Report, out: Path, photos: str) -> None:
         """Judge an export's verdicts, on cells and on what is none."""
         from bloodkeras import figures
@@ -258,71 +245,6 @@ class Study:
         path = out / f"risk_coverage_{report.model}_{report.split}.png"
         figures.risk_coverage(report, curve, doubt, path)
         print(doubt_table(doubt))
-
-    def _trained(self) -> tuple[str, ...]:
-        """Return the models whose run is there; say which are not.
-
-        Raises:
-            BloodkerasError: There is none.
-        """
-        found = tuple(n for n in RECIPES if (self._run_folder(n) / "run.json").exists())
-        if not found:
-            raise BloodkerasError(
-                f"no model has a run in {self.runs} yet: `python -m bloodkeras train "
-                f"{next(iter(RECIPES))}` makes one (of {', '.join(RECIPES)})"
-            )
-        for name in (name for name in STUDIED if name not in found):
-            print(f"left out: {name}, which has no run (`python -m bloodkeras train {name}`)")
-        return found
-
-    def _evaluation_of(self, run) -> Report:
-        """Return a run's report on test, refusing one of earlier weights."""
-        report = load_report(run.folder / "evaluation", "test")
-        if report.weights != run.weights:
-            raise BloodkerasError(
-                f"the evaluation in {run.folder} is of other weights than the run's: "
-                f"`python -m bloodkeras evaluate {run.folder}` makes it anew"
-            )
-        return report
-
-    def _export_evaluation_of(self, run) -> Report | None:
-        """Return the report on test of the run's own export; None, and say so, without one."""
-        name = run.recipe.model_name
-        try:
-            report = load_report(self.runs / f"onnx-{name}" / "evaluation", "test")
-        except BloodkerasError:
-            report = None
-        if report is None or report.weights != run.weights:
-            why = (
-                "no export was evaluated" if report is None else "that evaluated is of another run"
-            )
-            print(
-                f"without the ONNX file of {name}: {why} (`python -m bloodkeras export "
-                f"{run.folder}`, then `evaluate` on what it publishes)"
-            )
-            return None
-        return report
-
-    def _run_folder(self, target: str) -> Path:
-        """Return the run folder a model name or a path stands for."""
-        if target in RECIPES:
-            return self._run_folder_of(RECIPES[target])
-        if Path(target).is_dir():
-            return Path(target)
-        raise UsageError(
-            f"{target!r} is neither a model, a run folder nor an export: expected "
-            f"{hint(target, RECIPES)}, or a folder"
-        )
-
-    def _run_folder_of(self, recipe: Recipe) -> Path:
-        from bloodkeras.train import run_folder
-
-        return run_folder(self.runs, recipe)
-
-
-def is_export(target: str) -> bool:
-    """Return whether a folder holds an exported model."""
-    return (Path(target) / contract.MODEL_FILE).exists()
 
 
 def banner() -> str:
@@ -350,17 +272,3 @@ def augmented_views(images: np.ndarray, recipe: Recipe) -> np.ndarray:
     seeds = (StepSeed(recipe.train_seed, 0, view) for view in range(AUGMENTED_VIEWS))
     labels = np.zeros(len(images), np.int64)
     return np.stack([augment(pixels, labels, layers, seed)[0] for seed in seeds])
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder for results.
-
-    Raises:
-        BloodkerasError: It cannot be made or written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".writable").touch()
-        (folder / ".writable").unlink()
-    except OSError as error:
-        raise BloodkerasError(f"cannot write the folder {folder}: {error.strerror}") from None

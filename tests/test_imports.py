@@ -23,10 +23,11 @@ FLOW = (
     "runtime.formats", "runtime.table", "runtime.printed", "runtime.copies",
     "runtime.page_style", "runtime.page", "runtime.progress", "runtime.score", "synthetic",
     "download", "data", "audit", "augment", "pipeline", "layers", "models", "optimizers", "train",
-    "metrics", "evaluate", "foreign", "calibrate", "held_out", "doubt", "int8_start", "quantise",
+    "metrics", "evaluate", "foreign", "foreign_score", "calibrate", "held_out", "doubt",
+    "int8_start", "quantise",
     "figures", "document", "card", "export", "report",
     "torch_twin", "contenders", "benchmark_table", "benchmark",
-    "study", "__main__",
+    "places", "study", "command_line", "__main__",
 )  # fmt: skip
 
 

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from bloodkeras.calibrate import (
+from bloodkeras.foreign import CORNER_SIDE, cut_corners
+from bloodkeras.foreign_score import (
     COLOUR_COUNT,
     SCORES,
     choose_score,
@@ -13,7 +14,6 @@ from bloodkeras.calibrate import (
     gaussian,
     with_features,
 )
-from bloodkeras.foreign import CORNER_SIDE, cut_corners
 from bloodkeras.models import MODELS, build_model
 from bloodkeras.recipe import RECIPES
 

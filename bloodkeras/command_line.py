@@ -1,0 +1,128 @@
+"""Runs a table of commands from the command line: fire, with its edges taken off.
+
+Flow: takes {name: function}; gives an exit status: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C.
+Texts are converted by the functions' type hints, and a wrong word is told what was expected before
+anything starts.
+"""
+
+import functools
+import inspect
+import os
+import sys
+import tempfile
+import typing
+
+import fire
+
+from bloodkeras.errors import BloodkerasError, UsageError, missing_package
+from bloodkeras.recipe import convert, hint
+
+
+def run(commands: dict) -> None:
+    """Run what the command line names and exit with its status.
+
+    Args:
+        commands: Name to function.
+    """
+    os.environ.setdefault("PAGER", "cat")  # fire would open its help in a pager
+    # fire would read --out 1e3 as a number and 'false' as a text, which is true. Its decorator for
+    # this, SetParseFn, shows up as a command group in every help page.
+    fire.parser.DefaultParseValue = str
+    words = sys.argv[1:]
+    if not words or {"-h", "--help"} & set(words):  # an option --help would be a recipe field
+        sys.argv[1:] = [*[word for word in words[:1] if word in commands], "--", "--help"]
+    noted = {name: _deferred(command) for name, command in commands.items()}
+    try:
+        words = _keep_dash(sys.argv[1:])
+        if words[0] != "--":
+            _check_words(words, commands)
+        result = fire.Fire(noted, words, name="bloodkeras", serialize=lambda _: None)
+        if isinstance(result, _Deferred):
+            result._call()
+    except BloodkerasError as error:
+        print(f"bloodkeras: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)
+    except ModuleNotFoundError as error:
+        if error.name.split(".")[0] == "bloodkeras":
+            raise
+        line = missing_package(error.name, "pip install 'bloodkeras[train]'")
+        print(f"bloodkeras: {line}", file=sys.stderr)
+        sys.exit(line.exit_status)
+    except KeyboardInterrupt:
+        print("bloodkeras: stopped by Ctrl-C", file=sys.stderr)
+        sys.exit(130)
+
+
+def quiet_tensorflow() -> None:
+    """Import TensorFlow without its start-up notes, which no setting turns off.
+
+    They are written to the process' stderr before its logging is set up. If the import fails,
+    they are shown after all.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as notes:
+        os.dup2(notes.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401
+        except ImportError as error:
+            if error.name != "tensorflow":
+                notes.seek(0)
+                os.write(stderr, notes.read())
+            raise missing_package("TensorFlow", "pip install 'bloodkeras[train]'") from None
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+class _Deferred:
+    """A command whose words have been understood, to be run once fire has consumed them all.
+
+    fire calls a function first and complains of a mistyped option afterwards (python-fire#168);
+    so what it calls only notes the call down.
+    """
+
+    def __init__(self, call):
+        self._call = call
+
+
+def _deferred(command):
+    """Wrap a command: texts are converted by its type hints, the call is noted, not made."""
+    hints = typing.get_type_hints(command)
+    variadic = {p.kind: name for name, p in inspect.signature(command).parameters.items()}
+    rest = variadic.get(inspect.Parameter.VAR_KEYWORD)
+
+    @functools.wraps(command)
+    def noted(*args, **options):
+        typed = {
+            name: convert(value, hints[name], name) if name in hints and name != rest else value
+            for name, value in options.items()
+        }
+        return _Deferred(functools.partial(command, *args, **typed))
+
+    return noted
+
+
+def _keep_dash(words: list[str]) -> list[str]:
+    """Return the words so that - is one of them: fire would take it for its own separator."""
+    return [*words, "--", "--separator=\0"] if "-" in words and "--" not in words else words
+
+
+def _check_words(words: list[str], commands: dict) -> None:
+    """Refuse a mistyped command or option: fire does too, but does not say what was meant.
+
+    Raises:
+        UsageError: There is no such command or option.
+    """
+    name = words[0].replace("_", "-")
+    if name not in commands:
+        raise UsageError(f"unknown command {words[0]!r}: expected {hint(name, commands)}")
+    options = inspect.signature(commands[name]).parameters.values()
+    if any(option.kind is inspect.Parameter.VAR_KEYWORD for option in options):
+        return  # recipe fields, which recipe.py knows
+    known = {option.name for option in options if option.kind is not option.VAR_POSITIONAL}
+    given = words[1 : words.index("--")] if "--" in words else words[1:]
+    for word in (word for word in given if word.startswith("--")):
+        option = word[2:].split("=")[0].replace("-", "_")
+        if option not in known and option.removeprefix("no") not in known:
+            raise UsageError(f"unknown option --{option}: expected {hint(option, known)}")
