@@ -107,7 +107,7 @@ def export(*models: str, data: str = "", runs: str = RUNS, exports: str = ""):
     Study(_splits(data), runs, exports).export(*models)
 
 
-def predict(*images: str, model: str = f"{EXPORTS}/deeper", out: str = "", format: str = "",
+def predict(*images: str, model: str = f"{EXPORTS}/residual", out: str = "", format: str = "",
             resume: bool = False, sort_into: str = "", report: str = "",
             precision: str = "float32"):  # fmt: skip
     """Classify images with an exported model: label, confidence, probabilities, verdict.
@@ -120,7 +120,8 @@ def predict(*images: str, model: str = f"{EXPORTS}/deeper", out: str = "", forma
         images: Files, folders (searched to any depth), globs, arrays (.npy or .npz of uint8
             (N, 28, 28, 3)), or - for a list of paths on standard input. 28x28 images are taken as
             they are, photographs cropped. Every page of a TIFF or an animation is an image.
-        model: The export to use: a folder, or the name of one in exports/.
+        model: The export to use: a folder, or the name of one in exports/; default: residual, the
+            most accurate.
         out: Write a table instead of printing one: .csv, .jsonl or .parquet (needs pyarrow).
             Beside it, <out>.origin.json says which model wrote it.
         format: csv, jsonl or parquet, where the suffix of out does not say it or there is no out.
