@@ -152,9 +152,8 @@ class LossGuard(keras.callbacks.Callback):
         recipe, epoch = self._keeper.recipe, self._epoch
         steps = steps_per_epoch(self._split, recipe)
         start = f"the loss became {loss} in epoch {epoch + 1}"
-        print(
-            f"\n{start}, steps {self._first + 1} to {last + 1}: looking for the batch", flush=True
-        )
+        span = f"{self._first + 1} to {last + 1}"
+        print(f"\n{start}, steps {span}: looking for the batch", flush=True)
         found = self._first_bad_step(last)
         if found is not None:
             rows = batch_rows(self._split, recipe, epoch, found)
