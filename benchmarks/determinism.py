@@ -12,6 +12,7 @@ graph. `checkpoint` is the time from the end of an epoch's validation to the sta
 
 import argparse
 import dataclasses
+import itertools
 import multiprocessing
 import os
 import statistics
@@ -46,7 +47,7 @@ def measure(recipe, splits, fast: bool, seconds) -> None:
         run = Path(folder, "run")
         train.train(recipe, splits, run, fast=fast)
         history = (run / "history.csv").read_bytes() + (run / "model.keras").read_bytes()
-    epochs = [after - before for before, after in zip(ends, ends[1:], strict=False)]
+    epochs = [after - before for before, after in itertools.pairwise(ends)]
     seconds.send((epochs, kept, history))
 
 

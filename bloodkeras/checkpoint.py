@@ -64,10 +64,9 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
-    except OSError:
+    finally:
         with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)  # a full disk needs the space
-        raise
+            part.unlink(missing_ok=True)  # where it failed: a full disk needs the space
     _sync_folder(path.parent)
 
 

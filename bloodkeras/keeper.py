@@ -13,7 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from bloodkeras.checkpoint import FOLDER, Checkpoint, publish, save_checkpoint, written_plainly
+from bloodkeras.checkpoint import FOLDER, Checkpoint, publish, save_checkpoint
 from bloodkeras.data import Split
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.pipeline import batch_rows, steps_per_epoch, train_dataset
@@ -62,8 +62,7 @@ class Keeper(keras.callbacks.Callback):
 
     def publish(self) -> None:
         """Make model.keras and history.csv what the state says."""
-        with written_plainly(self.run):
-            publish(self.run, self.state)
+        publish(self.run, self.state)
 
     def whereabouts(self) -> str:
         """Return what is told of a run that is stopped, the end of a sentence."""
@@ -89,13 +88,13 @@ class Keeper(keras.callbacks.Callback):
         rows = [*self.state.rows, row]
         now = time.perf_counter()
         seconds, self._since = self.state.seconds + now - self._since, now
-        with written_plainly(self.run):
-            best = self.state.best
-            if best_epoch(rows) == len(rows):
-                best = model_file(self.model, self.run / FOLDER)
-            self.state = Checkpoint(rows, seconds, *self._variables(), best)
-            save_checkpoint(self.run, self.state)
-            publish(self.run, self.state)
+        best = self.state.best
+        if best_epoch(rows) == len(rows):
+            best = model_file(self.model, self.run / FOLDER)
+        state = Checkpoint(rows, seconds, *self._variables(), best)
+        save_checkpoint(self.run, state)
+        self.state = state
+        self.publish()
         if is_complete(rows, self.recipe) and len(rows) < self.recipe.train_epochs:
             print(f"no better {WATCHED} for {self.recipe.train_patience} epochs: stopped early")
             self.model.stop_training = True
@@ -207,16 +206,23 @@ def model_file(model: keras.Model, folder: Path) -> bytes:
     """
     folder.mkdir(exist_ok=True)
     path = folder / ".saved.keras"
-    model.save(path)
+    try:
+        model.save(path)
+        return _timeless(path)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _timeless(path: Path) -> bytes:
+    """Return a .keras file without the times in it: its parts are dated 1980."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(path) as saved, zipfile.ZipFile(buffer, "w") as timeless:
+    with zipfile.ZipFile(path) as saved, zipfile.ZipFile(buffer, "w") as copy:
         for name in saved.namelist():
             content = saved.read(name)
             if name == "metadata.json":
                 fields = json.loads(content)
                 content = json.dumps({key: fields[key] for key in fields if key != "date_saved"})
-            timeless.writestr(zipfile.ZipInfo(name), content)  # dated 1980
-    path.unlink()
+            copy.writestr(zipfile.ZipInfo(name), content)
     return buffer.getvalue()
 
 

@@ -241,7 +241,8 @@ def _run_epochs(model, keeper: Keeper, splits: Splits, tensorboard: bool, info: 
     status, seconds_before = "failed", keeper.seconds
     started = time.perf_counter()
     try:
-        _fit(model, keeper, splits, tensorboard)
+        with written_plainly(keeper.run):
+            _fit(model, keeper, splits, tensorboard)
         status = "finished"
     except KeyboardInterrupt as stop:
         status = "interrupted"
