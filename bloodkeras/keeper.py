@@ -3,9 +3,12 @@
 Flow: two Keras callbacks, used by `train.py`.
 """
 
+import collections
 import io
+import itertools
 import json
 import math
+import re
 import time
 import zipfile
 from pathlib import Path
@@ -214,7 +217,11 @@ def model_file(model: keras.Model, folder: Path) -> bytes:
 
 
 def _timeless(path: Path) -> bytes:
-    """Return a .keras file without the times in it: its parts are dated 1980."""
+    """Return a .keras file without what differs between equal models.
+
+    That is times (its parts are dated 1980), and the memory addresses that Keras tells shared
+    objects by, which are numbered instead.
+    """
     buffer = io.BytesIO()
     with zipfile.ZipFile(path) as saved, zipfile.ZipFile(buffer, "w") as copy:
         for name in saved.namelist():
@@ -222,6 +229,11 @@ def _timeless(path: Path) -> bytes:
             if name == "metadata.json":
                 fields = json.loads(content)
                 content = json.dumps({key: fields[key] for key in fields if key != "date_saved"})
+            if name == "config.json":
+                numbers = collections.defaultdict(itertools.count(1).__next__)
+                content = re.sub(
+                    r'(?<="shared_object_id": )\d+', lambda m: str(numbers[m[0]]), content.decode()
+                )
             copy.writestr(zipfile.ZipInfo(name), content)
     return buffer.getvalue()
 

@@ -120,6 +120,8 @@ def train(
         return folder
     if not fast:
         tf.config.experimental.enable_op_determinism()
+    # Keras counts layers of a kind in their names: the first in this process or not, equal names.
+    keras.utils.clear_session(free_memory=False)
     model = build_model(recipe)
     size = {"parameters": parameter_count(model), "multiply_adds": multiply_adds(model)}
     info = {"status": "running"} | size | conditions(deterministic=not fast)
