@@ -15,6 +15,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from keras import ops
 
 from bloodkeras.checkpoint import FOLDER, Checkpoint, publish, save_checkpoint
 from bloodkeras.data import Split
@@ -117,7 +118,8 @@ class Keeper(keras.callbacks.Callback):
     def _variables(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
         both = (self.model.variables, self.model.optimizer.variables)
         # Copies: what Keras returns may be TensorFlow's own memory, which the next step changes.
-        return tuple([np.array(variable) for variable in variables] for variables in both)
+        copy = [[np.array(ops.convert_to_numpy(value)) for value in values] for values in both]
+        return copy[0], copy[1]
 
 
 class LossGuard(keras.callbacks.Callback):
@@ -230,12 +232,15 @@ def _timeless(path: Path) -> bytes:
                 fields = json.loads(content)
                 content = json.dumps({key: fields[key] for key in fields if key != "date_saved"})
             if name == "config.json":
-                numbers = collections.defaultdict(itertools.count(1).__next__)
-                content = re.sub(
-                    r'(?<="shared_object_id": )\d+', lambda m: str(numbers[m[0]]), content.decode()
-                )
+                content = _numbered(content.decode())
             copy.writestr(zipfile.ZipInfo(name), content)
     return buffer.getvalue()
+
+
+def _numbered(config: str) -> str:
+    """Return a model's configuration with shared objects numbered as they come."""
+    numbers = collections.defaultdict(itertools.count(1).__next__)
+    return re.sub(r'(?<="shared_object_id": )\d+', lambda found: str(numbers[found[0]]), config)
 
 
 def listed(rows: np.ndarray) -> str:
