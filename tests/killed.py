@@ -23,7 +23,7 @@ def server() -> multiprocessing.context.ForkServerContext:
 
 
 def train_here(recipe, splits, folder: Path, resume: bool, kill_at: int, events) -> None:
-    """Train in this process, which dies at the `kill_at`-th operation on a file of the run.
+    """Train in this process, which dies at the `kill_at`-th step or operation on a file of the run.
 
     Its last checkpoint stays, so that the final state of the optimiser can be compared.
 
@@ -33,17 +33,26 @@ def train_here(recipe, splits, folder: Path, resume: bool, kill_at: int, events)
         folder: The run folder.
         resume: Whether to go on.
         kill_at: From 1; 0 for never.
-        events: A shared number: how many such operations there were.
+        events: A shared number: how many of both there were.
     """
     from bloodkeras import train
 
-    def count(event, arguments):
-        if event in FILE_EVENTS and folder.name in str(arguments):
-            events.value += 1
-            if events.value == kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
+    def count():
+        events.value += 1
+        if events.value == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-    sys.addaudithook(count)
+    def hook(event, arguments):
+        if event in FILE_EVENTS and folder.name in str(arguments):
+            count()
+
+    class Counted(train.LossGuard):
+        def on_train_batch_end(self, batch, logs=None):
+            super().on_train_batch_end(batch, logs)
+            count()
+
+    sys.addaudithook(hook)
+    train.LossGuard = Counted
     train.remove_checkpoints = lambda folder: None
     with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
         train.train(recipe, splits, folder, resume=resume)
@@ -87,7 +96,7 @@ class Process:
 
 
 class Training(Process):
-    """A training, which counts its operations on files."""
+    """A training, which counts its steps and operations on files."""
 
     def __init__(self, context, recipe, splits, folder: Path, resume=False, kill_at=0):
         self.events = context.Value("i", 0)
