@@ -4,6 +4,7 @@ Flow: two Keras callbacks, used by `train.py`.
 """
 
 import collections
+import contextlib
 import io
 import itertools
 import json
@@ -15,9 +16,8 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from keras import ops
 
-from bloodkeras.checkpoint import FOLDER, Checkpoint, publish, save_checkpoint
+from bloodkeras.checkpoint import FOLDER, Checkpoint, newest_checkpoint, publish, save_checkpoint
 from bloodkeras.data import Split
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.pipeline import batch_rows, steps_per_epoch, train_dataset
@@ -67,6 +67,13 @@ class Keeper(keras.callbacks.Callback):
     def publish(self) -> None:
         """Make model.keras and history.csv what the state says."""
         publish(self.run, self.state)
+
+    def settle(self) -> None:
+        """Go by what is on the disk, after a stop that may have come in the middle of writing."""
+        with contextlib.suppress(OSError):
+            if found := newest_checkpoint(self.run):
+                self.state = found
+                self.publish()
 
     def whereabouts(self) -> str:
         """Return what is told of a run that is stopped, the end of a sentence."""
@@ -118,7 +125,7 @@ class Keeper(keras.callbacks.Callback):
     def _variables(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
         both = (self.model.variables, self.model.optimizer.variables)
         # Copies: what Keras returns may be TensorFlow's own memory, which the next step changes.
-        copy = [[np.array(ops.convert_to_numpy(value)) for value in values] for values in both]
+        copy = [[np.array(one.value.numpy()) for one in variables] for variables in both]
         return copy[0], copy[1]
 
 

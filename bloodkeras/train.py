@@ -248,6 +248,7 @@ def _run_epochs(model, keeper: Keeper, splits: Splits, tensorboard: bool, info: 
         status = "finished"
     except KeyboardInterrupt as stop:
         status = "interrupted"
+        keeper.settle()
         raise type(stop)(f"{str(stop) or 'stopped by Ctrl-C'}{keeper.whereabouts()}") from None
     finally:
         seconds = round(seconds_before + time.perf_counter() - started, 1)
