@@ -243,6 +243,8 @@ def compare(*targets: str, split: str = "test", runs: str = RUNS):
         split: test, val or train.
         runs: Folder of all runs.
     """
+    if len(targets) < 2:  # said before anything heavy is imported
+        raise UsageError("compare needs two runs or exports, or more: compare RUN RUN...")
     from bloodkeras.compare import compare_targets
 
     compare_targets(targets, split, Path(runs))

@@ -33,11 +33,9 @@ def compare_targets(targets: tuple[str, ...], split: str, runs: Path) -> None:
         runs: Folder of all runs; gets compare/ with compare.txt, compare.json and compare.png.
 
     Raises:
-        UsageError: There are fewer than two, or no such split.
+        UsageError: There is no such split.
         BloodkerasError: One was not evaluated on it, or on other images.
     """
-    if len(targets) < 2:
-        raise UsageError("compare needs two runs or exports, or more: compare RUN RUN...")
     if split not in SPLIT_NAMES:
         raise UsageError(f"unknown split {split!r}: expected one of {', '.join(SPLIT_NAMES)}")
     reports = [report_of(target, split, runs) for target in targets]
