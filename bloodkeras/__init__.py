@@ -30,9 +30,13 @@ The map, in the order the data flows. A module imports only modules above it.
     audit.py        Splits -> class balance and duplicates
     augment.py      recipe -> Keras random layers
     pipeline.py     Splits -> tf.data: train_dataset(), eval_dataset()
+    checkpoint.py   a training's state after an epoch <-> a file that is whole or not there
     layers.py       the layers Keras lacks, or has more slowly
     models.py       name -> functional keras.Model; the table MODELS
     optimizers.py   the optimiser Keras lacks: Muon for convolutions
+    device.py       what TensorFlow computes on
+    keeper.py       watches the epochs: checkpoints, the best model, a loss that is no number
+    start.py        begins a run folder, or takes one up again
     train.py        recipe + Splits -> run folder
     metrics.py      (labels, probabilities) -> numbers, with bootstrap intervals
     evaluate.py     (predict_proba, split) -> Report
@@ -53,6 +57,7 @@ The map, in the order the data flows. A module imports only modules above it.
     benchmark_table.py  rounds -> medians, ratios, a table
     benchmark.py    export + run -> all contenders side by side: runs/benchmark-<model>
     places.py       a word on the command line -> the run or export it stands for
+    compare.py      runs and exports on the same images: is the difference more than luck?
     study.py        all of the above with its folders, in order and timed: `make all`
     command_line.py  fire, with its edges taken off
     __main__.py     the command table

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from bloodkeras.command_line import quiet_tensorflow, run
 from bloodkeras.contract import MODEL_FILE
-from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.device import check_device, choose_device
+from bloodkeras.errors import BloodkerasError, UsageError, heed_sigterm
 from bloodkeras.recipe import convert
 
 RUNS = "runs"  # folders below the current one
@@ -42,6 +43,7 @@ def eda(*, data: str = "", runs: str = RUNS):
 
 
 def train(model: str, *, data: str = "", runs: str = RUNS, out: str = "", recipe: str = "",
+          seeds: str = "", resume: bool = False, device: str = "auto", fast: bool = False,
           tensorboard: bool = False, **settings: str):  # fmt: skip
     """Train a model and leave a run folder.
 
@@ -54,6 +56,11 @@ def train(model: str, *, data: str = "", runs: str = RUNS, out: str = "", recipe
         runs: Folder of all runs; this one becomes <runs>/<model>-seed<seed>.
         out: Another run folder.
         recipe: "quick" (a quarter of the epochs), or a recipe.json, as a run folder holds it.
+        seeds: Whole numbers, separated by commas: a run each, then their mean and deviation.
+        resume: Go on with a run that was stopped or killed, given the same settings; begin it
+            where there is none. The result is that of a run that was not stopped.
+        device: cpu, gpu, or auto: a GPU where TensorFlow sees one.
+        fast: Let TensorFlow add up in any order: equal seeds then differ in the last bits.
         tensorboard: Write TensorBoard logs into the run folder.
         settings: Recipe fields.
     """
@@ -67,10 +74,21 @@ def train(model: str, *, data: str = "", runs: str = RUNS, out: str = "", recipe
         if start.model_name != model:
             raise UsageError(f"{recipe} is a recipe for {start.model_name!r}, not {model!r}")
     chosen = override(start, settings)
+    numbers = _seeds(seeds) if seeds else []
+    if numbers and (out or {"seed", "train_seed"} & set(settings)):
+        raise UsageError("--seeds makes a folder for each seed: leave --seed and --out away")
+    check_device(device)
+    heed_sigterm()
     quiet_tensorflow()
+    choose_device(device)
     from bloodkeras.study import Study
 
-    Study(_splits(data), runs).train(chosen, out or None, tensorboard)
+    study = Study(_splits(data), runs)
+    options = {"tensorboard": tensorboard, "resume": resume, "fast": fast}
+    if numbers:
+        study.train_seeds(chosen, numbers, **options)
+    else:
+        study.train(chosen, out or None, **options)
 
 
 def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "test",
@@ -186,7 +204,7 @@ def seeds(
     from bloodkeras.recipe import named_recipe, override
 
     recipe = override(named_recipe(model), settings)
-    numbers = [convert(seed, int, "seeds") for seed in seeds.split(",")]
+    numbers = _seeds(seeds)
     quiet_tensorflow()
     from bloodkeras.study import Study
 
@@ -212,6 +230,25 @@ def held_out(model: str, *, data: str = "", runs: str = RUNS, **settings: str):
     from bloodkeras.study import Study
 
     Study(_splits(data), runs).held_out(recipe)
+
+
+def compare(*targets: str, split: str = "test", runs: str = RUNS):
+    """Put runs and exports side by side on the same images: is the difference more than luck?
+
+    Leaves compare.txt, compare.json and compare.png in <runs>/compare: accuracy and macro F1, the
+    paired bootstrap intervals of their differences to the first, and McNemar's exact test. Each
+    must have been evaluated on that split (`bloodkeras evaluate`).
+
+    Args:
+        targets: Two or more model names, run folders or export folders.
+        split: test, val or train.
+        runs: Folder of all runs.
+    """
+    if len(targets) < 2:  # said before anything heavy is imported
+        raise UsageError("compare needs two runs or exports, or more: compare RUN RUN...")
+    from bloodkeras.compare import compare_targets
+
+    compare_targets(targets, split, Path(runs))
 
 
 def study(*models: str, data: str = "", runs: str = RUNS, exports: str = "", **settings: str):
@@ -246,6 +283,7 @@ COMMANDS = {
         report,
         seeds,
         held_out,
+        compare,
         study,
     )
 }
@@ -260,6 +298,10 @@ def _export_folder(model: str) -> str:
         known = f"{EXPORTS}/ holds {', '.join(found)}" if found else f"{EXPORTS}/ holds none either"
         raise BloodkerasError(f"there is no export {model}: {known}; --model FOLDER names one")
     return model
+
+
+def _seeds(text: str) -> list[int]:
+    return [convert(seed, int, "seeds") for seed in text.split(",")]
 
 
 def _splits(data: str):

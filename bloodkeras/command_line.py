@@ -48,9 +48,9 @@ def run(commands: dict) -> None:
         line = missing_package(error.name, "pip install 'bloodkeras[train]'")
         print(f"bloodkeras: {line}", file=sys.stderr)
         sys.exit(line.exit_status)
-    except KeyboardInterrupt:
-        print("bloodkeras: stopped by Ctrl-C", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        print(f"bloodkeras: {str(stop) or 'stopped by Ctrl-C'}", file=sys.stderr)
+        sys.exit(getattr(stop, "exit_status", 130))
 
 
 def quiet_tensorflow() -> None:

@@ -43,6 +43,13 @@ DATA_CREDITS = (
 CROP_SIDE = 200
 JPEG_QUALITY = 75  # with 4:2:0 chroma, both Pillow's defaults
 
+# --- a run folder -----------------------------------------------------------------------------
+RUN_RECIPE = "recipe.json"
+RUN_DATA = "data.json"
+RUN_INFO = "run.json"
+RUN_HISTORY = "history.csv"
+RUN_MODEL = "model.keras"
+
 # --- the exported model -----------------------------------------------------------------------
 INPUT_NAME = "images"  # uint8 (N, 28, 28, 3), raw pixels
 OUTPUT_NAME = "probs"  # float32 (N, 8), rows sum to 1

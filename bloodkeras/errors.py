@@ -3,6 +3,8 @@
 Flow: raised anywhere, printed once in `__main__`.
 """
 
+import signal
+
 
 class BloodkerasError(Exception):
     """Something failed: the message says what was expected, found, and what to do. Exit 1."""
@@ -14,6 +16,21 @@ class UsageError(BloodkerasError):
     """The command was called wrongly, and nothing was started. Exit 2."""
 
     exit_status = 2
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: as Ctrl-C, but exit 1."""
+
+    exit_status = 1
+
+
+def heed_sigterm() -> None:
+    """Let SIGTERM end the program as Ctrl-C does: tidily, with one line."""
+
+    def stop(number, frame):
+        raise Terminated("stopped by SIGTERM")
+
+    signal.signal(signal.SIGTERM, stop)
 
 
 def gist(error: Exception) -> str:

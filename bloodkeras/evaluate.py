@@ -149,12 +149,17 @@ def headline_table(report: Report) -> str:
 
 def seeds_table(model: str, seeds: list[int], reports: list[Report]) -> str:
     """Return the headline numbers of several seeds as text, with mean and standard deviation."""
-    header = "".join(f"{seed:>10}" for seed in seeds)
-    rows = [f"{model + ', seed':24}{header}{'mean':>10}{'std':>10}"]
     values = {name: [r.value(name) for r in reports] for name in reports[0].metrics["headline"]}
     for name in VIEWED if all("eight_views" in r.metrics for r in reports) else ():
         averaged = [report.metrics["eight_views"][name]["value"] for report in reports]
         values[f"{name}, eight views"] = averaged
+    return spread_table(model, seeds, values)
+
+
+def spread_table(model: str, seeds: list[int], values: dict[str, list[float]]) -> str:
+    """Return numbers, one a seed, as text with their mean and standard deviation."""
+    header = "".join(f"{seed:>10}" for seed in seeds)
+    rows = [f"{model + ', seed':24}{header}{'mean':>10}{'std':>10}"]
     for name, numbers in values.items():
         spread = np.std(numbers, ddof=1) if len(numbers) > 1 else 0.0
         cells = "".join(f"{number:>10.4f}" for number in (*numbers, np.mean(numbers), spread))

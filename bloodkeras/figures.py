@@ -189,6 +189,43 @@ def risk_coverage(report: Report, curve: tuple, doubt: dict, path: Path) -> None
     _save(figure, [], path, report.data["synthetic"])
 
 
+def comparison(found: list[dict], split: str, path: Path, synthetic: bool) -> None:
+    """Draw models side by side, and how far each lies from the first.
+
+    Args:
+        found: What `compare.compare` returned.
+        split: The split's name.
+        path: The PNG to write.
+        synthetic: Whether to stamp it.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(12, 1.6 + 0.6 * len(found)), sharey=True)
+    sides = (
+        (axes[0], found, f"on {split}"),
+        (axes[1], [row.get("difference") for row in found], f"minus {found[0]['name']}"),
+    )
+    for axis, rows, title in sides:
+        for offset, key, colour in ((-0.12, "accuracy", BLUE), (0.12, "macro_f1", ORANGE)):
+            shown = [(place + offset, row[key]) for place, row in enumerate(rows) if row]
+            values = np.array([number["value"] for _, number in shown])
+            ends = np.array([[number["low"], number["high"]] for _, number in shown])
+            bars = np.abs(ends.T - values)
+            places = [place for place, _ in shown]
+            axis.errorbar(values, places, xerr=bars, fmt="o", color=colour, label=key, capsize=3)
+        axis.set_title(f"{title}, 95 % intervals", fontsize=11)
+        axis.xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1))
+    for place, row in enumerate(found[1:], 1):
+        axes[1].annotate(
+            f"p = {row['mcnemar']['p']:.2g}", (1, place), xycoords=("axes fraction", "data"),
+            xytext=(4, 0), textcoords="offset points", va="center", fontsize=9,
+        )  # fmt: skip
+    axes[1].axvline(0, color="grey", lw=1, ls=":")
+    axes[0].set_yticks(range(len(found)), [row["name"] for row in found])
+    axes[0].invert_yaxis()
+    axes[0].legend(frameon=False)
+    seaborn.despine(figure)
+    _save(figure, [], path, synthetic)
+
+
 def _save(figure, image_axes, path: Path, synthetic: bool) -> None:
     """Hide the ticks of axes that show images, stamp, write, close."""
     for axis in np.ravel(image_axes):

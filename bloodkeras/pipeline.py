@@ -37,6 +37,19 @@ def steps_per_epoch(split: Split, recipe: Recipe) -> int:
     return -(-len(split) // recipe.train_batch_size)
 
 
+def batch_rows(split: Split, recipe: Recipe, epoch: int, step: int) -> np.ndarray:
+    """Return the rows of the split in one batch of the training, int32 (B,).
+
+    Args:
+        split: The training split.
+        recipe: Every setting.
+        epoch: From 0.
+        step: Within the epoch, from 0.
+    """
+    first = step * recipe.train_batch_size
+    return _shuffled(split, recipe, epoch).numpy()[first : first + recipe.train_batch_size]
+
+
 def train_dataset(split: Split, recipe: Recipe, first_epoch: int = 0) -> tf.data.Dataset:
     """Return the batches of all epochs from `first_epoch` on, one epoch after the other.
 
@@ -51,11 +64,9 @@ def train_dataset(split: Split, recipe: Recipe, first_epoch: int = 0) -> tf.data
     images, labels = tf.constant(split.images), tf.constant(_labels(split, recipe.soft_labels))
     weights = tf.constant(_row_weights(split, recipe))
     layers = build_augmentation(recipe)
-    rows = np.arange(len(split), dtype=np.int32)
 
     def epoch_batches(epoch):
-        key = _key(recipe.train_seed, epoch)
-        shuffled = tf.random.experimental.stateless_shuffle(rows, key)
+        shuffled = _shuffled(split, recipe, epoch)
         batches = tf.data.Dataset.from_tensor_slices(shuffled).batch(recipe.train_batch_size)
         return batches.enumerate().map(lambda step, batch: (epoch, step, batch))
 
@@ -117,6 +128,12 @@ def _options() -> tf.data.Options:
     options.autotune.enabled = False
     options.threading.max_intra_op_parallelism = 1
     return options
+
+
+def _shuffled(split: Split, recipe: Recipe, epoch) -> tf.Tensor:
+    """Return all rows in the order of an epoch, int32 (N,)."""
+    rows = np.arange(len(split), dtype=np.int32)
+    return tf.random.experimental.stateless_shuffle(rows, _key(recipe.train_seed, epoch))
 
 
 def _key(seed: int, epoch: tf.Tensor) -> tf.Tensor:

@@ -22,7 +22,9 @@ CHOICES = {
     "train_precision": ("float32", "mixed_bfloat16"),
 }
 ABOVE_ZERO = ("train_epochs", "train_batch_size", "train_learning_rate")
-NOT_NEGATIVE = ("augment_shift_pixels", "augment_mixup", "train_weight_decay")
+NOT_NEGATIVE = (
+    "augment_shift_pixels", "augment_mixup", "train_weight_decay", "train_patience"
+)  # fmt: skip
 SHARES = (
     "model_dropout", "model_norm_momentum", "model_stochastic_depth", "augment_scale",
     "augment_brightness", "augment_contrast", "augment_cutmix", "train_warmup",
@@ -53,6 +55,7 @@ class Recipe:
     augment_cutmix: float = 0.0  # largest share of an image that another one covers; 0: none
 
     train_epochs: int = 20
+    train_patience: int = 0  # stop after so many epochs without a better one; 0: never
     train_batch_size: int = 64
     train_optimizer: str = "adam"  # or adamw, or muon
     train_learning_rate: float = 1e-3  # Adam's default; the highest one of a schedule

@@ -31,6 +31,7 @@ from bloodkeras.evaluate import (
     headline_table,
     load_report,
     seeds_table,
+    spread_table,
 )
 from bloodkeras.places import Places, is_export, make_folder
 from bloodkeras.recipe import RECIPES, Recipe
@@ -77,13 +78,19 @@ class Study:
         (folder / "audit.txt").write_text(text + "\n")
         print(f"{text}\nfigures and audit in {folder}")
 
-    def train(self, recipe: Recipe, out: str | None = None, tensorboard: bool = False) -> None:
-        """Train one model into its run folder."""
+    def train(self, recipe: Recipe, out: str | None = None, **options):
+        """Train one model into its run folder; return the `Run`.
+
+        Args:
+            recipe: Every setting.
+            out: Another folder.
+            options: Of `train.train`: tensorboard, resume, fast.
+        """
         from bloodkeras import figures
         from bloodkeras.train import load_run, run_folder, train
 
         folder = Path(out) if out else run_folder(self.runs, recipe)
-        run = load_run(train(recipe, self.splits, folder, tensorboard))
+        run = load_run(train(recipe, self.splits, folder, **options))
         stamp, curves = self.splits.synthetic, f"learning_curves_{recipe.model_name}.png"
         figures.learning_curves(run.history, recipe.model_name, folder / curves, stamp)
         print(
@@ -91,6 +98,18 @@ class Study:
             f"{run.best_val_accuracy:.4f} in epoch {run.best_epoch}, "
             f"{run.info['seconds'] / 60:.1f} minutes; run in {folder}"
         )
+        return run
+
+    def train_seeds(self, recipe: Recipe, seeds: list[int], **options) -> None:
+        """Train one recipe with several seeds; print mean and standard deviation on validation."""
+        from bloodkeras.train import kept_numbers
+
+        runs = [
+            self.train(dataclasses.replace(recipe, train_seed=seed), **options) for seed in seeds
+        ]
+        text = spread_table(recipe.model_name, seeds, kept_numbers(runs))
+        (self.runs / f"{recipe.model_name}-seeds-val.txt").write_text(text + "\n")
+        print(text)
 
     def evaluate(
         self, target: str, split: str = "test", photos: str = "", views: bool = False

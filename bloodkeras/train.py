@@ -5,34 +5,43 @@ Flow: takes a recipe and `Splits`; gives a run folder:
     recipe.json    every setting            model.keras   best weights by validation accuracy
     data.json      what it was trained on   history.csv   one row an epoch, written as it happens
     run.json       status, times, versions  logs/         TensorBoard, on request
+    checkpoints/   until it is finished: what `--resume` goes on from
 """
 
+import contextlib
 import dataclasses
 import functools
 import importlib.util
 import json
-import platform
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from bloodkeras import __version__
+from bloodkeras.checkpoint import remove_checkpoints, written_plainly
+from bloodkeras.contract import RUN_DATA, RUN_HISTORY, RUN_INFO, RUN_MODEL, RUN_RECIPE
 from bloodkeras.data import Splits
 from bloodkeras.errors import BloodkerasError, gist, missing_package
+from bloodkeras.keeper import Keeper, LossGuard
 from bloodkeras.layers import FusedBatchNormalization  # noqa: F401  registers it for load_model
 from bloodkeras.models import build_model, multiply_adds, parameter_count
 from bloodkeras.optimizers import ConvMuon
 from bloodkeras.pipeline import eval_dataset, steps_per_epoch, train_dataset
-from bloodkeras.recipe import Recipe, read_recipe, write_recipe
+from bloodkeras.recipe import Recipe, read_recipe
 from bloodkeras.runtime.classifier import sha256_of
+from bloodkeras.start import (
+    begin_run,
+    conditions,
+    read_info,
+    take_up,
+    take_up_finished,
+    write_info,
+)
 
-MODEL_FILE = "model.keras"
 STEPS_TOGETHER = 16  # at most: more gains nothing and delays Ctrl-C
-VERSIONED = ("keras", "tensorflow", "numpy", "tf2onnx", "onnx", "onnxruntime")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +68,7 @@ class Run:
     def weights(self) -> str:
         """SHA-256 of the best weights: what tells an export of this run from another's."""
         try:
-            return sha256_of(self.folder / MODEL_FILE)
+            return sha256_of(self.folder / RUN_MODEL)
         except OSError as error:
             raise _no_run(self.folder, error) from None
 
@@ -67,7 +76,7 @@ class Run:
     def model(self) -> keras.Model:
         """The network with its best weights, read when it is first asked for."""
         try:
-            model = keras.saving.load_model(self.folder / MODEL_FILE, compile=False)
+            model = keras.saving.load_model(self.folder / RUN_MODEL, compile=False)
             return in_float32(model)
         except (OSError, ValueError) as error:
             raise _no_run(self.folder, error) from None
@@ -78,50 +87,54 @@ def run_folder(runs: Path, recipe: Recipe) -> Path:
     return Path(runs) / f"{recipe.model_name}-seed{recipe.train_seed}"
 
 
-def train(recipe: Recipe, splits: Splits, folder: Path, tensorboard: bool = False) -> Path:
+def train(
+    recipe: Recipe,
+    splits: Splits,
+    folder: Path,
+    tensorboard: bool = False,
+    resume: bool = False,
+    fast: bool = False,
+) -> Path:
     """Train and keep the best model by validation accuracy.
 
-    An earlier run in the same folder is renamed, not overwritten. Ctrl-C leaves the run usable.
+    An earlier run in the same folder is renamed, not overwritten, unless it is to be resumed.
+    However it ends, the run is usable up to its last whole epoch.
 
     Args:
         recipe: Every setting.
         splits: Trains on train, selects on val; test is not looked at.
         folder: The run folder to make.
         tensorboard: Whether to write TensorBoard logs too.
+        resume: Whether to go on with the run in the folder, if there is one.
+        fast: Whether to let TensorFlow add up in any order: equal seeds differ in the last bits.
 
     Raises:
-        BloodkerasError: The folder cannot be written, or the loss became NaN or infinite.
-        KeyboardInterrupt: Ctrl-C, after run.json says so.
+        BloodkerasError: The folder cannot be written, holds another run than the one to resume, or
+            the loss became NaN or infinite.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, after run.json says so.
     """
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise missing_package("TensorBoard", "pip install tensorboard")
+    if resume and folder.exists() and read_info(folder)["status"] == "finished":
+        take_up_finished(folder, recipe, splits)
+        return folder
+    if not fast:
+        tf.config.experimental.enable_op_determinism()
+    # Keras counts layers of a kind in their names: the first in this process or not, equal names.
+    keras.utils.clear_session(free_memory=False)
     model = build_model(recipe)
-    _start_folder(folder, recipe, splits)
-    info = {
-        "status": "running",
-        "parameters": parameter_count(model),
-        "multiply_adds": multiply_adds(model),
-        "versions": versions(),
-    }
-    _write_info(folder, info)
-    started = time.perf_counter()
-    status = "failed"
-    try:
-        losses = _fit(model, recipe, splits, folder, tensorboard)
-        status = "finished" if np.isfinite(losses).all() else "failed"
-    except KeyboardInterrupt:
-        status = "interrupted"
-        if (folder / MODEL_FILE).exists():
-            print(f"\nstopped: the best model so far is in {folder}, ready for evaluate and export")
-        raise
-    finally:
-        seconds = round(time.perf_counter() - started, 1)
-        _write_info(folder, info | {"status": status, "seconds": seconds})
-    if status == "failed":
-        raise BloodkerasError(
-            f"the loss became {losses[-1]} in epoch {len(losses)}: try a lower --learning_rate "
-            f"than {recipe.train_learning_rate}"
-        )
+    size = {"parameters": parameter_count(model), "multiply_adds": multiply_adds(model)}
+    info = {"status": "running"} | size | conditions(deterministic=not fast)
+    state = None
+    if resume and folder.exists():
+        state = take_up(folder, recipe, splits, info)
+        with written_plainly(folder):
+            write_info(folder, info)
+    else:
+        if resume:
+            print(f"there is no {folder} to go on with: starting at the beginning")
+        begin_run(folder, recipe, splits, info)
+    _run_epochs(model, Keeper(folder, recipe, state), splits, tensorboard, info)
     return folder
 
 
@@ -188,13 +201,20 @@ def load_run(folder: Path) -> Run:
     """
     folder = Path(folder)
     try:
-        info, data = (json.loads((folder / f"{name}.json").read_text()) for name in ("run", "data"))
-        recipe = read_recipe(folder / "recipe.json")
-        table = np.genfromtxt(folder / "history.csv", delimiter=",", names=True)
+        info, data = (json.loads((folder / name).read_text()) for name in (RUN_INFO, RUN_DATA))
+        recipe = read_recipe(folder / RUN_RECIPE)
+        table = np.genfromtxt(folder / RUN_HISTORY, delimiter=",", names=True)
     except (OSError, ValueError) as error:
         raise _no_run(folder, error) from None
     history = {name: np.atleast_1d(table[name]) for name in table.dtype.names}
     return Run(folder, recipe, history, data, info)
+
+
+def kept_numbers(runs: list[Run]) -> dict[str, list[float]]:
+    """Return the history's numbers of each run's best epoch, a list a column."""
+    columns = [name for name in runs[0].history if name != "epoch"]
+    numbers = {c: [float(run.history[c][run.best_epoch - 1]) for run in runs] for c in columns}
+    return {"best epoch": [run.best_epoch for run in runs]} | numbers
 
 
 def finished_run(folder: Path, recipe: Recipe, splits: Splits) -> Run | None:
@@ -218,57 +238,50 @@ def in_float32(model: keras.Model) -> keras.Model:
     return copy
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that shape a result."""
-    own = {"bloodkeras": __version__, "python": platform.python_version()}
-    return own | {package: version(package) for package in VERSIONED}
+def _run_epochs(model, keeper: Keeper, splits: Splits, tensorboard: bool, info: dict) -> None:
+    """Run the epochs that are left; leave run.json saying how it went."""
+    status, seconds_before = "failed", keeper.seconds
+    started = time.perf_counter()
+    try:
+        with written_plainly(keeper.run):
+            _fit(model, keeper, splits, tensorboard)
+        status = "finished"
+    except KeyboardInterrupt as stop:
+        status = "interrupted"
+        keeper.settle()
+        raise type(stop)(f"{str(stop) or 'stopped by Ctrl-C'}{keeper.whereabouts()}") from None
+    finally:
+        seconds = round(seconds_before + time.perf_counter() - started, 1)
+        # Where the disk is full this cannot be written either, and must not hide that it is.
+        finished = status == "finished"
+        with written_plainly(keeper.run) if finished else contextlib.suppress(OSError):
+            write_info(keeper.run, info | {"status": status, "seconds": seconds})
+    remove_checkpoints(keeper.run)
 
 
-def _fit(model, recipe: Recipe, splits: Splits, folder: Path, tensorboard: bool) -> list[float]:
-    """Run the epochs; return the training loss of each."""
-    steps = steps_per_epoch(splits.train, recipe)
+def _fit(model, keeper: Keeper, splits: Splits, tensorboard: bool) -> None:
+    """Run the epochs."""
+    recipe, steps = keeper.recipe, steps_per_epoch(splits.train, keeper.recipe)
+    if keeper.is_complete:  # killed between its last checkpoint and its end
+        keeper.publish()
+        return
     compile_model(model, recipe, steps)
-    averaging = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if recipe.train_ema else []
-    callbacks = [
-        *averaging,  # first, so that the averaged weights are the ones that are kept
-        keras.callbacks.ModelCheckpoint(
-            folder / MODEL_FILE, monitor="val_accuracy", mode="max", save_best_only=True
-        ),
-        keras.callbacks.CSVLogger(folder / "history.csv"),
-        keras.callbacks.TerminateOnNaN(),
-    ]
+    callbacks = [LossGuard(keeper, splits.train), keeper]
+    if recipe.train_ema:
+        keeper.averaging = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+        callbacks.insert(0, keeper.averaging)  # so that the averaged weights are those kept
     if tensorboard:
-        callbacks.append(keras.callbacks.TensorBoard(folder / "logs"))
-    fitted = model.fit(
-        train_dataset(splits.train, recipe),
+        callbacks.append(keras.callbacks.TensorBoard(keeper.run / "logs"))
+    model.fit(
+        train_dataset(splits.train, recipe, keeper.epochs),
         validation_data=eval_dataset(splits.val, recipe.soft_labels),
+        initial_epoch=keeper.epochs,
         epochs=recipe.train_epochs,
         steps_per_epoch=steps,
         callbacks=callbacks,
         shuffle=False,  # the dataset is shuffled already
         verbose="auto" if sys.stdout.isatty() else 2,
     )
-    return fitted.history["loss"]
-
-
-def _start_folder(folder: Path, recipe: Recipe, splits: Splits) -> None:
-    """Make an empty run folder; an earlier run there is moved to <folder>.1, .2, ..."""
-    try:
-        if folder.exists():
-            if not (folder / "run.json").exists():
-                raise BloodkerasError(
-                    f"{folder} exists and is no run: choose another --out, or move it away"
-                )
-            number = 1
-            while (earlier := folder.with_name(f"{folder.name}.{number}")).exists():
-                number += 1
-            folder.rename(earlier)
-            print(f"kept the earlier run as {earlier}")
-        folder.mkdir(parents=True)
-        write_recipe(recipe, folder / "recipe.json")
-        (folder / "data.json").write_text(json.dumps(splits.fingerprint(), indent=2) + "\n")
-    except OSError as error:
-        raise BloodkerasError(f"cannot write the run folder {folder}: {error.strerror}") from None
 
 
 def _no_run(folder: Path, error: Exception) -> BloodkerasError:
@@ -277,7 +290,3 @@ def _no_run(folder: Path, error: Exception) -> BloodkerasError:
     return BloodkerasError(
         f"{folder} is no usable run ({reason}): `python -m bloodkeras train MODEL` makes one"
     )
-
-
-def _write_info(folder: Path, info: dict) -> None:
-    (folder / "run.json").write_text(json.dumps(info, indent=2) + "\n")

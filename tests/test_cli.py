@@ -81,6 +81,11 @@ def test_neither_imports_tensorflow(words, cell):
         (["predict", ".", "--out", "answers.doc"], "--format"),
         (["predict", ".", "--formt", "csv"], "formt"),
         (["seeds", "simple", "--seeds", "1,x"], "whole number"),
+        (["train", "simple", "--seeds", "1,x"], "whole number"),
+        (["train", "simple", "--seeds", "1,2", "--out", "run"], "--seeds makes a folder"),
+        (["train", "simple", "--device", "tpu"], "one of auto, cpu, gpu"),
+        (["train", "simple", "--patience", "-1"], "--patience must be 0 or more"),
+        (["compare", "run"], "two runs"),
     ],
 )
 def test_wrong_usage_is_exit_status_2(words, message, tmp_path):

@@ -22,12 +22,13 @@ FLOW = (
     "runtime.classifier", "runtime.benchmark", "runtime.arrays", "runtime.pages", "runtime.sources",
     "runtime.formats", "runtime.table", "runtime.printed", "runtime.copies",
     "runtime.page_style", "runtime.page", "runtime.progress", "runtime.score", "synthetic",
-    "download", "data", "audit", "augment", "pipeline", "layers", "models", "optimizers", "train",
+    "download", "data", "audit", "augment", "pipeline", "checkpoint", "layers",
+    "models", "optimizers", "device", "keeper", "start", "train",
     "metrics", "evaluate", "foreign", "foreign_score", "calibrate", "held_out", "doubt",
     "int8_start", "quantise",
     "figures", "document", "card", "export", "report",
     "torch_twin", "contenders", "benchmark_table", "benchmark",
-    "places", "study", "command_line", "__main__",
+    "places", "compare", "study", "command_line", "__main__",
 )  # fmt: skip
 
 
