@@ -10,7 +10,7 @@ import numpy as np
 from keras import layers
 
 from bloodkeras.contract import CLASS_COUNT, IMAGE_SHAPE
-from bloodkeras.layers import FusedBatchNormalization
+from bloodkeras.layers import FusedBatchNormalization, StainNormalization
 from bloodkeras.recipe import Recipe
 
 PREDICT_BATCH = 256  # images a step
@@ -69,9 +69,13 @@ def build_deeper(recipe: Recipe) -> keras.Model:
 
 
 def build_residual(recipe: Recipe) -> keras.Model:
-    """Build the strong network: three stages of residual blocks with channel attention."""
+    """Build the strong network: three stages of residual blocks with channel attention.
+
+    `robust` is the same network; only what it is trained on differs.
+    """
     images = keras.Input(IMAGE_SHAPE, name="images")
-    x = normalised_conv(scale(images), 32, recipe)
+    pixels = StainNormalization(dtype="float32")(images) if recipe.model_stain_norm else scale(images)
+    x = normalised_conv(pixels, 32, recipe)
     widths = (32, 64, 64, 64, 128, 128)
     for index, filters in enumerate(widths):
         drop = recipe.model_stochastic_depth * (index + 1) / len(widths)
@@ -79,7 +83,7 @@ def build_residual(recipe: Recipe) -> keras.Model:
     x = layers.GlobalAveragePooling2D()(x)  # (B, 128)
     x = layers.Dropout(recipe.model_dropout)(x)
     logits = layers.Dense(CLASS_COUNT, name="logits", dtype="float32")(x)
-    return keras.Model(images, logits, name="residual")
+    return keras.Model(images, logits, name=recipe.model_name)
 
 
 def build_tiny(recipe: Recipe) -> keras.Model:
@@ -196,4 +200,5 @@ MODELS = {
     "deeper": build_deeper,
     "residual": build_residual,
     "tiny": build_tiny,
+    "robust": build_residual,
 }
