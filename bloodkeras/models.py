@@ -74,7 +74,8 @@ def build_residual(recipe: Recipe) -> keras.Model:
     `robust` is the same network; only what it is trained on differs.
     """
     images = keras.Input(IMAGE_SHAPE, name="images")
-    pixels = StainNormalization(dtype="float32")(images) if recipe.model_stain_norm else scale(images)
+    own_range = StainNormalization(dtype="float32")
+    pixels = own_range(images) if recipe.model_stain_norm else scale(images)
     x = normalised_conv(pixels, 32, recipe)
     widths = (32, 64, 64, 64, 128, 128)
     for index, filters in enumerate(widths):

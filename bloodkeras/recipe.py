@@ -61,7 +61,7 @@ class Recipe:
     augment_stain_swap: float = 0.0  # share of images whose channels are put in any order
     augment_stain_grey: float = 0.0  # share of images without colour
     augment_stain_curve: float = 0.0  # densities to the power exp(+- this): faint things fade
-    augment_stain_tint: float = 0.0  # background of up to this optical density, each channel its own
+    augment_stain_tint: float = 0.0  # background of up to this density, each channel its own
     augment_field: float = 0.0  # field of view times 1 / (1 + this) to 1 + this
     augment_focus: float = 0.0  # blur or sharpen by up to this share
     augment_noise: float = 0.0  # of up to this standard deviation, in grey levels of 255

@@ -21,6 +21,7 @@ AZURE, EOSIN = (0.8348, 0.5136, 0.1963), (0.0928, 0.9541, 0.2831)
 STAINS = np.array([AZURE, EOSIN, np.cross(AZURE, EOSIN)], np.float32)
 BLOCK = 4  # pixels; the lightest block of a 28x28 photograph is empty background
 DARKEST = 2.5  # OD of a dark nucleus: where a camera's curve is left as it is
+LEAST_DENSITY = 1e-6  # a power of nought has no slope
 LEAST_SUM = 0.4  # of what a mixed channel is made of, so that none vanishes
 
 
@@ -42,19 +43,19 @@ class Sometimes(ImageLayer):
 
     def __init__(self, layers: list[ImageLayer], kept: float):
         super().__init__()
-        self._inner, self._kept = layers, kept
+        self.layers, self._kept = layers, kept
 
     def get_random_transformation(self, data, training=True, seed=None):
         """Draw which images change, bool (B,), and how, a transformation a layer."""
         changed = _uniform(data, (), 0, 1, seed) >= self._kept
-        drawn = [layer.get_random_transformation(data, training, seed) for layer in self._inner]
+        drawn = [layer.get_random_transformation(data, training, seed) for layer in self.layers]
         return changed, drawn
 
     def transform_images(self, images, transformation, training=True):
         """Change some of float32 (B, 28, 28, 3)."""
         changed, drawn = transformation
         found = images
-        for layer, each in zip(self._inner, drawn, strict=True):
+        for layer, each in zip(self.layers, drawn, strict=True):
             found = layer.transform_images(found, each, training)
         return ops.where(ops.reshape(changed, (-1, 1, 1, 1)), found, images)
 
@@ -96,7 +97,7 @@ class RandomStain(ImageLayer):
         background = ops.min(blocks, (1, 2), keepdims=True)  # (B, 1, 1, 3)
         above = density - background
         if self._curve:
-            share = ops.maximum(above, 1e-6) / DARKEST
+            share = ops.maximum(above, LEAST_DENSITY) / DARKEST
             above = DARKEST * share ** ops.reshape(exponent, (-1, 1, 1, 1))
         pixels = ops.reshape(above, (-1, IMAGE_SIDE * IMAGE_SIDE, 3))
         above = ops.reshape(ops.matmul(pixels, matrix), ops.shape(images))
