@@ -34,22 +34,3 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
         return outputs
-
-
-@keras.saving.register_keras_serializable("bloodkeras")
-class StainNormalization(keras.layers.Layer):
-    """Gives every image's background the value -1 and its darkest block about 1, each channel.
-
-    Works on optical densities, from the image alone: no parameters, nothing is learnt.
-    """
-
-    def call(self, images):
-        """Normalise (B, 28, 28, 3), 0..255."""
-        light = keras.ops.max(keras.ops.average_pool(images, 4, 4), (1, 2), keepdims=True)
-        density = keras.ops.relu(keras.ops.log((light + 4.0) / (images + 4.0)))
-        dark = keras.ops.max(keras.ops.average_pool(density, 4, 4), (1, 2), keepdims=True)
-        return 2.0 * density / (dark + 0.2) - 1.0
-
-    def compute_output_shape(self, input_shape):
-        """Return the shape given."""
-        return input_shape

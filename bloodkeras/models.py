@@ -10,7 +10,7 @@ import numpy as np
 from keras import layers
 
 from bloodkeras.contract import CLASS_COUNT, IMAGE_SHAPE
-from bloodkeras.layers import FusedBatchNormalization, StainNormalization
+from bloodkeras.layers import FusedBatchNormalization
 from bloodkeras.recipe import Recipe
 
 PREDICT_BATCH = 256  # images a step
@@ -74,9 +74,7 @@ def build_residual(recipe: Recipe) -> keras.Model:
     `robust` is the same network; only what it is trained on differs.
     """
     images = keras.Input(IMAGE_SHAPE, name="images")
-    own_range = StainNormalization(dtype="float32")
-    pixels = own_range(images) if recipe.model_stain_norm else scale(images)
-    x = normalised_conv(pixels, 32, recipe)
+    x = normalised_conv(scale(images), 32, recipe)
     widths = (32, 64, 64, 64, 128, 128)
     for index, filters in enumerate(widths):
         drop = recipe.model_stochastic_depth * (index + 1) / len(widths)

@@ -43,7 +43,6 @@ class Recipe:
     model_dropout: float = 0.5  # share of units dropped before the last dense layers, 0..1
     model_norm_momentum: float = 0.99  # of batch normalisation's moving averages; Keras' default
     model_stochastic_depth: float = 0.0  # share of images that skip the last block, 0..1
-    model_stain_norm: bool = False  # each image's own background and darkness: 0 and 1
 
     augment_flip: bool = False  # mirror left-right with probability .5: a cell has no left
     augment_turns: bool = False  # all eight flips and quarter turns, which lose no pixel
