@@ -28,6 +28,7 @@ The map, in the order the data flows. A module imports only modules above it.
     download.py     MedMNIST's cache, or its server -> a file with the right MD5
     data.py         find, read and check a file -> Splits; class weights
     audit.py        Splits -> class balance and duplicates
+    stain.py        random layers: another laboratory's stain, light, optics, camera
     augment.py      recipe -> Keras random layers
     pipeline.py     Splits -> tf.data: train_dataset(), eval_dataset()
     checkpoint.py   a training's state after an epoch <-> a file that is whole or not there

@@ -5,11 +5,20 @@ to batches of float32 (B, 28, 28, 3), 0..255. They are never part of an exported
 Sources: mixup, Zhang et al. 2018 (arXiv:1710.09412); CutMix, Yun et al. 2019 (arXiv:1905.04899).
 """
 
+import dataclasses
+
 import keras
 from keras import ops
 
 from bloodkeras.contract import IMAGE_SIDE
 from bloodkeras.recipe import Recipe
+from bloodkeras.stain import (
+    RandomFieldOfView,
+    RandomFocus,
+    RandomNoise,
+    RandomStain,
+    Sometimes,
+)
 
 PIXEL_RANGE = (0, 255)
 
@@ -22,10 +31,12 @@ def build_augmentation(recipe: Recipe) -> list[keras.layers.Layer]:
     blur = recipe.augment_rotation_interpolation
     scale, shift = recipe.augment_scale, recipe.augment_shift_pixels / IMAGE_SIDE
     random = keras.layers
+    other_laboratory = build_other_laboratory(recipe)
     chosen = [
         (recipe.augment_flip, lambda: random.RandomFlip("horizontal")),
         (recipe.augment_turns, RandomTurn),
         (turn, lambda: random.RandomRotation(turn, fill_mode="reflect", interpolation=blur)),
+        (other_laboratory, lambda: Sometimes(other_laboratory, recipe.augment_kept)),
         (scale, lambda: random.RandomZoom((-scale, scale), fill_mode="reflect")),
         (shift, lambda: random.RandomTranslation(shift, shift, **nearest)),
         (recipe.augment_brightness, lambda: random.RandomBrightness(recipe.augment_brightness)),
@@ -35,6 +46,23 @@ def build_augmentation(recipe: Recipe) -> list[keras.layers.Layer]:
         ),
         (recipe.augment_mixup, lambda: random.MixUp(recipe.augment_mixup)),
         (recipe.augment_cutmix, lambda: random.CutMix(recipe.augment_cutmix)),
+    ]
+    return [build() for wanted, build in chosen if wanted]
+
+
+def build_other_laboratory(recipe: Recipe) -> list[keras.layers.Layer]:
+    """Return the layers that show a cell as another laboratory might: optics, stain, camera."""
+    prefix = "augment_stain_"
+    stain = {
+        name.removeprefix(prefix): value
+        for name, value in dataclasses.asdict(recipe).items()
+        if name.startswith(prefix)
+    }
+    chosen = [
+        (recipe.augment_field, lambda: RandomFieldOfView(recipe.augment_field)),
+        (any(stain.values()), lambda: RandomStain(**stain)),
+        (recipe.augment_focus, lambda: RandomFocus(recipe.augment_focus)),
+        (recipe.augment_noise, lambda: RandomNoise(recipe.augment_noise)),
     ]
     return [build() for wanted, build in chosen if wanted]
 

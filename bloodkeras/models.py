@@ -69,7 +69,10 @@ def build_deeper(recipe: Recipe) -> keras.Model:
 
 
 def build_residual(recipe: Recipe) -> keras.Model:
-    """Build the strong network: three stages of residual blocks with channel attention."""
+    """Build the strong network: three stages of residual blocks with channel attention.
+
+    `robust` is the same network; only what it is trained on differs.
+    """
     images = keras.Input(IMAGE_SHAPE, name="images")
     x = normalised_conv(scale(images), 32, recipe)
     widths = (32, 64, 64, 64, 128, 128)
@@ -79,7 +82,7 @@ def build_residual(recipe: Recipe) -> keras.Model:
     x = layers.GlobalAveragePooling2D()(x)  # (B, 128)
     x = layers.Dropout(recipe.model_dropout)(x)
     logits = layers.Dense(CLASS_COUNT, name="logits", dtype="float32")(x)
-    return keras.Model(images, logits, name="residual")
+    return keras.Model(images, logits, name=recipe.model_name)
 
 
 def build_tiny(recipe: Recipe) -> keras.Model:
@@ -196,4 +199,5 @@ MODELS = {
     "deeper": build_deeper,
     "residual": build_residual,
     "tiny": build_tiny,
+    "robust": build_residual,
 }

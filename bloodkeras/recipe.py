@@ -23,12 +23,15 @@ CHOICES = {
 }
 ABOVE_ZERO = ("train_epochs", "train_batch_size", "train_learning_rate")
 NOT_NEGATIVE = (
-    "augment_shift_pixels", "augment_mixup", "train_weight_decay", "train_patience"
+    "augment_shift_pixels", "augment_mixup", "train_weight_decay", "train_patience",
+    "augment_stain_strength", "augment_stain_mix", "augment_stain_curve", "augment_stain_tint",
+    "augment_field", "augment_focus", "augment_noise",
 )  # fmt: skip
 SHARES = (
     "model_dropout", "model_norm_momentum", "model_stochastic_depth", "augment_scale",
     "augment_brightness", "augment_contrast", "augment_cutmix", "train_warmup",
-    "train_label_smoothing", "train_ema",
+    "train_label_smoothing", "train_ema", "augment_stain_swap", "augment_stain_grey",
+    "augment_kept",
 )  # fmt: skip
 
 
@@ -51,6 +54,17 @@ class Recipe:
     augment_shift_pixels: float = 0.0  # move by up to so many pixels of 28, each way
     augment_brightness: float = 0.0  # add up to +- this share of 255
     augment_contrast: float = 0.0  # stretch about the mean by up to +- this share
+    # Another laboratory: stain.py says what each means, docs/recipes.md what each is worth.
+    augment_stain_strength: float = 0.0  # stains and channels times exp(+- this)
+    augment_stain_mix: float = 0.0  # a channel takes up to +- this share of each other's density
+    augment_stain_swap: float = 0.0  # share of images whose channels are put in any order
+    augment_stain_grey: float = 0.0  # share of images without colour
+    augment_stain_curve: float = 0.0  # densities to the power exp(+- this): faint things fade
+    augment_stain_tint: float = 0.0  # background of up to this density, each channel its own
+    augment_field: float = 0.0  # field of view times 1 / (1 + this) to 1 + this
+    augment_focus: float = 0.0  # blur or sharpen by up to this share
+    augment_noise: float = 0.0  # of up to this standard deviation, in grey levels of 255
+    augment_kept: float = 0.0  # share of images that all of these leave alone
     augment_mixup: float = 0.0  # alpha of the beta distribution that blends pairs; 0: none
     augment_cutmix: float = 0.0  # largest share of an image that another one covers; 0: none
 
@@ -130,6 +144,23 @@ RECIPES["tiny"] = dataclasses.replace(
     model_stochastic_depth=0.0,
     train_epochs=24,
     train_precision="float32",
+)
+RECIPES["robust"] = dataclasses.replace(
+    RECIPES["residual"],
+    model_name="robust",
+    model_stochastic_depth=0.0,  # harder to learn as it is
+    augment_stain_strength=0.4,
+    augment_stain_mix=0.4,
+    augment_stain_swap=0.2,
+    augment_stain_grey=0.1,
+    augment_stain_curve=0.4,
+    augment_stain_tint=0.6,
+    augment_field=0.4,
+    augment_focus=0.7,
+    augment_noise=6.0,
+    augment_kept=0.5,
+    train_epochs=30,
+    train_class_weights=True,  # another laboratory's shares are not BloodMNIST's
 )
 
 STUDIED = ("simple", "deeper")  # the baseline and its improvement: what `make all` compares

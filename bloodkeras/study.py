@@ -70,8 +70,9 @@ class Study:
             int(np.argmax(self.splits.train.labels == k)) for k in range(contract.CLASS_COUNT)
         ]
         images = self.splits.train.images[firsts]
-        views = augmented_views(images, RECIPES["deeper"])
-        figures.augmentation(images, views, folder / "augmentation.png", stamp)
+        for recipe, name in (("deeper", "augmentation"), ("robust", "augmentation_robust")):
+            views = augmented_views(images, RECIPES[recipe])
+            figures.augmentation(images, views, folder / f"{name}.png", stamp)
         findings = audit(self.splits)
         (folder / "audit.json").write_text(json.dumps(findings, indent=2) + "\n")
         text = audit_table(findings)

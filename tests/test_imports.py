@@ -22,7 +22,7 @@ FLOW = (
     "runtime.classifier", "runtime.benchmark", "runtime.arrays", "runtime.pages", "runtime.sources",
     "runtime.formats", "runtime.table", "runtime.printed", "runtime.copies",
     "runtime.page_style", "runtime.page", "runtime.progress", "runtime.score", "synthetic",
-    "download", "data", "audit", "augment", "pipeline", "checkpoint", "layers",
+    "download", "data", "audit", "stain", "augment", "pipeline", "checkpoint", "layers",
     "models", "optimizers", "device", "keeper", "start", "train",
     "metrics", "evaluate", "foreign", "foreign_score", "calibrate", "held_out", "doubt",
     "int8_start", "quantise",

@@ -1,0 +1,196 @@
+"""Random layers that change what differs from laboratory to laboratory and says nothing of a cell.
+
+Flow: takes float32 (B, 28, 28, 3), 0..255, and strengths; gives images as another stain, lamp,
+camera, magnification or focus might have shown them. `augment.py` picks the layers by recipe.
+
+What a stain absorbs adds up as optical density (OD, the negative logarithm of the light that is
+left; Beer and Lambert). There another stain, another lamp and another camera's gamma are an affine
+map of the three channels, drawn anew for each image: one 3x3 matrix and one offset.
+Sources: stain separation, Ruifrok & Johnston 2001; its vectors for Giemsa's stain as in ImageJ's
+Colour Deconvolution; stain augmentation, Tellez et al. 2019 (arXiv:1902.06543).
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from bloodkeras.contract import IMAGE_SIDE
+
+# OD of red, green and blue for methylene blue (azure), eosin, and what neither explains.
+AZURE, EOSIN = (0.8348, 0.5136, 0.1963), (0.0928, 0.9541, 0.2831)
+STAINS = np.array([AZURE, EOSIN, np.cross(AZURE, EOSIN)], np.float32)
+BLOCK = 4  # pixels; the lightest block of a 28x28 photograph is empty background
+DARKEST = 2.5  # OD of a dark nucleus: where a camera's curve is left as it is
+LEAST_DENSITY = 1e-6  # a power of nought has no slope
+LEAST_SUM = 0.4  # of what a mixed channel is made of, so that none vanishes
+
+
+class ImageLayer(keras.layers.Layer):
+    """What the layers here share: they are called as Keras' own, and leave labels alone."""
+
+    def transform_labels(self, labels, transformation, training=True):
+        """Return the labels: the same cell seen otherwise."""
+        return labels
+
+
+class Sometimes(ImageLayer):
+    """Applies layers one after the other, and leaves a share of the images wholly untouched.
+
+    Args:
+        layers: Layers of this module.
+        kept: Share of the images that stay what they are, 0..1.
+    """
+
+    def __init__(self, layers: list[ImageLayer], kept: float):
+        super().__init__()
+        self.layers, self._kept = layers, kept
+
+    def get_random_transformation(self, data, training=True, seed=None):
+        """Draw which images change, bool (B,), and how, a transformation a layer."""
+        changed = _uniform(data, (), 0, 1, seed) >= self._kept
+        drawn = [layer.get_random_transformation(data, training, seed) for layer in self.layers]
+        return changed, drawn
+
+    def transform_images(self, images, transformation, training=True):
+        """Change some of float32 (B, 28, 28, 3)."""
+        changed, drawn = transformation
+        found = images
+        for layer, each in zip(self.layers, drawn, strict=True):
+            found = layer.transform_images(found, each, training)
+        return ops.where(ops.reshape(changed, (-1, 1, 1, 1)), found, images)
+
+
+class RandomStain(ImageLayer):
+    """Stains, lights and photographs each image anew.
+
+    Args:
+        strength: The stains' amounts are multiplied by exp(+- this), azure, eosin and the rest
+            each by its own, and the three channels likewise.
+        mix: Each channel takes up to +- this share of each other channel's OD.
+        swap: Share of the images whose channels are put in any order.
+        grey: Share of the images that lose their colour.
+        curve: OD above the background is raised to exp(+- this): faint things, which are red
+            cells and cytoplasm, fade or stand out.
+        tint: OD of the background, 0..this in each channel; its own if 0.
+    """
+
+    def __init__(self, strength=0.0, mix=0.0, swap=0.0, grey=0.0, curve=0.0, tint=0.0):
+        super().__init__()
+        self._strength, self._mix, self._curve, self._tint = strength, mix, curve, tint
+        self._swap, self._grey = swap, grey
+
+    def get_random_transformation(self, data, training=True, seed=None):
+        """Draw the map's matrix (B, 3, 3) and offset (B, 3), and the curve's exponent (B, 1)."""
+        stains = ops.exp(_uniform(data, (1, 3), -self._strength, self._strength, seed))
+        matrix = ops.matmul(np.linalg.inv(STAINS) * stains, STAINS)
+        matrix = ops.matmul(matrix, self._mixing(data, seed))
+        channels = ops.exp(_uniform(data, (1, 3), -self._strength, self._strength, seed))
+        matrix = self._decolour(matrix * channels, data, seed)
+        exponent = ops.exp(_uniform(data, (1,), -self._curve, self._curve, seed))
+        return matrix, _uniform(data, (3,), 0, self._tint, seed), exponent
+
+    def transform_images(self, images, transformation, training=True):
+        """Stain float32 (B, 28, 28, 3) anew."""
+        matrix, tint, exponent = transformation
+        density = ops.log(256.0 / (images + 1.0))
+        blocks = ops.average_pool(density, BLOCK, BLOCK)
+        background = ops.min(blocks, (1, 2), keepdims=True)  # (B, 1, 1, 3)
+        above = density - background
+        if self._curve:
+            share = ops.maximum(above, LEAST_DENSITY) / DARKEST
+            above = DARKEST * share ** ops.reshape(exponent, (-1, 1, 1, 1))
+        pixels = ops.reshape(above, (-1, IMAGE_SIDE * IMAGE_SIDE, 3))
+        above = ops.reshape(ops.matmul(pixels, matrix), ops.shape(images))
+        light = ops.reshape(tint, (-1, 1, 1, 3)) if self._tint else background
+        return ops.clip(256.0 * ops.exp(-above - light) - 1.0, 0.0, 255.0)
+
+    def _mixing(self, data, seed):
+        """Draw (B, 3, 3): channels that take of each other, and sometimes change places."""
+        eye = ops.eye(3)
+        parts = eye + _uniform(data, (3, 3), -self._mix, self._mix, seed) * (1.0 - eye)
+        parts = parts / ops.maximum(ops.sum(parts, 1, keepdims=True), LEAST_SUM)
+        order = ops.argsort(_uniform(data, (3,), 0, 1, seed), axis=-1)
+        swapped = _uniform(data, (1, 1), 0, 1, seed) < self._swap
+        return ops.matmul(parts, ops.where(swapped, ops.one_hot(order, 3), eye))
+
+    def _decolour(self, matrix, data, seed):
+        """Make all three channels of some images their mean."""
+        grey = _uniform(data, (1, 1), 0, 1, seed) < self._grey
+        return ops.where(grey, ops.mean(matrix, 2, keepdims=True), matrix)
+
+
+class RandomFieldOfView(ImageLayer):
+    """Shows more or less of the slide: the cell as small or large as other optics make it.
+
+    Args:
+        factor: The side of the field is multiplied by 1 / (1 + factor) to 1 + factor, small and
+            large as often. What lies outside of the photograph is filled by reflection.
+    """
+
+    def __init__(self, factor: float):
+        super().__init__()
+        self._most = float(np.log1p(factor))
+
+    def get_random_transformation(self, data, training=True, seed=None):
+        """Draw by how much, (B,)."""
+        return ops.exp(_uniform(data, (), -self._most, self._most, seed))
+
+    def transform_images(self, images, transformation, training=True):
+        """Zoom float32 (B, 28, 28, 3) about the centre, bilinear."""
+        side = transformation
+        start, none = (1.0 - side) * (IMAGE_SIDE - 1) / 2, ops.zeros_like(side)
+        affine = ops.stack([side, none, start, none, side, start, none, none], axis=1)
+        return ops.image.affine_transform(images, affine, "bilinear", fill_mode="reflect")
+
+
+class RandomFocus(ImageLayer):
+    """Blurs or sharpens each image.
+
+    Args:
+        strength: Up to this share of the way to a blurred image (Gaussian, 1 pixel), or away.
+    """
+
+    def __init__(self, strength: float):
+        super().__init__()
+        self._strength = strength
+
+    def get_random_transformation(self, data, training=True, seed=None):
+        """Draw which share of the way, (B, 1, 1, 1); below 0 away from it."""
+        return _uniform(data, (1, 1, 1), -self._strength, self._strength, seed)
+
+    def transform_images(self, images, transformation, training=True):
+        """Blur or sharpen float32 (B, 28, 28, 3)."""
+        blurred = images
+        for axis in (1, 2):
+            pads = [(2, 2) if each == axis else (0, 0) for each in range(4)]
+            padded = ops.moveaxis(ops.pad(blurred, pads, "reflect"), axis, 0)
+            taps = enumerate((1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16))
+            blurred = sum(tap * padded[place : place + IMAGE_SIDE] for place, tap in taps)
+            blurred = ops.moveaxis(blurred, 0, axis)
+        return ops.clip(images + transformation * (blurred - images), 0.0, 255.0)
+
+
+class RandomNoise(ImageLayer):
+    """Adds a camera's noise.
+
+    Args:
+        most: The largest standard deviation, in grey levels; each image has its own.
+    """
+
+    def __init__(self, most: float):
+        super().__init__()
+        self._most = most
+
+    def get_random_transformation(self, data, training=True, seed=None):
+        """Draw the noise itself, (B, 28, 28, 3)."""
+        deviation = _uniform(data, (1, 1, 1), 0, self._most, seed)
+        return deviation * keras.random.normal(ops.shape(data["images"]), seed=seed)
+
+    def transform_images(self, images, transformation, training=True):
+        """Add it to float32 (B, 28, 28, 3)."""
+        return ops.clip(images + transformation, 0.0, 255.0)
+
+
+def _uniform(data, shape: tuple[int, ...], low: float, high: float, seed):
+    """Draw float32 (B, *shape), for each image its own."""
+    return keras.random.uniform((ops.shape(data["images"])[0], *shape), low, high, seed=seed)
