@@ -81,7 +81,7 @@ def train(model: str, *, data: str = "", runs: str = RUNS, out: str = "", recipe
 
 
 def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "test",
-             photos: str = "", views: bool = False):  # fmt: skip
+             margins: str = "", views: bool = False, shifts: bool = False):  # fmt: skip
     """Judge a trained model or an exported one: metrics, confusion matrix, mistakes.
 
     Args:
@@ -89,14 +89,20 @@ def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "tes
         data: As in `bloodkeras data`.
         runs: Folder of all runs; the results lie in <runs>/<run>/evaluation.
         split: train, val or test.
-        photos: A folder of photographs of cells: an export should refuse what their margins show.
+        margins: A folder of photographs of cells: an export should refuse what their margins show.
         views: Say too how good the average over the eight flips and quarter turns is.
+        shifts: Judge an export on simulated shifts of the split instead (light, stain, focus,
+            compression, scale, place): a table, shifts.json, and <runs>/shifts.png.
     """
     if not (Path(target) / MODEL_FILE).exists():  # an ONNX file needs no TensorFlow
         _quiet_tensorflow()
     from bloodkeras.study import Study
 
-    Study(_splits(data), runs).evaluate(target, split, photos, views)
+    study = Study(_splits(data), runs)
+    if shifts:
+        study.shifts(target, split)
+    else:
+        study.evaluate(target, split, margins, views)
 
 
 def export(*models: str, data: str = "", runs: str = RUNS, exports: str = ""):

@@ -23,8 +23,8 @@ FLOW = (
     "runtime.formats", "runtime.table", "runtime.printed", "runtime.copies",
     "runtime.page_style", "runtime.page", "runtime.progress", "runtime.score", "synthetic",
     "download", "data", "audit", "augment", "pipeline", "layers", "models", "optimizers", "train",
-    "metrics", "evaluate", "foreign", "calibrate", "held_out", "doubt", "int8_start", "quantise",
-    "figures", "document", "card", "export", "report",
+    "metrics", "evaluate", "foreign", "calibrate", "held_out", "doubt", "shifts", "int8_start",
+    "quantise", "figures", "document", "card", "export", "report",
     "torch_twin", "contenders", "benchmark_table", "benchmark",
     "study", "__main__",
 )  # fmt: skip
