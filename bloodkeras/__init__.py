@@ -10,6 +10,7 @@ The map, in the order the data flows. A module imports only modules above it.
         refusal.py      a bad file -> one line that names it
         decode.py       an image file of any kind -> one upright Pillow image
         preprocess.py   a photograph -> uint8 (28, 28, 3), as MedMNIST did it
+        prior.py        what classes can occur -> a weight a class
         classifier.py   exports/<model> -> Classifier: labels, predict_proba, predict
         benchmark.py    predict_proba -> seconds, images a second, memory
         arrays.py       .npy and .npz -> images, a slice at a time
@@ -21,6 +22,10 @@ The map, in the order the data flows. A module imports only modules above it.
         copies.py       rows -> images in one folder a class
         page_style.py   the look of all pages
         page.py         rows -> one HTML page: counts, and the doubtful ones to see
+        shift_score.py  do these images look like the training data?
+        labelled.py     a folder and a table -> photographs with labels
+        mistakes_page.py  wrong answers -> one HTML page
+        laboratory.py   export + labelled photographs -> how good it is there
         progress.py     how far it is: a bar, or a line now and then
         score.py        all of these: images -> a table of answers
 

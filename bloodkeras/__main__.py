@@ -81,7 +81,8 @@ def train(model: str, *, data: str = "", runs: str = RUNS, out: str = "", recipe
 
 
 def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "test",
-             margins: str = "", views: bool = False, shifts: bool = False):  # fmt: skip
+             margins: str = "", views: bool = False, shifts: bool = False,
+             photos: str = "", labels: str = ""):  # fmt: skip
     """Judge a trained model or an exported one: metrics, confusion matrix, mistakes.
 
     Args:
@@ -93,7 +94,13 @@ def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "tes
         views: Say too how good the average over the eight flips and quarter turns is.
         shifts: Judge an export on simulated shifts of the split instead (light, stain, focus,
             compression, scale, place): a table, shifts.json, and <runs>/shifts.png.
+        photos: A folder of your own photographs of cells, to judge an export on instead; no
+            other data is needed. The results lie in <runs>/onnx-<model>/photos-<folder>.
+        labels: What these photographs show: CSV with the columns file and label, a class name.
     """
+    if photos or labels:
+        _evaluate_photos(target, photos, labels, runs, bool(margins or views or shifts))
+        return
     if not (Path(target) / MODEL_FILE).exists():  # an ONNX file needs no TensorFlow
         _quiet_tensorflow()
     from bloodkeras.study import Study
@@ -103,6 +110,18 @@ def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "tes
         study.shifts(target, split)
     else:
         study.evaluate(target, split, margins, views)
+
+
+def _evaluate_photos(target: str, photos: str, labels: str, runs: str, others: bool) -> None:
+    if not photos or not labels:
+        raise UsageError("--photos FOLDER and --labels CSV belong together: give both")
+    if others:
+        raise UsageError("--photos judges your own cells: without --margins, --views, --shifts")
+    from bloodkeras.runtime.laboratory import evaluate_photos
+
+    export = Path(_export_folder(target))
+    out = Path(runs, f"onnx-{export.resolve().name}", f"photos-{Path(photos).resolve().name}")
+    evaluate_photos(str(export), photos, labels, out)
 
 
 def export(*models: str, data: str = "", runs: str = RUNS, exports: str = ""):
@@ -122,7 +141,7 @@ def export(*models: str, data: str = "", runs: str = RUNS, exports: str = ""):
 
 def predict(*images: str, model: str = f"{EXPORTS}/deeper", out: str = "", format: str = "",
             resume: bool = False, sort_into: str = "", report: str = "",
-            precision: str = "float32"):  # fmt: skip
+            precision: str = "float32", classes: str = "", prior: str = ""):  # fmt: skip
     """Classify images with an exported model: label, confidence, probabilities, verdict.
 
     The verdict is accepted, unsure (too close to call) or foreign (probably no such cell). An
@@ -142,12 +161,17 @@ def predict(*images: str, model: str = f"{EXPORTS}/deeper", out: str = "", forma
             nothing is overwritten.
         report: Write one HTML page: counts, and the most doubtful images of each class.
         precision: float32, or int8: a smaller, quicker file that answers nearly the same.
+        classes: The classes that can occur, such as neutrophil,lymphocyte: the others get
+            probability 0, and the output says so. Default: all eight.
+        prior: A file that weighs the classes instead: JSON, {class: weight}, or CSV with the
+            columns class and weight. Probabilities are multiplied by it.
     """
     from bloodkeras.runtime.score import score
 
     if not images:
         raise UsageError("predict needs at least one image file or folder")
-    score(images, _export_folder(model), out, format, resume, sort_into, report, precision)
+    score(images, _export_folder(model), out, format, resume, sort_into, report, precision,
+          classes, prior)  # fmt: skip
 
 
 def benchmark(export: str = f"{EXPORTS}/deeper", *, run: str = "", data: str = "",

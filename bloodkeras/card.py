@@ -17,6 +17,7 @@ from bloodkeras.doubt import doubt_table, judge_doubt, risk_coverage
 from bloodkeras.evaluate import evaluate
 from bloodkeras.quantise import Quantised
 from bloodkeras.runtime.classifier import Classifier
+from bloodkeras.runtime.shift_score import describe_colours
 from bloodkeras.shifts import judge_shifts, shifts_table
 from bloodkeras.train import Run
 
@@ -73,6 +74,9 @@ def build_card(
         "training_data": run.data,
         "metrics": metrics,
         "shifts": shifts,
+        "colours": describe_colours(
+            calibration.statistics["colours"], splits.val.images, splits.val.labels
+        ),
         "largest_difference_to_keras": difference,
         "evaluated_on": splits.fingerprint(),
         "versions": run.info["versions"],

@@ -19,9 +19,10 @@ RUNTIME_EXTRAS = {"runtime.formats": {"pyarrow"}}  # imported where it is asked 
 # The order of the map in bloodkeras/__init__.py; a module imports only modules above it.
 FLOW = (
     "errors", "contract", "recipe", "runtime.refusal", "runtime.decode", "runtime.preprocess",
-    "runtime.classifier", "runtime.benchmark", "runtime.arrays", "runtime.pages", "runtime.sources",
-    "runtime.formats", "runtime.table", "runtime.printed", "runtime.copies",
-    "runtime.page_style", "runtime.page", "runtime.progress", "runtime.score", "synthetic",
+    "runtime.prior", "runtime.classifier", "runtime.benchmark", "runtime.arrays", "runtime.pages",
+    "runtime.sources", "runtime.formats", "runtime.table", "runtime.printed", "runtime.copies",
+    "runtime.page_style", "runtime.page", "runtime.shift_score", "runtime.labelled",
+    "runtime.mistakes_page", "runtime.laboratory", "runtime.progress", "runtime.score", "synthetic",
     "download", "data", "audit", "augment", "pipeline", "layers", "models", "optimizers", "train",
     "metrics", "evaluate", "foreign", "calibrate", "held_out", "doubt", "shifts", "int8_start",
     "quantise", "figures", "document", "card", "export", "report",

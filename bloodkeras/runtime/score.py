@@ -22,6 +22,7 @@ from bloodkeras.runtime.copies import Copies
 from bloodkeras.runtime.formats import import_pyarrow, valid_text
 from bloodkeras.runtime.page import Page
 from bloodkeras.runtime.printed import Printed
+from bloodkeras.runtime.prior import Prior, describe, read_prior
 from bloodkeras.runtime.progress import Progress
 from bloodkeras.runtime.sources import STDIN, check_words, count_images, stream
 from bloodkeras.runtime.table import BATCH_SIZE, Kept, Row, Table, table_format
@@ -36,6 +37,8 @@ def score(
     sort_into: str = "",
     report: str = "",
     precision: str = "float32",
+    classes: str = "",
+    prior: str = "",
 ) -> None:
     """Classify what the words mean; print a table, or write one.
 
@@ -48,6 +51,8 @@ def score(
         sort_into: Copy the images into class folders below this one.
         report: Write a page of the answers here.
         precision: float32, or int8 for the smaller, quicker file of the export.
+        classes: Names of the classes that can occur, separated by commas; "" for all.
+        prior: A file that weighs the classes; "" for none.
 
     Raises:
         UsageError: The options contradict each other.
@@ -58,16 +63,18 @@ def score(
     kind = _check_options(words, out, kind, resume)
     check_words(words)
     classifier = Classifier.load(model, precision=precision)
+    known = read_prior(classes, prior, classifier.labels)
+    said = describe(known)
     copies = Copies(sort_into, words) if sort_into else None
-    page = Page(report, classifier) if report else None
-    origin = _origin(model, classifier, precision)
-    table = Table(out, kind, origin, resume) if out else Printed(kind, classifier.labels)
+    page = Page(report, classifier, said) if report else None
+    origin = _origin(model, classifier, precision) | {"prior": known}
+    table = Table(out, kind, origin, resume) if out else Printed(kind, classifier.labels, said)
     takers = [taker for taker in (copies, page, table) if taker]  # what is in the table, is done
     tally = Counter(table.kept.counts)
     total = None if STDIN in words else partial(count_images, words)
     bar = None if out else False  # it would be drawn into a printed table
     with table, Progress(total, table.kept.rows, bar) as progress:
-        for rows in answer_batches(classifier, _items_after(words, table.kept)):
+        for rows in answer_batches(classifier, _items_after(words, table.kept), known):
             for taker in takers:
                 taker.write(rows)
             tally.update((row.label, row.verdict) for row in rows)
@@ -78,7 +85,9 @@ def score(
     _conclude(tally, out)
 
 
-def answer_batches(classifier: Classifier, items: Iterable[Item]) -> Iterator[list[Row]]:
+def answer_batches(
+    classifier: Classifier, items: Iterable[Item], prior: Prior = None
+) -> Iterator[list[Row]]:
     """Yield the rows of one batch after the other; the network is at the next one meanwhile."""
     items = iter(items)
     with ThreadPoolExecutor(1, "network") as network:
@@ -86,7 +95,7 @@ def answer_batches(classifier: Classifier, items: Iterable[Item]) -> Iterator[li
         while batch := list(islice(items, BATCH_SIZE)):
             images = [pixels for _, pixels in batch if isinstance(pixels, np.ndarray)]
             stacked = np.stack(images) if images else np.empty((0, *IMAGE_SHAPE), np.uint8)
-            now = batch, network.submit(classifier.answer, stacked)
+            now = batch, network.submit(classifier.answer, stacked, prior)
             if before:
                 yield _rows(before[0], before[1].result(), classifier.labels)
             before = now
