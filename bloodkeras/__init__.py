@@ -9,6 +9,7 @@ The map, in the order the data flows. A module imports only modules above it.
     runtime/        what a deployment installs: numpy, onnxruntime, Pillow; never TensorFlow
         refusal.py      a bad file -> one line that names it
         decode.py       an image file of any kind -> one upright Pillow image
+        scale.py        a photograph -> how much of it to keep, from the cell's size
         preprocess.py   a photograph -> uint8 (28, 28, 3), as MedMNIST did it
         prior.py        what classes can occur -> a weight a class
         classifier.py   exports/<model> -> Classifier: labels, predict_proba, predict

@@ -18,9 +18,10 @@ RUNTIME_ALLOWED = {"numpy", "onnxruntime", "PIL"}
 RUNTIME_EXTRAS = {"runtime.formats": {"pyarrow"}}  # imported where it is asked for
 # The order of the map in bloodkeras/__init__.py; a module imports only modules above it.
 FLOW = (
-    "errors", "contract", "recipe", "runtime.refusal", "runtime.decode", "runtime.preprocess",
-    "runtime.prior", "runtime.classifier", "runtime.benchmark", "runtime.arrays", "runtime.pages",
-    "runtime.sources", "runtime.formats", "runtime.table", "runtime.printed", "runtime.copies",
+    "errors", "contract", "recipe", "runtime.refusal", "runtime.decode", "runtime.scale",
+    "runtime.preprocess", "runtime.prior", "runtime.classifier", "runtime.benchmark",
+    "runtime.arrays", "runtime.pages", "runtime.sources", "runtime.formats", "runtime.table",
+    "runtime.printed", "runtime.copies",
     "runtime.page_style", "runtime.page", "runtime.shift_score", "runtime.labelled",
     "runtime.mistakes_page", "runtime.laboratory", "runtime.progress", "runtime.score", "synthetic",
     "download", "data", "audit", "augment", "pipeline", "layers", "models", "optimizers", "train",

@@ -31,6 +31,7 @@ from bloodkeras.contract import (
 from bloodkeras.errors import BloodkerasError, UsageError, gist
 from bloodkeras.runtime.preprocess import read_image
 from bloodkeras.runtime.prior import LEAST_KEPT, Prior, apply_weights, class_weights
+from bloodkeras.runtime.scale import Framing
 
 # Measured, not guessed: `python -m bloodkeras benchmark exports/deeper`, on two cores of a Xeon,
 # milliseconds for one image: fp32 0.281 with one thread, 0.288 with two, 0.175 with two that spin
@@ -159,12 +160,15 @@ class Classifier:
             confidence = np.where(kept >= LEAST_KEPT, probs.max(1, initial=0), -np.inf)
         return Answers(probs, foreign, self.thresholds.verdicts(confidence, foreign))
 
-    def predict(self, images, prior: Prior = None) -> list[Prediction]:
+    def predict(
+        self, images, prior: Prior = None, microns_per_pixel: float = 0.0
+    ) -> list[Prediction]:
         """Classify images or image files.
 
         Args:
             images: Either uint8 (N, 28, 28, 3), or a path, or a list of paths.
             prior: As in `answer`.
+            microns_per_pixel: Of photographs; 0 where that is not known.
 
         Returns:
             One `Prediction` an image, in order.
@@ -178,7 +182,7 @@ class Classifier:
             images = list(images)
             if any(isinstance(image, np.ndarray) for image in images):
                 raise BloodkerasError("found a list of arrays: np.stack makes one array of it")
-            pixels = [read_image(path) for path in images]
+            pixels = [read_image(path, Framing(microns_per_pixel)) for path in images]
             images = np.stack(pixels) if pixels else np.empty((0, *IMAGE_SHAPE), np.uint8)
         answers = self.answer(images, prior)
         return [

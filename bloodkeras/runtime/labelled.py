@@ -4,7 +4,6 @@ Flow: takes a folder and a CSV file with the columns file and label; gives `Labe
 """
 
 import csv
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.runtime.preprocess import IMAGE_SUFFIXES, read_image
 from bloodkeras.runtime.prior import class_name
+from bloodkeras.runtime.scale import UNKNOWN, Framing
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def read_labelled(
     photos: str,
     table: str,
     class_names: tuple[str, ...],
-    read: Callable[[Path], np.ndarray] = read_image,
+    framing: Framing = UNKNOWN,
 ) -> Labelled:
     """Read photographs and their labels.
 
@@ -56,7 +56,7 @@ def read_labelled(
         table: CSV with the columns file (below the folder) and label (a class name, or its place
             from 0, as in BloodMNIST); other columns are ignored, commas or semicolons separate.
         class_names: All class names.
-        read: Makes 28x28 pixels of a file.
+        framing: What is known of the photographs' magnification.
 
     Raises:
         BloodkerasError: The folder or the table cannot be read, has not these columns, names a
@@ -73,7 +73,7 @@ def read_labelled(
             f"as {missing[0]}"
         )
     with ThreadPoolExecutor(thread_name_prefix="read") as pool:
-        found = list(pool.map(lambda name: _read(read, folder / name), places))
+        found = list(pool.map(lambda name: _read(folder / name, framing), places))
     good = [row for row, pixels in enumerate(found) if not isinstance(pixels, str)]
     errors = tuple(pixels for pixels in found if isinstance(pixels, str))
     if not good:
@@ -126,8 +126,8 @@ def _place(label: str, class_names: tuple[str, ...], where: str) -> int:
         raise BloodkerasError(f"{where}: {error}") from None
 
 
-def _read(read: Callable[[Path], np.ndarray], path: Path) -> np.ndarray | str:
+def _read(path: Path, framing: Framing) -> np.ndarray | str:
     try:
-        return read(path)
+        return read_image(path, framing)
     except BloodkerasError as error:
         return str(error)

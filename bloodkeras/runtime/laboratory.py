@@ -5,6 +5,7 @@ Needs no TensorFlow and no training data.
 Sources: intervals of shares, Wilson 1927, doi:10.1080/01621459.1927.10502953.
 """
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -17,13 +18,16 @@ from bloodkeras.runtime.formats import one_line
 from bloodkeras.runtime.labelled import Labelled, read_labelled
 from bloodkeras.runtime.mistakes_page import render_mistakes
 from bloodkeras.runtime.prior import describe
+from bloodkeras.runtime.scale import UNKNOWN, Framing
 from bloodkeras.runtime.shift_score import judge_colours, sentence
 
 WILSON = 1.96  # standard errors of a 95 % interval
 SHOWN_ERRORS = 5
 
 
-def evaluate_photos(export: str, photos: str, table: str, out: Path) -> dict:
+def evaluate_photos(
+    export: str, photos: str, table: str, out: Path, framing: Framing = UNKNOWN
+) -> dict:
     """Judge an export on a labelled folder; print the numbers and leave them in a folder.
 
     Args:
@@ -31,6 +35,7 @@ def evaluate_photos(export: str, photos: str, table: str, out: Path) -> dict:
         photos: A folder of photographs.
         table: CSV with the columns file and label.
         out: Where photos.json, photos.txt and mistakes.html go.
+        framing: What is known of the photographs' magnification.
 
     Returns:
         What `judge` returned.
@@ -40,8 +45,8 @@ def evaluate_photos(export: str, photos: str, table: str, out: Path) -> dict:
             were judged) a photograph cannot.
     """
     classifier = Classifier.load(export)
-    cells = read_labelled(photos, table, classifier.labels)
-    found = judge(classifier, cells)
+    cells = read_labelled(photos, table, classifier.labels, framing)
+    found = judge(classifier, cells) | {"framing": dataclasses.asdict(framing)}
     text = render_text(found)
     try:
         out.mkdir(parents=True, exist_ok=True)
