@@ -27,6 +27,9 @@ The map, in the order the data flows. A module imports only modules above it.
         labelled.py     a folder and a table -> photographs with labels
         mistakes_page.py  wrong answers -> one HTML page
         laboratory.py   export + labelled photographs -> how good it is there
+        graph.py        the last layer of an ONNX file, to read and to replace
+        fit.py          some tens of cells -> last layer, temperature, thresholds
+        adapt.py        export + one's own cells -> an export calibrated on them
         progress.py     how far it is: a bar, or a line now and then
         score.py        all of these: images -> a table of answers
 

@@ -202,6 +202,28 @@ def benchmark(export: str = f"{EXPORTS}/deeper", *, run: str = "", data: str = "
     Study(_splits(data), runs).benchmark(_export_folder(export), run, rounds, seconds)
 
 
+def calibrate(export: str, *, photos: str, labels: str, out: str, last_layer: bool = False,
+              microns_per_pixel: float = 0.0):  # fmt: skip
+    """Calibrate an export on your own labelled cells, 50 or more, without TensorFlow.
+
+    A new export comes of it, with its own card: other temperature and thresholds, on request
+    another last layer too. There is no int8 file in it. Needs the package onnx.
+
+    Args:
+        export: The folder of an export, or the name of one in exports/.
+        photos: A folder of your photographs of cells.
+        labels: What they show: CSV with the columns file and label, a class name.
+        out: The folder of the new export.
+        last_layer: Fit the last layer too: for a laboratory whose images look different.
+        microns_per_pixel: Of these photographs; 0 where it is not known.
+    """
+    from bloodkeras.runtime.adapt import calibrate_photos
+    from bloodkeras.runtime.scale import Framing
+
+    framing = Framing(microns_per_pixel)
+    calibrate_photos(_export_folder(export), photos, labels, out, last_layer, framing)
+
+
 def report(*, data: str = "", runs: str = RUNS):
     """Put every evaluation side by side: results.txt, results.json, report.html.
 
@@ -287,6 +309,7 @@ COMMANDS = {
         export,
         predict,
         benchmark,
+        calibrate,
         report,
         seeds,
         held_out,

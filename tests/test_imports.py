@@ -15,7 +15,10 @@ HEAVY = (
     "onnx", "tf2onnx", "pooch", "requests", "tqdm", "pyarrow", "markdown_it",
 )  # fmt: skip
 RUNTIME_ALLOWED = {"numpy", "onnxruntime", "PIL"}
-RUNTIME_EXTRAS = {"runtime.formats": {"pyarrow"}}  # imported where it is asked for
+RUNTIME_EXTRAS = {
+    "runtime.formats": {"pyarrow"},
+    "runtime.graph": {"onnx"},
+}  # imported where it is asked for
 # The order of the map in bloodkeras/__init__.py; a module imports only modules above it.
 FLOW = (
     "errors", "contract", "recipe", "runtime.refusal", "runtime.decode", "runtime.scale",
@@ -23,8 +26,9 @@ FLOW = (
     "runtime.arrays", "runtime.pages", "runtime.sources", "runtime.formats", "runtime.table",
     "runtime.printed", "runtime.copies",
     "runtime.page_style", "runtime.page", "runtime.shift_score", "runtime.labelled",
-    "runtime.mistakes_page", "runtime.laboratory", "runtime.progress", "runtime.score", "synthetic",
-    "download", "data", "audit", "augment", "pipeline", "layers", "models", "optimizers", "train",
+    "runtime.mistakes_page", "runtime.laboratory", "runtime.graph",
+    "runtime.fit", "runtime.adapt", "runtime.progress", "runtime.score", "synthetic", "download",
+    "data", "audit", "augment", "pipeline", "layers", "models", "optimizers", "train",
     "metrics", "evaluate", "foreign", "calibrate", "held_out", "doubt", "shifts", "int8_start",
     "quantise", "figures", "document", "card", "export", "report",
     "torch_twin", "contenders", "benchmark_table", "benchmark",

@@ -10,7 +10,6 @@ from bloodkeras.runtime.scale import (
     CELL_TRUST,
     CROP_MICRONS,
     FRAME_SHARE,
-    LEAST_SHARE,
     NUCLEUS_SHARE,
     Framing,
     kept_side,
@@ -78,7 +77,7 @@ def test_the_kept_side_by_hand():
     assert right - left == bottom - top == kept_side(image)
     assert abs(left + right - 120) <= 1
     assert kept_side(draw(120, 100)) == 120  # no more than there is
-    assert kept_side(draw(600, 14)) == 600 * LEAST_SHARE  # nor a speck
+    assert kept_side(draw(600, 14)) == 450  # a speck is no nucleus
 
 
 @pytest.mark.parametrize("pixels", [60, 240, 500])

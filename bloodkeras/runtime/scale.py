@@ -17,7 +17,6 @@ CROP_MICRONS = 19.5  # MedMNIST's 200 pixels: red cells of 7.5 micrometres span 
 NUCLEUS_SHARE = 0.522  # of BloodMNIST's frame that a white cell's nucleus spans, all classes alike
 CELL_TRUST = 1 / 2  # in the nucleus; the rest in the frame, for classes differ in size
 FRAME_SHARE = 3 / 4  # of a frame that is kept where no nucleus is found
-LEAST_SHARE = 1 / 4  # of a frame: what spans less than a tenth of it is hardly a cell
 
 SIDE = 64  # pixels to which a photograph is shrunk to look for the nucleus
 CENTRE_RADIUS = 0.2  # of the frame: the cell is in the centre
@@ -66,7 +65,7 @@ def kept_side(image: Image.Image, framing: Framing = UNKNOWN) -> int:
         share = FRAME_SHARE
         if span:
             share = FRAME_SHARE ** (1 - CELL_TRUST) * (span / NUCLEUS_SHARE) ** CELL_TRUST
-        side = frame * max(share, LEAST_SHARE)
+        side = frame * share
     return max(1, round(min(side / framing.tightness, frame)))
 
 
