@@ -83,6 +83,7 @@ def judge(classifier: Classifier, cells: Labelled) -> dict:
     np.add.at(confusion, (cells.labels, answers.probs.argmax(1)), 1)
     hits = confusion.diagonal() / confusion.sum(1).clip(min=1)
     model = str(classifier.card.get("model", ""))
+    trained = str(classifier.card.get("calibrated_on", {}).get("model", model))
     return {
         "model": model,
         "images": len(cells),
@@ -96,7 +97,7 @@ def judge(classifier: Classifier, cells: Labelled) -> dict:
         "recall": {name: float(hits[labels.index(name)]) for name in present},
         "confusion": confusion.tolist(),
         "shift": shift,
-        "sentence": sentence(shift, model),
+        "sentence": sentence(shift, trained),
     }
 
 

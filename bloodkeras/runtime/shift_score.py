@@ -87,7 +87,7 @@ def sentence(shift: dict | None, model: str) -> str:
 
     Args:
         shift: What `judge_colours` returned; None where the card holds nothing to compare with.
-        model: The export's name.
+        model: The model that was trained.
     """
     if shift is None:
         return (
