@@ -9,7 +9,9 @@ The map, in the order the data flows. A module imports only modules above it.
     runtime/        what a deployment installs: numpy, onnxruntime, Pillow; never TensorFlow
         refusal.py      a bad file -> one line that names it
         decode.py       an image file of any kind -> one upright Pillow image
+        scale.py        a photograph -> how much of it to keep, from the cell's size
         preprocess.py   a photograph -> uint8 (28, 28, 3), as MedMNIST did it
+        prior.py        what classes can occur -> a weight a class
         classifier.py   exports/<model> -> Classifier: labels, predict_proba, predict
         benchmark.py    predict_proba -> seconds, images a second, memory
         arrays.py       .npy and .npz -> images, a slice at a time
@@ -21,6 +23,13 @@ The map, in the order the data flows. A module imports only modules above it.
         copies.py       rows -> images in one folder a class
         page_style.py   the look of all pages
         page.py         rows -> one HTML page: counts, and the doubtful ones to see
+        shift_score.py  do these images look like the training data?
+        labelled.py     a folder and a table -> photographs with labels
+        mistakes_page.py  wrong answers -> one HTML page
+        laboratory.py   export + labelled photographs -> how good it is there
+        graph.py        the last layer of an ONNX file, to read and to replace
+        fit.py          some tens of cells -> last layer, temperature, thresholds
+        adapt.py        export + one's own cells -> an export calibrated on them
         progress.py     how far it is: a bar, or a line now and then
         score.py        all of these: images -> a table of answers
 
@@ -46,6 +55,7 @@ The map, in the order the data flows. A module imports only modules above it.
     calibrate.py    model + Splits -> temperature, thresholds, the chosen score
     held_out.py     recipe + Splits -> is a class noticed that was not in training?
     doubt.py        Classifier + Splits -> how far its verdicts can be trusted
+    shifts.py       a Split as other laboratories might show it -> what is left of the accuracy
     int8_start.py   the first nodes of an int8 graph, exact and quick
     quantise.py     fp32 graph + Splits -> int8 graph, if it loses little accuracy
     figures.py      Splits, history, Report -> PNG

@@ -92,7 +92,9 @@ def train(model: str, *, data: str = "", runs: str = RUNS, out: str = "", recipe
 
 
 def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "test",
-             photos: str = "", views: bool = False):  # fmt: skip
+             margins: str = "", views: bool = False, shifts: bool = False,
+             photos: str = "", labels: str = "", microns_per_pixel: float = 0.0,
+             tightness: float = 1.0):  # fmt: skip
     """Judge a trained model or an exported one: metrics, confusion matrix, mistakes.
 
     Args:
@@ -100,14 +102,42 @@ def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "tes
         data: As in `bloodkeras data`.
         runs: Folder of all runs; the results lie in <runs>/<run>/evaluation.
         split: train, val or test.
-        photos: A folder of photographs of cells: an export should refuse what their margins show.
+        margins: A folder of photographs of cells: an export should refuse what their margins show.
         views: Say too how good the average over the eight flips and quarter turns is.
+        shifts: Judge an export on simulated shifts of the split instead (light, stain, focus,
+            compression, scale, place): a table, shifts.json, and <runs>/shifts.png.
+        photos: A folder of your own photographs of cells, to judge an export on instead; no
+            other data is needed. The results lie in <runs>/onnx-<model>/photos-<folder>.
+        labels: What these photographs show: CSV with the columns file and label, a class name.
+        microns_per_pixel: Of these photographs; 0 where it is not known.
+        tightness: Show cells larger than in BloodMNIST, to try what that does: 1.4 is a crop of
+            0.7 of the usual side.
     """
+    if photos or labels:
+        if margins or views or shifts:
+            raise UsageError("--photos judges your own cells: without --margins, --views, --shifts")
+        _evaluate_photos(target, photos, labels, runs, (microns_per_pixel, tightness))
+        return
     if not (Path(target) / MODEL_FILE).exists():  # an ONNX file needs no TensorFlow
         quiet_tensorflow()
     from bloodkeras.study import Study
 
-    Study(_splits(data), runs).evaluate(target, split, photos, views)
+    study = Study(_splits(data), runs)
+    if shifts:
+        study.shifts(target, split)
+    else:
+        study.evaluate(target, split, margins, views)
+
+
+def _evaluate_photos(target: str, photos: str, labels: str, runs: str, framing) -> None:
+    if not photos or not labels:
+        raise UsageError("--photos FOLDER and --labels CSV belong together: give both")
+    from bloodkeras.runtime.laboratory import evaluate_photos
+    from bloodkeras.runtime.scale import Framing
+
+    export = Path(_export_folder(target))
+    out = Path(runs, f"onnx-{export.resolve().name}", f"photos-{Path(photos).resolve().name}")
+    evaluate_photos(str(export), photos, labels, out, Framing(*framing))
 
 
 def export(*models: str, data: str = "", runs: str = RUNS, exports: str = ""):
@@ -127,7 +157,8 @@ def export(*models: str, data: str = "", runs: str = RUNS, exports: str = ""):
 
 def predict(*images: str, model: str = f"{EXPORTS}/residual", out: str = "", format: str = "",
             resume: bool = False, sort_into: str = "", report: str = "",
-            precision: str = "float32"):  # fmt: skip
+            precision: str = "float32", classes: str = "", prior: str = "",
+            microns_per_pixel: float = 0.0):  # fmt: skip
     """Classify images with an exported model: label, confidence, probabilities, verdict.
 
     The verdict is accepted, unsure (too close to call) or foreign (probably no such cell). An
@@ -148,12 +179,19 @@ def predict(*images: str, model: str = f"{EXPORTS}/residual", out: str = "", for
             nothing is overwritten.
         report: Write one HTML page: counts, and the most doubtful images of each class.
         precision: float32, or int8: a smaller, quicker file that answers nearly the same.
+        classes: The classes that can occur, such as neutrophil,lymphocyte: the others get
+            probability 0, and the output says so. Default: all eight.
+        prior: A file that weighs the classes instead: JSON, {class: weight}, or CSV with the
+            columns class and weight. Probabilities are multiplied by it.
+        microns_per_pixel: Of the photographs, where it is known: the crop then has the true
+            scale, instead of being guessed from the cell.
     """
     from bloodkeras.runtime.score import score
 
     if not images:
         raise UsageError("predict needs at least one image file or folder")
-    score(images, _export_folder(model), out, format, resume, sort_into, report, precision)
+    score(images, _export_folder(model), out, format, resume, sort_into, report, precision,
+          classes, prior, microns_per_pixel)  # fmt: skip
 
 
 def benchmark(export: str = f"{EXPORTS}/deeper", *, run: str = "", data: str = "",
@@ -174,6 +212,28 @@ def benchmark(export: str = f"{EXPORTS}/deeper", *, run: str = "", data: str = "
     from bloodkeras.study import Study
 
     Study(_splits(data), runs).benchmark(_export_folder(export), run, rounds, seconds)
+
+
+def calibrate(export: str, *, photos: str, labels: str, out: str, last_layer: bool = False,
+              microns_per_pixel: float = 0.0):  # fmt: skip
+    """Calibrate an export on your own labelled cells, 50 or more, without TensorFlow.
+
+    A new export comes of it, with its own card: other temperature and thresholds, on request
+    another last layer too. There is no int8 file in it. Needs the package onnx.
+
+    Args:
+        export: The folder of an export, or the name of one in exports/.
+        photos: A folder of your photographs of cells.
+        labels: What they show: CSV with the columns file and label, a class name.
+        out: The folder of the new export.
+        last_layer: Fit the last layer too: for a laboratory whose images look different.
+        microns_per_pixel: Of these photographs; 0 where it is not known.
+    """
+    from bloodkeras.runtime.adapt import calibrate_photos
+    from bloodkeras.runtime.scale import Framing
+
+    framing = Framing(microns_per_pixel)
+    calibrate_photos(_export_folder(export), photos, labels, out, last_layer, framing)
 
 
 def report(*, data: str = "", runs: str = RUNS):
@@ -280,6 +340,7 @@ COMMANDS = {
         export,
         predict,
         benchmark,
+        calibrate,
         report,
         seeds,
         held_out,

@@ -17,6 +17,8 @@ from bloodkeras.doubt import doubt_table, judge_doubt, risk_coverage
 from bloodkeras.evaluate import evaluate
 from bloodkeras.quantise import Quantised
 from bloodkeras.runtime.classifier import Classifier
+from bloodkeras.runtime.shift_score import describe_colours
+from bloodkeras.shifts import judge_shifts, shifts_table
 from bloodkeras.train import Run
 
 PREPROCESSING = (
@@ -43,6 +45,7 @@ def build_card(
         difference: Largest difference of a probability between Keras and ONNX on val.
     """
     metrics = {} if classifier is None else judge(classifier, splits, run.recipe.model_name)
+    shifts = {} if classifier is None else judge_shifts(classifier.answer, splits.test)
     return {
         "model": run.recipe.model_name,
         "labels": list(contract.CLASS_NAMES),
@@ -70,6 +73,10 @@ def build_card(
         },
         "training_data": run.data,
         "metrics": metrics,
+        "shifts": shifts,
+        "colours": describe_colours(
+            calibration.statistics["colours"], splits.val.images, splits.val.labels
+        ),
         "largest_difference_to_keras": difference,
         "evaluated_on": splits.fingerprint(),
         "versions": run.info["versions"],
@@ -159,6 +166,16 @@ which looks at most:
 
 {_score_table(card["calibration"]["aurocs_on_val"])}
 
+## As another laboratory might show them
+
+The images of the test split under simulated shifts, in two directions where a shift has two;
+strength 5 is the strongest. They imitate light, stain, focus and framing one at a time, and are no
+substitute for cells of another laboratory.
+
+```text
+{_shifts(card)}
+```
+
 ## Use and limits
 
 - For research, teaching and as a building block. **Not a medical device, not for diagnosis.**
@@ -240,6 +257,10 @@ def _class_table(metrics: dict) -> str:
 
 def _doubt(metrics: dict) -> str:
     return doubt_table(metrics["test"]["doubt"]) if metrics else ""
+
+
+def _shifts(card: dict) -> str:
+    return shifts_table(card["shifts"]) if card.get("shifts") else "not judged yet"
 
 
 def _score_table(aurocs: dict[str, dict[str, float]]) -> str:

@@ -14,13 +14,13 @@ from bloodkeras.foreign import cut_corners, cut_margins, draw_foreign
 from bloodkeras.runtime.classifier import Answers, Classifier
 
 
-def judge_doubt(classifier: Classifier, split: Split, photos: Path | None = None) -> dict:
+def judge_doubt(classifier: Classifier, split: Split, margins: Path | None = None) -> dict:
     """Return how the verdicts fare on one split and on images that are no cells.
 
     Args:
         classifier: An exported model.
         split: Cells with labels.
-        photos: A folder of photographs whose margins are a further kind of foreign image.
+        margins: A folder of photographs whose margins are a further kind of foreign image.
 
     Returns:
         "coverage": share of cells accepted; "selective_accuracy": share of those that are right;
@@ -32,8 +32,8 @@ def judge_doubt(classifier: Classifier, split: Split, photos: Path | None = None
     right = answers.probs.argmax(1) == split.labels
     kinds = draw_foreign(seed=1)  # not the images by which the score was chosen
     kinds["corners"] = cut_corners(split.images, seed=1)
-    if photos is not None:
-        kinds["margins of photographs"] = cut_margins(photos)
+    if margins is not None:
+        kinds["margins of photographs"] = cut_margins(margins)
     return {
         "coverage": float(accepted.mean()),
         "selective_accuracy": float(right[accepted].mean()) if accepted.any() else None,

@@ -4,6 +4,7 @@ Flow: takes splits, histories and reports; gives PNG files. What was drawn from 
 stamped in red.
 """
 
+import json
 from pathlib import Path
 
 import matplotlib
@@ -19,6 +20,7 @@ from bloodkeras.contract import CLASS_NAMES, SYNTHETIC_STAMP
 from bloodkeras.data import Split, Splits
 from bloodkeras.evaluate import Report
 from bloodkeras.metrics import ECE_BINS
+from bloodkeras.shifts import SHIFTS, shifts_file
 
 DPI = 120
 BLUE, ORANGE, GREEN = seaborn.color_palette("colorblind")[:3]
@@ -224,6 +226,38 @@ def comparison(found: list[dict], split: str, path: Path, synthetic: bool) -> No
     axes[0].legend(frameon=False)
     seaborn.despine(figure)
     _save(figure, [], path, synthetic)
+
+
+def shifts(runs: Path, synthetic: bool, split: str = "test") -> Path:
+    """Draw accuracy by strength of every shift, for all models that were judged.
+
+    Args:
+        runs: The folder of all runs, in which `evaluate --shifts` leaves its results.
+        synthetic: Whether to stamp it.
+        split: Which results.
+
+    Returns:
+        The PNG that was written.
+    """
+    files = sorted(runs.glob(f"onnx-*/evaluation/{shifts_file(split)}"))
+    found = [json.loads(file.read_text()) for file in files]
+    figure, axes = plt.subplots(3, 3, figsize=(11, 9), sharex=True, sharey=True)
+    for axis, name in zip(axes.ravel(), SHIFTS, strict=True):
+        for model in found:
+            scores = [model["clean"], *model["shifts"][name]]
+            label = f"{model['model']}: {model['mean_accuracy']:.1%}"
+            axis.plot([100 * s["accuracy"] for s in scores], marker="o", ms=3, label=label)
+        axis.set(title=name, ylim=(0, 100))
+    for axis in axes[-1]:
+        axis.set(xlabel="strength (0: no shift)")
+    for axis in axes[:, 0]:
+        axis.set(ylabel="accuracy, %")
+    axes[0, 0].legend(frameon=False, fontsize=8, title="mean over all shifts", title_fontsize=8)
+    figure.suptitle(f"Simulated shifts of the {split} split", fontsize=11)
+    seaborn.despine(figure)
+    path = runs / shifts_file(split).replace(".json", ".png")
+    _save(figure, [], path, synthetic)
+    return path
 
 
 def _save(figure, image_axes, path: Path, synthetic: bool) -> None:

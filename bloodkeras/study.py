@@ -113,14 +113,14 @@ class Study:
         print(text)
 
     def evaluate(
-        self, target: str, split: str = "test", photos: str = "", views: bool = False
+        self, target: str, split: str = "test", margins: str = "", views: bool = False
     ) -> None:
         """Judge a run or an export and draw where it errs.
 
         Args:
             target: A model name, a run folder or an export folder.
             split: train, val or test.
-            photos: A folder of photographs whose margins an export should refuse.
+            margins: A folder of photographs whose margins an export should refuse.
             views: Whether to average over eight views too.
         """
         from bloodkeras import figures
@@ -141,7 +141,16 @@ class Study:
         print(f"{name} ({engine}) on {split}, {len(report.labels):,} images")
         print(f"{headline_table(report)}\n\n{classification_table(report)}\nresults in {out}")
         if is_export(target):
-            self._doubt(Classifier.load(target), report, out, photos)
+            self._doubt(Classifier.load(target), report, out, margins)
+
+    def shifts(self, target: str, split: str = "test") -> None:
+        """Judge an export on simulated shifts of a split: <runs>/onnx-<model>/evaluation."""
+        from bloodkeras.figures import shifts as draw
+        from bloodkeras.shifts import evaluate_shifts
+
+        folder = evaluate_shifts(target, self.splits, split, self.runs)
+        drawn = draw(self.runs, self.splits.synthetic, split)
+        print(f"results in {folder}; all models judged so far in {drawn}")
 
     def export(self, *targets: str) -> None:
         """Publish the ONNX files of some runs; of every recipe's run there is by default."""
@@ -253,13 +262,13 @@ class Study:
         if self.splits.synthetic:
             print(banner())
 
-    def _doubt(self, classifier: Classifier, report: Report, out: Path, photos: str) -> None:
+    def _doubt(self, classifier: Classifier, report: Report, out: Path, margins: str) -> None:
         """Judge an export's verdicts, on cells and on what is none."""
         from bloodkeras import figures
         from bloodkeras.doubt import doubt_table, judge_doubt, risk_coverage
 
         split = self.splits.named()[report.split]
-        doubt = judge_doubt(classifier, split, Path(photos) if photos else None)
+        doubt = judge_doubt(classifier, split, Path(margins) if margins else None)
         (out / f"doubt_{report.split}.json").write_text(json.dumps(doubt, indent=2) + "\n")
         curve = risk_coverage(classifier.answer(split.images), split.labels)
         path = out / f"risk_coverage_{report.model}_{report.split}.png"

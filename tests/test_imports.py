@@ -15,18 +15,23 @@ HEAVY = (
     "onnx", "tf2onnx", "pooch", "requests", "tqdm", "pyarrow", "markdown_it",
 )  # fmt: skip
 RUNTIME_ALLOWED = {"numpy", "onnxruntime", "PIL"}
-RUNTIME_EXTRAS = {"runtime.formats": {"pyarrow"}}  # imported where it is asked for
+RUNTIME_EXTRAS = {
+    "runtime.formats": {"pyarrow"},
+    "runtime.graph": {"onnx"},
+}  # imported where it is asked for
 # The order of the map in bloodkeras/__init__.py; a module imports only modules above it.
 FLOW = (
-    "errors", "contract", "recipe", "runtime.refusal", "runtime.decode", "runtime.preprocess",
-    "runtime.classifier", "runtime.benchmark", "runtime.arrays", "runtime.pages", "runtime.sources",
-    "runtime.formats", "runtime.table", "runtime.printed", "runtime.copies",
-    "runtime.page_style", "runtime.page", "runtime.progress", "runtime.score", "synthetic",
-    "download", "data", "audit", "stain", "augment", "pipeline", "checkpoint", "layers",
+    "errors", "contract", "recipe", "runtime.refusal", "runtime.decode", "runtime.scale",
+    "runtime.preprocess", "runtime.prior", "runtime.classifier", "runtime.benchmark",
+    "runtime.arrays", "runtime.pages", "runtime.sources", "runtime.formats", "runtime.table",
+    "runtime.printed", "runtime.copies",
+    "runtime.page_style", "runtime.page", "runtime.shift_score", "runtime.labelled",
+    "runtime.mistakes_page", "runtime.laboratory", "runtime.graph",
+    "runtime.fit", "runtime.adapt", "runtime.progress", "runtime.score", "synthetic", "download",
+    "data", "audit", "stain", "augment", "pipeline", "checkpoint", "layers",
     "models", "optimizers", "device", "keeper", "start", "train",
-    "metrics", "evaluate", "foreign", "foreign_score", "calibrate", "held_out", "doubt",
-    "int8_start", "quantise",
-    "figures", "document", "card", "export", "report",
+    "metrics", "evaluate", "foreign", "foreign_score", "calibrate", "held_out", "doubt", "shifts",
+    "int8_start", "quantise", "figures", "document", "card", "export", "report",
     "torch_twin", "contenders", "benchmark_table", "benchmark",
     "places", "compare", "study", "command_line", "__main__",
 )  # fmt: skip

@@ -130,7 +130,9 @@ def test_the_total_is_counted_without_reading(cells, tmp_path):
 def test_reading_runs_only_a_little_ahead(cells, monkeypatch):
     """A million files are not opened before the first one is asked for."""
     opened = []
-    monkeypatch.setattr(sources, "read_file", lambda path: opened.append(path) or [(path, "")])
+    monkeypatch.setattr(
+        sources, "read_file", lambda path, framing: opened.append(path) or [(path, "")]
+    )
     items = stream([str(cells / "b.png")] * 10_000, threads=2)
     next(items)
     assert len(opened) < 100
@@ -284,7 +286,7 @@ def test_a_folder_that_vanishes_is_an_error(tmp_path, monkeypatch):
 def test_a_reader_that_fails_in_its_own_way_stops_nothing(cells, monkeypatch):
     """Whatever Pillow's readers raise becomes a row."""
 
-    def broken(path):
+    def broken(path, framing):
         if path.endswith("b.png"):
             raise IndexError("list index out of range")
         return np.zeros((28, 28, 3), np.uint8)

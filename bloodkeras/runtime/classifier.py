@@ -30,6 +30,8 @@ from bloodkeras.contract import (
 )
 from bloodkeras.errors import BloodkerasError, UsageError, gist
 from bloodkeras.runtime.preprocess import read_image
+from bloodkeras.runtime.prior import LEAST_KEPT, Prior, apply_weights, class_weights
+from bloodkeras.runtime.scale import Framing
 
 # Measured, not guessed: `python -m bloodkeras benchmark exports/deeper`, on two cores of a Xeon,
 # milliseconds for one image: fp32 0.281 with one thread, 0.288 with two, 0.175 with two that spin
@@ -124,15 +126,20 @@ class Classifier:
         """
         return self.answer(images).probs
 
-    def answer(self, images: np.ndarray) -> Answers:
+    def answer(self, images: np.ndarray, prior: Prior = None) -> Answers:
         """Return probabilities and verdicts of many images.
 
         Args:
             images: As in `predict_proba`.
+            prior: What the user knows: the names of the classes that can occur, or {class:
+                weight}. Probabilities are multiplied by it and made to sum to 1 again. An image
+                whose own probabilities lie mostly where nothing can be is unsure.
 
         Raises:
             BloodkerasError: The array has another type or shape.
+            UsageError: There is no such class or weight.
         """
+        weights = class_weights(prior, self.labels)
         images = np.asarray(images)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != IMAGE_SHAPE:
             raise BloodkerasError(
@@ -147,13 +154,21 @@ class Classifier:
             probs[batch] = by_name[OUTPUT_NAME]
             if FOREIGN_NAME in by_name:
                 foreign[batch] = by_name[FOREIGN_NAME]
-        return Answers(probs, foreign, self.thresholds.verdicts(probs.max(1, initial=0), foreign))
+        confidence = probs.max(1, initial=0)
+        if weights is not None:
+            probs, kept = apply_weights(probs, weights)
+            confidence = np.where(kept >= LEAST_KEPT, probs.max(1, initial=0), -np.inf)
+        return Answers(probs, foreign, self.thresholds.verdicts(confidence, foreign))
 
-    def predict(self, images) -> list[Prediction]:
+    def predict(
+        self, images, prior: Prior = None, microns_per_pixel: float = 0.0
+    ) -> list[Prediction]:
         """Classify images or image files.
 
         Args:
             images: Either uint8 (N, 28, 28, 3), or a path, or a list of paths.
+            prior: As in `answer`.
+            microns_per_pixel: Of photographs; 0 where that is not known.
 
         Returns:
             One `Prediction` an image, in order.
@@ -167,9 +182,9 @@ class Classifier:
             images = list(images)
             if any(isinstance(image, np.ndarray) for image in images):
                 raise BloodkerasError("found a list of arrays: np.stack makes one array of it")
-            pixels = [read_image(path) for path in images]
+            pixels = [read_image(path, Framing(microns_per_pixel)) for path in images]
             images = np.stack(pixels) if pixels else np.empty((0, *IMAGE_SHAPE), np.uint8)
-        answers = self.answer(images)
+        answers = self.answer(images, prior)
         return [
             Prediction(self.labels[probs.argmax()], float(probs.max()), str(verdict), probs)
             for probs, verdict in zip(answers.probs, answers.verdicts, strict=True)

@@ -18,10 +18,10 @@ NEEDS_QUOTES = re.compile(r'[,"\r\n]')
 PARQUET_ROWS = 65_536  # of a row group: what is held in memory
 
 
-def columns(labels: Iterable[str]) -> tuple[str, ...]:
-    """Return the names of a table's columns."""
+def columns(labels: Iterable[str], prior: str = "") -> tuple[str, ...]:
+    """Return the names of a table's columns; the last says the prior, where there is one."""
     probs = (f"prob_{label.replace(' ', '_')}" for label in labels)
-    return ("path", "label", "confidence", *probs, "verdict", "error")
+    return ("path", "label", "confidence", *probs, "verdict", "error", *["prior"] * bool(prior))
 
 
 def valid_text(name: str) -> str:
@@ -41,9 +41,10 @@ class Csv:
 
     quotes = True  # a cell in quotes may hold newlines
 
-    def __init__(self, labels: tuple[str, ...]):
-        self.labels = labels
-        self.header = ",".join(columns(labels)) + "\n"
+    def __init__(self, labels: tuple[str, ...], prior: str = ""):
+        self.columns = columns(labels, prior)
+        self.header = ",".join(self.columns) + "\n"
+        self._end = f",{_quoted(prior)}\n" if prior else "\n"
         self._numbers = ",".join(["%.6f"] * (1 + len(labels)))
         self._no_numbers = "," * len(labels)
 
@@ -55,7 +56,7 @@ class Csv:
                 self._no_numbers if row.error else self._numbers % (row.confidence, *row.probs)
             )
             path, error = _quoted(valid_text(row.path)), _quoted(one_line(row.error))
-            lines.append(f"{path},{row.label},{numbers},{row.verdict},{error}\n")
+            lines.append(f"{path},{row.label},{numbers},{row.verdict},{error}{self._end}")
         return "".join(lines)
 
     def decode(self, record: bytes) -> tuple[str, str, str]:
@@ -64,9 +65,9 @@ class Csv:
             (cells,) = csv.reader(io.StringIO(record.decode(), newline=""))
         except csv.Error:
             raise ValueError from None
-        if len(cells) != len(self.labels) + 5:
+        if len(cells) != len(self.columns):
             raise ValueError
-        return cells[0], cells[1], cells[-2]
+        return cells[0], cells[1], cells[self.columns.index("verdict")]
 
 
 class JsonLines:
@@ -75,9 +76,9 @@ class JsonLines:
     quotes = False
     header = ""
 
-    def __init__(self, labels: tuple[str, ...]):
-        self.labels = labels
-        self._columns = columns(labels)
+    def __init__(self, labels: tuple[str, ...], prior: str = ""):
+        self.columns = columns(labels, prior)
+        self._prior = (prior,) if prior else ()
         self._nothing = (None,) * len(labels)
 
     def encode(self, rows: Iterable) -> str:
@@ -88,15 +89,15 @@ class JsonLines:
             confidence = None if row.error else round(row.confidence, 6)
             cells = (
                 valid_text(row.path), row.label or None, confidence, *probs,
-                row.verdict or None, one_line(row.error) or None,
+                row.verdict or None, one_line(row.error) or None, *self._prior,
             )  # fmt: skip
-            lines.append(json.dumps(dict(zip(self._columns, cells, strict=True))) + "\n")
+            lines.append(json.dumps(dict(zip(self.columns, cells, strict=True))) + "\n")
         return "".join(lines)
 
     def decode(self, record: bytes) -> tuple[str, str, str]:
         """Return path, label and verdict of one row; ValueError if it is none."""
         row = json.loads(record)
-        if not isinstance(row, dict) or tuple(row) != self._columns:
+        if not isinstance(row, dict) or tuple(row) != self.columns:
             raise ValueError
         return row["path"], row["label"] or "", row["verdict"] or ""
 
@@ -119,17 +120,20 @@ def import_pyarrow():
     return pyarrow
 
 
-def to_parquet(rows: Path, out: Path, labels: tuple[str, ...]) -> None:
+def to_parquet(rows: Path, out: Path, names: tuple[str, ...]) -> None:
     """Turn JSON lines into a Parquet file, which appears whole or not at all.
+
+    Args:
+        rows: The JSON lines.
+        out: The file to write.
+        names: Of the columns.
 
     Raises:
         BloodkerasError: The file cannot be written, or pyarrow is missing.
     """
     arrow = import_pyarrow()
-    numbers = {"confidence", *columns(labels)[3:-2]}
-    schema = arrow.schema(
-        [(c, arrow.float32() if c in numbers else arrow.string()) for c in columns(labels)]
-    )
+    numbers = {name for name in names if name == "confidence" or name.startswith("prob_")}
+    schema = arrow.schema([(c, arrow.float32() if c in numbers else arrow.string()) for c in names])
     partial = out.with_name(out.name + ".part")
     try:
         with (

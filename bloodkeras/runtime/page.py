@@ -30,8 +30,13 @@ MAX_ERRORS = 200
 class Page:
     """A page that is being collected; of a million images it holds a few thousand."""
 
-    def __init__(self, path: str, classifier: Classifier):
+    def __init__(self, path: str, classifier: Classifier, prior: str = ""):
         """Note where the page will lie.
+
+        Args:
+            path: The file.
+            classifier: Who answers.
+            prior: The classes that could be the answer, in words; "" for all.
 
         Raises:
             BloodkerasError: Nothing can be written there.
@@ -40,6 +45,7 @@ class Page:
         self._partial = Path(f"{path}.part")
         self._labels = classifier.labels
         self._card = classifier.card
+        self._prior = prior
         self._groups: dict[str, list] = {g: [] for g in (FOREIGN, UNSURE, *classifier.labels)}
         self._errors: list[Row] = []
         self._order = count()  # of two equally doubtful images the first one counts as more so
@@ -94,6 +100,8 @@ class Page:
         if self._card.get("training_data", {}).get("synthetic"):
             yield "<p class=warn>Trained on drawn cells, not on photographs: means nothing.</p>\n"
         yield "<p>No medical device, not for diagnosis.</p>\n"
+        if self._prior:
+            yield f"<p>Possible answers, by the user's choice: {escape(self._prior)}</p>\n"
         if unseen:
             yield (
                 f"<p class=warn>The first {unseen:,} were answered before an interruption: "

@@ -9,19 +9,22 @@ from PIL import Image
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.runtime.arrays import Item
 from bloodkeras.runtime.preprocess import MAX_PIXELS, medmnist_pixels, read_image, rgb
+from bloodkeras.runtime.scale import UNKNOWN, Framing
 
 PAGED_SUFFIXES = (".tif", ".tiff", ".gif", ".webp", ".png")  # all but TIFF may be animated
 MAX_PAGES = 1000  # of one file; an error says that there were more
 
 
-def read_file(path: str) -> list[Item]:
+def read_file(path: str, framing: Framing = UNKNOWN) -> list[Item]:
     """Return the image in a file, or all its pages up to MAX_PAGES."""
     try:
         pages = _count_pages(path)
         if pages == 1:
-            return [(path, read_image(path))]
+            return [(path, read_image(path, framing))]
         with Image.open(path) as image:
-            items = [_read_page(image, path, page) for page in range(min(pages, MAX_PAGES))]
+            items = [
+                _read_page(image, path, page, framing) for page in range(min(pages, MAX_PAGES))
+            ]
     except BloodkerasError as error:
         return [(path, str(error))]
     except Exception as error:  # Pillow's readers raise whatever their format led them into
@@ -49,12 +52,12 @@ def _count_pages(path: str) -> int:
         return 1
 
 
-def _read_page(image: Image.Image, path: str, page: int) -> Item:
+def _read_page(image: Image.Image, path: str, page: int, framing: Framing) -> Item:
     name = f"{path}#{page}"
     try:
         image.seek(page)
         if image.width * image.height > MAX_PIXELS:
             return name, f"{name} is over the limit of {MAX_PIXELS:,} pixels"
-        return name, medmnist_pixels(rgb(image.copy()))
+        return name, medmnist_pixels(rgb(image.copy()), framing)
     except Exception as error:  # as in read_file
         return name, f"cannot read {name}: {error or type(error).__name__}"

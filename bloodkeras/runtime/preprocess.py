@@ -14,18 +14,18 @@ from PIL import Image
 from bloodkeras.contract import CROP_SIDE, IMAGE_SIDE, JPEG_QUALITY
 from bloodkeras.runtime.decode import MAX_PIXELS, load_image, rgb
 from bloodkeras.runtime.refusal import refusals
+from bloodkeras.runtime.scale import UNKNOWN, Framing, kept_side
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "cell_box", "medmnist_pixels", "read_image"]
+__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "medmnist_pixels", "read_image", "square"]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
 # --- how much of a photograph is looked at: docs/photographs.md has the reasons -----------------
 PHOTOGRAPH_SIDES = range(300, 421)  # like the source photographs, which are 360x360 to 366x369
 WHOLE_SIDES = (64, 128, 200, 224)  # squares as MedMNIST publishes them, and its crop itself
-CENTRE_FRACTION = 3 / 4  # of any other; about halfway, in scale, from the whole to 200/360 of it
 
 
-def read_image(path: str | os.PathLike) -> np.ndarray:
+def read_image(path: str | os.PathLike, framing: Framing = UNKNOWN) -> np.ndarray:
     """Read one photograph of one cell.
 
     A 28x28 image is taken as it is; anything else goes through `medmnist_pixels`. Of an
@@ -33,6 +33,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
 
     Args:
         path: A PNG, JPEG, TIFF, BMP, WebP, GIF or PNM file, by its content, whatever its name.
+        framing: What is known of its magnification.
 
     Returns:
         uint8 (28, 28, 3), RGB.
@@ -42,10 +43,10 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
             colours are defined; the message is one line and names it.
     """
     with refusals(path):
-        return medmnist_pixels(load_image(path))
+        return medmnist_pixels(load_image(path), framing)
 
 
-def medmnist_pixels(image: Image.Image) -> np.ndarray:
+def medmnist_pixels(image: Image.Image, framing: Framing = UNKNOWN) -> np.ndarray:
     """Turn a photograph into 28x28 pixels the way MedMNIST did.
 
     All three steps matter: leaving out the JPEG round trip alone moves a pixel by 6.7 grey
@@ -53,13 +54,14 @@ def medmnist_pixels(image: Image.Image) -> np.ndarray:
 
     Args:
         image: An upright Pillow image with the cell in its centre.
+        framing: What is known of its magnification.
 
     Returns:
         uint8 (28, 28, 3), RGB.
     """
     if image.size == (IMAGE_SIDE, IMAGE_SIDE):
         return np.asarray(rgb(image))
-    crop = rgb(image.crop(cell_box(*image.size)))  # cropped first: less memory, the same pixels
+    crop = rgb(image.crop(square(image, framing)))  # cropped first: less memory, the same pixels
     small = crop.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BILINEAR)
     small.info.clear()  # a comment of the original's would be written, or be too long for it
     buffer = io.BytesIO()
@@ -68,19 +70,27 @@ def medmnist_pixels(image: Image.Image) -> np.ndarray:
         return np.asarray(compressed.convert("RGB"))
 
 
-def cell_box(width: int, height: int) -> tuple[int, int, int, int]:
+def square(image: Image.Image, framing: Framing = UNKNOWN) -> tuple[int, int, int, int]:
     """Return the centred square that becomes the 28x28 pixels.
 
-    This function alone knows how large a cell is taken to be.
+    Photographs that are framed like the PBC set's or MedMNIST's are cut as MedMNIST did; of any
+    other, and where the magnification is known or cells are wanted larger, `scale.py` decides.
 
     Returns:
         left, top, right, bottom, in pixels.
     """
-    if width in PHOTOGRAPH_SIDES and height in PHOTOGRAPH_SIDES:
-        side = CROP_SIDE
-    elif width == height and width in WHOLE_SIDES:
-        side = width
+    width, height = image.size
+    side = _known_side(width, height)
+    if side and not framing.microns_per_pixel:
+        side = min(round(side / framing.tightness), width, height)
     else:
-        side = max(1, round(CENTRE_FRACTION * min(width, height)))
+        side = kept_side(image, framing)
     left, top = (round((length - side) / 2) for length in (width, height))  # Python's rounding
     return left, top, left + side, top + side
+
+
+def _known_side(width: int, height: int) -> int:
+    """Return the side that MedMNIST's own crop has in a photograph of this size; else 0."""
+    if width in PHOTOGRAPH_SIDES and height in PHOTOGRAPH_SIDES:
+        return CROP_SIDE
+    return width if width == height and width in WHOLE_SIDES else 0

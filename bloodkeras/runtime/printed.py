@@ -16,9 +16,11 @@ class Printed:
 
     kept = Kept()
 
-    def __init__(self, kind: str, labels: tuple[str, ...]):
-        """Take csv or jsonl; lines for people when it is empty."""
-        self._format = FORMATS[kind](labels) if kind else None
+    def __init__(self, kind: str, labels: tuple[str, ...], prior: str = ""):
+        """Take csv or jsonl, lines for people when it is empty; and a prior in words."""
+        self._format = FORMATS[kind](labels, prior) if kind else None
+        if prior and not kind:
+            print(f"possible answers: {prior}")
         if self._format:
             print(self._format.header, end="")
 

@@ -22,7 +22,9 @@ from bloodkeras.runtime.copies import Copies
 from bloodkeras.runtime.formats import import_pyarrow, valid_text
 from bloodkeras.runtime.page import Page
 from bloodkeras.runtime.printed import Printed
+from bloodkeras.runtime.prior import Prior, describe, read_prior
 from bloodkeras.runtime.progress import Progress
+from bloodkeras.runtime.scale import Framing
 from bloodkeras.runtime.sources import STDIN, check_words, count_images, stream
 from bloodkeras.runtime.table import BATCH_SIZE, Kept, Row, Table, table_format
 
@@ -36,6 +38,9 @@ def score(
     sort_into: str = "",
     report: str = "",
     precision: str = "float32",
+    classes: str = "",
+    prior: str = "",
+    microns_per_pixel: float = 0.0,
 ) -> None:
     """Classify what the words mean; print a table, or write one.
 
@@ -48,26 +53,35 @@ def score(
         sort_into: Copy the images into class folders below this one.
         report: Write a page of the answers here.
         precision: float32, or int8 for the smaller, quicker file of the export.
+        classes: Names of the classes that can occur, separated by commas; "" for all.
+        prior: A file that weighs the classes; "" for none.
+        microns_per_pixel: Of the photographs; 0 where that is not known.
 
     Raises:
         UsageError: The options contradict each other.
         BloodkerasError: The model or a path is missing, a place cannot be written, or an image
             could not be read (after all the others were answered).
     """
-    words = list(words)
+    words, framing = list(words), Framing(microns_per_pixel)
     kind = _check_options(words, out, kind, resume)
     check_words(words)
     classifier = Classifier.load(model, precision=precision)
+    known = read_prior(classes, prior, classifier.labels)
+    said = describe(known)
     copies = Copies(sort_into, words) if sort_into else None
-    page = Page(report, classifier) if report else None
-    origin = _origin(model, classifier, precision)
-    table = Table(out, kind, origin, resume) if out else Printed(kind, classifier.labels)
+    page = Page(report, classifier, said) if report else None
+    origin = _origin(model, classifier, precision) | {
+        "prior": known,
+        "microns_per_pixel": microns_per_pixel,
+    }
+    table = Table(out, kind, origin, resume) if out else Printed(kind, classifier.labels, said)
     takers = [taker for taker in (copies, page, table) if taker]  # what is in the table, is done
     tally = Counter(table.kept.counts)
     total = None if STDIN in words else partial(count_images, words)
     bar = None if out else False  # it would be drawn into a printed table
     with table, Progress(total, table.kept.rows, bar) as progress:
-        for rows in answer_batches(classifier, _items_after(words, table.kept)):
+        items = _items_after(words, table.kept, framing)
+        for rows in answer_batches(classifier, items, known):
             for taker in takers:
                 taker.write(rows)
             tally.update((row.label, row.verdict) for row in rows)
@@ -78,7 +92,9 @@ def score(
     _conclude(tally, out)
 
 
-def answer_batches(classifier: Classifier, items: Iterable[Item]) -> Iterator[list[Row]]:
+def answer_batches(
+    classifier: Classifier, items: Iterable[Item], prior: Prior = None
+) -> Iterator[list[Row]]:
     """Yield the rows of one batch after the other; the network is at the next one meanwhile."""
     items = iter(items)
     with ThreadPoolExecutor(1, "network") as network:
@@ -86,7 +102,7 @@ def answer_batches(classifier: Classifier, items: Iterable[Item]) -> Iterator[li
         while batch := list(islice(items, BATCH_SIZE)):
             images = [pixels for _, pixels in batch if isinstance(pixels, np.ndarray)]
             stacked = np.stack(images) if images else np.empty((0, *IMAGE_SHAPE), np.uint8)
-            now = batch, network.submit(classifier.answer, stacked)
+            now = batch, network.submit(classifier.answer, stacked, prior)
             if before:
                 yield _rows(before[0], before[1].result(), classifier.labels)
             before = now
@@ -120,12 +136,12 @@ def _origin(model: str, classifier: Classifier, precision: str) -> dict:
     }
 
 
-def _items_after(words: list[str], kept: Kept) -> Iterator[Item]:
+def _items_after(words: list[str], kept: Kept, framing: Framing) -> Iterator[Item]:
     """Yield the items that a table does not hold yet, once its last row is found to be theirs."""
     if not kept.rows:
-        yield from stream(words)
+        yield from stream(words, framing=framing)
         return
-    items = stream(words, skip=kept.rows - 1)
+    items = stream(words, skip=kept.rows - 1, framing=framing)
     last, _ = next(items, ("nothing", None))
     if valid_text(last) != kept.last:
         raise BloodkerasError(

@@ -28,6 +28,7 @@ from bloodkeras.runtime.arrays import (
 )
 from bloodkeras.runtime.pages import count_pages, read_file
 from bloodkeras.runtime.preprocess import IMAGE_SUFFIXES
+from bloodkeras.runtime.scale import UNKNOWN, Framing
 
 STDIN = "-"  # this word stands for a list of paths on standard input, one a line
 MAX_PATH_BYTES = 65_536  # of a line on standard input, which may be anything
@@ -50,16 +51,19 @@ def check_words(words: Iterable[str]) -> None:
             raise BloodkerasError(f"no image in the folder {word}: looked for {endings}")
 
 
-def stream(words: Iterable[str], skip: int = 0, threads: int | None = None) -> Iterator[Item]:
+def stream(
+    words: Iterable[str], skip: int = 0, threads: int | None = None, framing: Framing = UNKNOWN
+) -> Iterator[Item]:
     """Yield every image that the words mean, in order, reading ahead.
 
     Args:
         words: Files, folders, globs, arrays, `-`.
         skip: Leave out this many at the start, without decoding them.
         threads: Threads to read with; all cores when None.
+        framing: What is known of the photographs' magnification.
     """
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # too large is refused anyway
-    reads = _reads(find_parts(words), skip)
+    reads = _reads(find_parts(words, framing), skip)
     threads = threads or os.cpu_count() or 1
     ahead = deque()
     pool = ThreadPoolExecutor(threads, "read")
@@ -85,7 +89,7 @@ def count_images(words: Iterable[str]) -> int:
     )
 
 
-def find_parts(words: Iterable[str]) -> Iterator[Part]:
+def find_parts(words: Iterable[str], framing: Framing = UNKNOWN) -> Iterator[Part]:
     """Yield what the words mean, unread: one part a file, or 256 rows of an array."""
     for path, error in find_paths(words):
         error = error or _refusal(path)
@@ -94,7 +98,7 @@ def find_parts(words: Iterable[str]) -> Iterator[Part]:
         elif is_array(path):
             yield from array_parts(path)
         else:
-            yield Part(partial(count_pages, path), partial(read_file, path))
+            yield Part(partial(count_pages, path), partial(read_file, path, framing))
 
 
 def find_paths(words: Iterable[str]) -> Iterator[tuple[str, str]]:

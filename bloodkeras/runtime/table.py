@@ -17,6 +17,7 @@ import numpy as np
 
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.runtime.formats import FORMATS, Format, to_parquet
+from bloodkeras.runtime.prior import describe
 
 BATCH_SIZE = 256  # rows written and flushed at once: what an interruption can lose
 
@@ -85,7 +86,7 @@ class Table:
         self._parquet = kind == "parquet"
         self._rows_path = Path(f"{out}.rows.jsonl") if self._parquet else self.path
         self._origin_path = Path(f"{out}.origin.json")
-        self._format: Format = FORMATS[kind](tuple(origin["labels"]))
+        self._format: Format = FORMATS[kind](tuple(origin["labels"]), describe(origin.get("prior")))
         self.kept = Kept()
         try:
             if self.path.is_dir():
@@ -132,7 +133,7 @@ class Table:
         self.write(())
         os.fsync(self._file.fileno())
         if self._parquet:
-            to_parquet(self._rows_path, self.path, self._format.labels)
+            to_parquet(self._rows_path, self.path, self._format.columns)
             self._rows_path.unlink()
 
 

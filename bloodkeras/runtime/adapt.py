@@ -1,0 +1,227 @@
+"""Calibrates an export on some tens of one's own labelled cells, without TensorFlow.
+
+Flow: takes an export and `Labelled`; gives a new export with its own temperature and thresholds, on
+request its own last layer, and its own card and checksums.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from bloodkeras import contract
+from bloodkeras.errors import BloodkerasError
+from bloodkeras.runtime.classifier import Classifier, sha256_of
+from bloodkeras.runtime.fit import (
+    ACCURACY,
+    confidence_threshold,
+    fit_last_layer,
+    fit_temperature,
+    softmax,
+)
+from bloodkeras.runtime.graph import Head, features_and_logits, load_model, read_head, write_head
+from bloodkeras.runtime.labelled import Labelled, read_labelled
+from bloodkeras.runtime.scale import UNKNOWN, Framing
+
+LEAST_CELLS = 20
+ADVISED_CELLS = 50
+TRUE_ACCEPTANCE = 0.95  # share of these cells that must not be called foreign
+METADATA = ("model", "thresholds", "calibration", "metrics")  # what changes of it in the ONNX file
+
+
+def calibrate_photos(
+    export: str,
+    photos: str,
+    table: str,
+    out: str,
+    last_layer: bool = False,
+    framing: Framing = UNKNOWN,
+) -> Path:
+    """Calibrate an export on a labelled folder and publish the result.
+
+    Args:
+        export: The folder of an export.
+        photos: A folder of photographs.
+        table: CSV with the columns file and label.
+        out: The folder of the new export, which must not exist.
+        last_layer: Fit the last layer too, not only temperature and thresholds.
+        framing: What is known of the photographs' magnification.
+
+    Returns:
+        The new folder.
+
+    Raises:
+        BloodkerasError: Something cannot be read or written, or there are too few cells.
+    """
+    folder = Path(out)
+    if folder.exists():
+        raise BloodkerasError(f"{out} is there already: name a folder that is not")
+    classifier = Classifier.load(export)
+    model = load_model(Path(export, contract.MODEL_FILE))
+    cells = read_labelled(photos, table, classifier.labels, framing)
+    if len(cells) < LEAST_CELLS:
+        raise BloodkerasError(
+            f"{len(cells)} labelled cells are too few: expected at least {LEAST_CELLS}, better "
+            f"{ADVISED_CELLS}"
+        )
+    head, facts = fit(model, cells, classifier, last_layer)
+    write_head(model, head)
+    source = {
+        "model": classifier.card.get("model", ""),
+        "sha256": sha256_of(Path(export, contract.MODEL_FILE)),
+        "photos": Path(photos).resolve().name,
+        "labels_sha256": sha256_of(table),
+        "framing": dataclasses.asdict(framing),
+    }
+    card = new_card(classifier.card, folder.name, facts | source)
+    _write(model, card, Path(export), folder)
+    print(f"{render_text(card)}\n\nwrote {folder}")
+    if cells.errors:
+        raise BloodkerasError(
+            f"{len(cells.errors)} photographs could not be read: {cells.errors[0]}"
+        )
+    return folder
+
+
+def fit(model, cells: Labelled, classifier: Classifier, last_layer: bool) -> tuple[Head, dict]:
+    """Return a new head, and what the card says of it.
+
+    With a new last layer all that is said, thresholds too, is from fits that had not seen the cell.
+    """
+    head = read_head(model)
+    views = _eight_views(cells.images)
+    features, logits, foreign = features_and_logits(model, views.reshape(-1, *contract.IMAGE_SHAPE))
+    features, logits = (x.reshape(len(cells), 8, -1) for x in (features, logits))
+    before, foreign = logits[:, 0].astype(float), foreign.reshape(len(cells), 8)[:, 0]
+    weights, bias, penalty, judged = head.weights, head.bias, None, before
+    if last_layer:
+        fitted = fit_last_layer(features, cells.labels, head.weights, head.bias)
+        weights, bias, penalty, judged = (
+            fitted.weights, fitted.bias, fitted.penalty, fitted.left_out
+        )  # fmt: skip
+    temperature = fit_temperature(judged, cells.labels, 1.0 if last_layer else head.temperature)
+    probs = softmax(judged / temperature)
+    right = probs.argmax(1) == cells.labels
+    # To the graph's precision, or a cell's own confidence might miss the threshold that it set.
+    confidence = confidence_threshold(probs.max(1).astype(np.float32), right)
+    usual = float(np.quantile(foreign, TRUE_ACCEPTANCE, method="higher"))
+    limit = max(usual, classifier.thresholds.foreign)
+    accepted = (probs.max(1) >= confidence) & (foreign <= limit)
+    counts = np.bincount(cells.labels, minlength=len(classifier.labels)).tolist()
+    facts = {
+        "cells": dict(zip(classifier.labels, counts, strict=True)),
+        "last_layer": last_layer,
+        "penalty": penalty,
+        "temperature": temperature,
+        "thresholds": {"confidence": confidence, "foreign": limit},
+        "accuracy_before": float((before.argmax(1) == cells.labels).mean()),
+        "accuracy": float(right.mean()),
+        "coverage": float(accepted.mean()),
+        "selective_accuracy": float(right[accepted].mean()) if accepted.any() else None,
+    }
+    return Head(weights, bias, temperature), facts
+
+
+def new_card(card: dict, name: str, facts: dict) -> dict:
+    """Return the card of the new export: what no longer holds is kept under before_calibration."""
+    gone = ("model", "thresholds", "calibration", "metrics", "shifts", "int8")
+    before = {key: card[key] for key in gone if key in card}
+    kept = {key: value for key, value in card.items() if key not in ("shifts", "int8")}
+    calibration = dict(card.get("calibration", {})) | {
+        "temperature": facts["temperature"],
+        "selective_accuracy": ACCURACY,
+        "true_acceptance": TRUE_ACCEPTANCE,
+        "coverage_on_val": None,
+    }
+    return kept | {
+        "model": name,
+        "thresholds": facts["thresholds"],
+        "calibration": calibration,
+        "calibrated_on": {key: value for key, value in facts.items() if key != "thresholds"},
+        "metrics": {},
+        "int8": {"published": False, "reason": "eight bits are not calibrated anew"},
+        "before_calibration": before,
+    }
+
+
+def render_text(card: dict) -> str:
+    """Return what was done, and what to expect of it, as text."""
+    facts = card["calibrated_on"]
+    counts = ", ".join(f"{name} {n}" for name, n in facts["cells"].items() if n)
+    absent = ", ".join(name for name, n in facts["cells"].items() if not n)
+    how = "by fits that had not seen the cell in question" if facts["last_layer"] else "on them"
+    right = facts["selective_accuracy"]
+    lines = [
+        f"{card['model']}: {facts['model']} calibrated on {sum(facts['cells'].values())} cells of "
+        f"{facts['photos']} ({counts})",
+        f"new: {'last layer, ' * facts['last_layer']}temperature {facts['temperature']:.3f}, "
+        "thresholds; no int8 file",
+        f"accuracy {facts['accuracy']:.1%}, {how}; before {facts['accuracy_before']:.1%}",
+        f"accepted {facts['coverage']:.1%}, of which "
+        + ("none to judge" if right is None else f"{right:.1%} right"),
+    ]
+    if facts["last_layer"] and absent:
+        lines.append(f"not among the cells, so hardly ever the answer now: {absent}")
+    if sum(facts["cells"].values()) < ADVISED_CELLS:
+        lines.append(f"fewer than {ADVISED_CELLS} cells: expect these numbers to be rough")
+    lines.append("judge it on other cells before use: evaluate EXPORT --photos DIR --labels CSV")
+    return "\n".join(lines)
+
+
+def _write(model, card: dict, old: Path, folder: Path) -> None:
+    """Write the new export beside its name, check it, and only then give it its name."""
+    fields = {key: card[key] for key in METADATA}
+    for entry in model.metadata_props:
+        key = entry.key.removeprefix(contract.METADATA_PREFIX)
+        if key in fields:
+            value = fields[key]
+            entry.value = value if isinstance(value, str) else json.dumps(value)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise BloodkerasError(f"cannot write {folder}: {error.strerror}") from None
+    try:
+        (staging / contract.MODEL_FILE).write_bytes(model.SerializeToString())
+        text = json.dumps(card, indent=2) + "\n"
+        (staging / contract.CARD_FILE).write_text(text, encoding="utf-8")
+        page = _page(card, old / contract.MODEL_CARD_FILE)
+        (staging / contract.MODEL_CARD_FILE).write_text(page, encoding="utf-8")
+        names = (contract.MODEL_FILE, contract.CARD_FILE, contract.MODEL_CARD_FILE)
+        sums = "".join(f"{sha256_of(staging / name)}  {name}\n" for name in names)
+        (staging / contract.SUMS_FILE).write_text(sums, encoding="utf-8")
+        Classifier.load(staging)
+        os.chmod(staging, 0o755)  # mkdtemp makes it private
+        staging.rename(folder)
+    except OSError as error:
+        raise BloodkerasError(f"cannot write {folder}: {error.strerror}") from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _page(card: dict, old: Path) -> str:
+    before = old.read_text(encoding="utf-8") if old.exists() else ""
+    return f"""# Model card: bloodkeras `{card["model"]}`
+
+Calibrated on a laboratory's own cells. **Not a medical device, not for diagnosis.** What the card
+below, of the export that it was made of, says of accuracy, thresholds and int8 no longer holds; the
+rest does.
+
+```text
+{render_text(card)}
+```
+
+---
+
+{before}"""
+
+
+def _eight_views(images: np.ndarray) -> np.ndarray:
+    """Return uint8 (N, 8, 28, 28, 3): flips and quarter turns, the image itself first."""
+    flipped = (images, images[:, :, ::-1])
+    views = [np.rot90(view, turns, (1, 2)) for view in flipped for turns in range(4)]
+    return np.ascontiguousarray(np.stack(views, 1))

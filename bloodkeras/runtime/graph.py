@@ -1,0 +1,154 @@
+"""Opens the end of an exported graph: the last layer and the temperature, to read and to replace.
+
+Flow: takes model.onnx; gives a `Head`, features and logits of images; writes another head.
+Sources: ONNX operators Gemm, Mul, Div, Softmax. Needs the package onnx, an extra.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from bloodkeras.contract import FOREIGN_NAME, INPUT_NAME, OUTPUT_NAME
+from bloodkeras.errors import BloodkerasError, missing_package
+
+
+@dataclass(frozen=True)
+class Head:
+    """What an exported graph does to the features last.
+
+    Attributes:
+        weights: float32 (F, 8).
+        bias: float32 (8,).
+        temperature: Logits are divided by it before the softmax.
+    """
+
+    weights: np.ndarray
+    bias: np.ndarray
+    temperature: float
+
+
+@dataclass(frozen=True)
+class _Places:
+    """The names of the parts of a head in a graph."""
+
+    features: str
+    weights: str
+    transposed: bool
+    bias: str
+    logits: str
+    scales: tuple[tuple[str, str], ...]  # of the nodes after it: operator, constant
+
+
+def import_onnx():
+    """Return the package onnx.
+
+    Raises:
+        BloodkerasError: It is not installed.
+    """
+    try:
+        import onnx
+        import onnx.numpy_helper
+    except ImportError:
+        raise missing_package("onnx", "pip install 'bloodkeras[calibrate]'") from None
+    return onnx
+
+
+def read_head(model) -> Head:
+    """Return the last layer and the temperature of an ONNX model.
+
+    Raises:
+        BloodkerasError: The graph does not end in one dense layer, a temperature and a softmax.
+    """
+    places = _places(model)
+    weights = _constant(model, places.weights)
+    scale = 1.0
+    for operator, name in places.scales:
+        value = float(_constant(model, name))
+        scale *= value if operator == "Mul" else 1 / value
+    return Head(
+        weights.T if places.transposed else weights, _constant(model, places.bias), 1 / scale
+    )
+
+
+def write_head(model, head: Head) -> None:
+    """Replace the last layer and the temperature of an ONNX model, in place."""
+    onnx = import_onnx()
+    places = _places(model)
+    # A graph whose temperature was 1 has no node for it, so what there is takes all of it.
+    scale = np.float32(1 if places.scales else 1 / head.temperature)
+    weights, bias = head.weights * scale, head.bias * scale
+    new = {places.weights: weights.T if places.transposed else weights, places.bias: bias}
+    for place, (operator, name) in enumerate(places.scales):
+        factor = 1.0 if place else 1 / head.temperature
+        old = _constant(model, name)
+        new[name] = np.full(old.shape, factor if operator == "Mul" else 1 / factor)
+    for tensor in model.graph.initializer:
+        if tensor.name in new:
+            array = np.array(new[tensor.name], np.float32, order="C")  # a scalar stays one
+            tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
+
+
+def features_and_logits(model, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return float32 (N, F), (N, 8) before the temperature, and the foreign score (N,).
+
+    Args:
+        model: An ONNX model.
+        images: uint8 (N, 28, 28, 3).
+    """
+    onnx = import_onnx()
+    places = _places(model)
+    opened = onnx.ModelProto()
+    opened.CopyFrom(model)
+    known = [output.name for output in opened.graph.output]
+    names = [places.features, places.logits, *[FOREIGN_NAME] * (FOREIGN_NAME in known)]
+    for name in names[:2]:
+        value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        opened.graph.output.append(value)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only
+    session = onnxruntime.InferenceSession(
+        opened.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    features, logits, *foreign = session.run(names, {INPUT_NAME: images})
+    return features, logits, foreign[0] if foreign else np.zeros(len(images), np.float32)
+
+
+def load_model(path: Path):
+    """Return the ONNX model in a file.
+
+    Raises:
+        BloodkerasError: onnx is not installed, or the file is none of its own.
+    """
+    onnx = import_onnx()
+    try:
+        return onnx.load(path)
+    except Exception as error:  # of protobuf, which has its own
+        raise BloodkerasError(f"cannot read {path}: {error}") from None
+
+
+def _places(model) -> _Places:
+    """Walk from the probabilities back to the features."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    constants = {tensor.name for tensor in model.graph.initializer}
+    node, scales = makers[OUTPUT_NAME], []
+    if node.op_type == "Softmax":
+        node = makers.get(node.input[0])
+        while node is not None and node.op_type in ("Mul", "Div") and node.input[1] in constants:
+            scales.append((node.op_type, node.input[1]))
+            node = makers.get(node.input[0])
+    if node is None or node.op_type != "Gemm" or not constants.issuperset(node.input[1:3]):
+        raise BloodkerasError(
+            "this graph does not end in a dense layer, a temperature and a softmax, as an export "
+            "does: export the model again"
+        )
+    transposed = any(a.name == "transB" and a.i for a in node.attribute)
+    features, weights, bias = node.input
+    return _Places(features, weights, transposed, bias, node.output[0], tuple(scales))
+
+
+def _constant(model, name: str) -> np.ndarray:
+    from onnx.numpy_helper import to_array
+
+    return to_array(next(t for t in model.graph.initializer if t.name == name))

@@ -1,0 +1,133 @@
+"""Reads somebody's own cells: a folder of photographs, and a table that says what each shows.
+
+Flow: takes a folder and a CSV file with the columns file and label; gives `Labelled`.
+"""
+
+import csv
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.runtime.preprocess import IMAGE_SUFFIXES, read_image
+from bloodkeras.runtime.prior import class_name
+from bloodkeras.runtime.scale import UNKNOWN, Framing
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Cells with labels.
+
+    Attributes:
+        files: Names as the table gives them, below the folder.
+        images: uint8 (N, 28, 28, 3).
+        labels: int64 (N,), places in the class names.
+        errors: Why others could not be read, a line each.
+        unlabelled: How many images of the folder the table does not name.
+    """
+
+    files: tuple[str, ...]
+    images: np.ndarray
+    labels: np.ndarray
+    errors: tuple[str, ...] = ()
+    unlabelled: int = 0
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def take(self, rows: np.ndarray) -> "Labelled":
+        """Return some of the cells."""
+        files = tuple(np.array(self.files)[rows].tolist())
+        return Labelled(files, self.images[rows], self.labels[rows])
+
+
+def read_labelled(
+    photos: str,
+    table: str,
+    class_names: tuple[str, ...],
+    framing: Framing = UNKNOWN,
+) -> Labelled:
+    """Read photographs and their labels.
+
+    Args:
+        photos: A folder.
+        table: CSV with the columns file (below the folder) and label (a class name, or its place
+            from 0, as in BloodMNIST); other columns are ignored, commas or semicolons separate.
+        class_names: All class names.
+        framing: What is known of the photographs' magnification.
+
+    Raises:
+        BloodkerasError: The folder or the table cannot be read, has not these columns, names a
+            class or a file that there is not, or not one photograph can be read.
+    """
+    folder = Path(photos)
+    if not folder.is_dir():
+        raise BloodkerasError(f"no such folder: {photos}")
+    places = read_table(Path(table), class_names)
+    missing = [name for name in places if not (folder / name).is_file()]
+    if missing:
+        raise BloodkerasError(
+            f"{table} names {len(missing)} of {len(places)} files that are not in {photos}, such "
+            f"as {missing[0]}"
+        )
+    with ThreadPoolExecutor(thread_name_prefix="read") as pool:
+        found = list(pool.map(lambda name: _read(folder / name, framing), places))
+    good = [row for row, pixels in enumerate(found) if not isinstance(pixels, str)]
+    errors = tuple(pixels for pixels in found if isinstance(pixels, str))
+    if not good:
+        raise BloodkerasError(f"none of {len(found)} photographs can be read: {errors[0]}")
+    names, labels = list(places), np.array(list(places.values()))
+    there = {p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES}
+    return Labelled(
+        tuple(names[row] for row in good),
+        np.stack([found[row] for row in good]),
+        labels[good],
+        errors,
+        len(there - {folder / name for name in names}),
+    )
+
+
+def read_table(path: Path, class_names: tuple[str, ...]) -> dict[str, int]:
+    """Return {file: place of its class} of a table; see `read_labelled`."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        raise BloodkerasError(f"cannot read {path}: {reason}") from None
+    separator = ";" if lines and ";" in lines[0] and "," not in lines[0] else ","
+    table = csv.DictReader(lines, delimiter=separator)
+    columns = table.fieldnames or []
+    if not {"file", "label"} <= set(columns):
+        raise BloodkerasError(
+            f"{path} must have the columns file and label, found {', '.join(columns) or 'nothing'}"
+        )
+    places = {}
+    for row in table:
+        where = f"{path}, line {table.line_num}"
+        name, label = (row["file"] or "").strip(), (row["label"] or "").strip()
+        if not name or name in places:
+            raise BloodkerasError(f"{where}: {name + ' is there twice' if name else 'no file'}")
+        places[name] = _place(label, class_names, where)
+    if not places:
+        raise BloodkerasError(f"{path} holds no row below its header")
+    return places
+
+
+def _place(label: str, class_names: tuple[str, ...], where: str) -> int:
+    if label.isdecimal():
+        if int(label) < len(class_names):
+            return int(label)
+        raise BloodkerasError(f"{where}: label {label}: expected 0 to {len(class_names) - 1}")
+    try:
+        return class_names.index(class_name(label, class_names))
+    except UsageError as error:
+        raise BloodkerasError(f"{where}: {error}") from None
+
+
+def _read(path: Path, framing: Framing) -> np.ndarray | str:
+    try:
+        return read_image(path, framing)
+    except BloodkerasError as error:
+        return str(error)

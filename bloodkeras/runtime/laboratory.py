@@ -1,0 +1,152 @@
+"""Judges an export on somebody's own labelled cells: how good is it here?
+
+Flow: takes a `Classifier` and `Labelled`; gives numbers, a text, and a page of the mistakes.
+Needs no TensorFlow and no training data.
+Sources: intervals of shares, Wilson 1927, doi:10.1080/01621459.1927.10502953.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+
+from bloodkeras.contract import ACCEPTED, VERDICTS
+from bloodkeras.errors import BloodkerasError
+from bloodkeras.runtime.classifier import Answers, Classifier
+from bloodkeras.runtime.formats import one_line
+from bloodkeras.runtime.labelled import Labelled, read_labelled
+from bloodkeras.runtime.mistakes_page import render_mistakes
+from bloodkeras.runtime.prior import describe
+from bloodkeras.runtime.scale import UNKNOWN, Framing
+from bloodkeras.runtime.shift_score import judge_colours, sentence
+
+WILSON = 1.96  # standard errors of a 95 % interval
+SHOWN_ERRORS = 5
+
+
+def evaluate_photos(
+    export: str, photos: str, table: str, out: Path, framing: Framing = UNKNOWN
+) -> dict:
+    """Judge an export on a labelled folder; print the numbers and leave them in a folder.
+
+    Args:
+        export: The folder of an export.
+        photos: A folder of photographs.
+        table: CSV with the columns file and label.
+        out: Where photos.json, photos.txt and mistakes.html go.
+        framing: What is known of the photographs' magnification.
+
+    Returns:
+        What `judge` returned.
+
+    Raises:
+        BloodkerasError: The export, the folder or the table cannot be read, or (after all others
+            were judged) a photograph cannot.
+    """
+    classifier = Classifier.load(export)
+    cells = read_labelled(photos, table, classifier.labels, framing)
+    found = judge(classifier, cells) | {"framing": dataclasses.asdict(framing)}
+    text = render_text(found)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "photos.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        (out / "photos.txt").write_text(text + "\n", encoding="utf-8")
+        page = render_mistakes(found, text, cells, classifier.answer(cells.images))
+        (out / "mistakes.html").write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise BloodkerasError(f"cannot write the folder {out}: {error.strerror}") from None
+    print(f"{text}\n\nresults in {out}: photos.json, photos.txt, mistakes.html")
+    if cells.errors:
+        first = "\n".join(one_line(line) for line in cells.errors[:SHOWN_ERRORS])
+        print(first)
+        raise BloodkerasError(f"{len(cells.errors)} photographs could not be read, see above")
+    return found
+
+
+def judge(classifier: Classifier, cells: Labelled) -> dict:
+    """Return how good a classifier is on some cells.
+
+    Returns:
+        "all_classes" and "present_classes" (only those that occur among the labels may be the
+        answer): each {"accuracy", "low", "high" (95 %), "coverage", "selective_accuracy"};
+        "verdicts": {verdict: share}; "recall": {class: share found}; "labels"; "confusion": counts,
+        rows of true classes; "shift": `judge_colours` or None; "sentence".
+    """
+    labels = classifier.labels
+    present = [labels[k] for k in np.unique(cells.labels)]
+    answers = classifier.answer(cells.images)
+    narrowed = classifier.answer(cells.images, prior=present)
+    described = classifier.card.get("colours")
+    shift = judge_colours(described, cells.images) if described else None
+    confusion = np.zeros((len(labels), len(labels)), int)
+    np.add.at(confusion, (cells.labels, answers.probs.argmax(1)), 1)
+    hits = confusion.diagonal() / confusion.sum(1).clip(min=1)
+    model = str(classifier.card.get("model", ""))
+    trained = str(classifier.card.get("calibrated_on", {}).get("model", model))
+    return {
+        "model": model,
+        "images": len(cells),
+        "unlabelled": cells.unlabelled,
+        "unreadable": len(cells.errors),
+        "labels": list(labels),
+        "present": present,
+        "all_classes": score_answers(answers, cells.labels),
+        "present_classes": score_answers(narrowed, cells.labels),
+        "verdicts": {name: float((answers.verdicts == name).mean()) for name in VERDICTS},
+        "recall": {name: float(hits[labels.index(name)]) for name in present},
+        "confusion": confusion.tolist(),
+        "shift": shift,
+        "sentence": sentence(shift, trained),
+    }
+
+
+def score_answers(answers: Answers, labels: np.ndarray) -> dict:
+    """Return accuracy with its 95 % interval, coverage, and accuracy of the accepted."""
+    right, accepted = answers.probs.argmax(1) == labels, answers.verdicts == ACCEPTED
+    low, high = wilson(int(right.sum()), len(right))
+    return {
+        "accuracy": float(right.mean()),
+        "low": low,
+        "high": high,
+        "coverage": float(accepted.mean()),
+        "selective_accuracy": float(right[accepted].mean()) if accepted.any() else None,
+    }
+
+
+def wilson(hits: int, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share, which stays inside 0..1 for few images too."""
+    share, z = hits / count, WILSON**2 / count
+    middle = (share + z / 2) / (1 + z)
+    half = WILSON * np.sqrt(share * (1 - share) / count + z / (4 * count)) / (1 + z)
+    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
+
+
+def render_text(found: dict) -> str:
+    """Return the numbers as text."""
+    left_out = f", {found['unlabelled']} more have no label" if found["unlabelled"] else ""
+    rows = [f"{found['model']} on {found['images']} photographs{left_out}", ""]
+    rows.append(f"{'':26}{'accuracy':>9}  {'95 % interval':18}{'accepted':>9}{'right':>9}")
+    for key, name in (("all_classes", "all classes open"), ("present_classes", "those that occur")):
+        numbers = found[key]
+        right = numbers["selective_accuracy"]
+        interval = f"[{numbers['low']:.4f}, {numbers['high']:.4f}]"
+        rows.append(
+            f"{name:26}{numbers['accuracy']:>9.4f}  {interval:18}{numbers['coverage']:>9.4f}"
+            + (f"{'-':>9}" if right is None else f"{right:>9.4f}")
+        )
+    rows += ["", f"those that occur: {describe(dict.fromkeys(found['present'], 1))}"]
+    verdicts = ", ".join(f"{share:.1%} {name}" for name, share in found["verdicts"].items())
+    rows += [f"verdicts: {verdicts}", "", *_confusion(found), "", found["sentence"]]
+    return "\n".join(rows)
+
+
+def _confusion(found: dict) -> list[str]:
+    """Return the confusion matrix as lines: true classes that occur, and what they were called."""
+    heads = "".join(f"{name[:11]:>12}" for name in found["labels"])
+    rows = [f"{'is (down), called (across)':26}{heads}{'found':>9}"]
+    for name in found["present"]:
+        counts = found["confusion"][found["labels"].index(name)]
+        cells = "".join(f"{count:>12}" for count in counts)
+        rows.append(f"{name:26}{cells}{found['recall'][name]:>9.4f}")
+    return rows

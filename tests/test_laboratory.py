@@ -1,0 +1,196 @@
+"""Somebody's own cells: tables as people write them, numbers by hand, and the page of mistakes."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_imports import run_blocked
+from tiny_export import build_export, write_sums
+
+from bloodkeras.contract import CLASS_NAMES
+from bloodkeras.errors import BloodkerasError
+from bloodkeras.runtime.classifier import Classifier
+from bloodkeras.runtime.labelled import read_labelled, read_table
+from bloodkeras.runtime.laboratory import evaluate_photos, judge, wilson
+from bloodkeras.runtime.shift_score import colours, describe_colours, judge_colours, sentence
+
+RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (90, 90, 90)
+CELLS = (  # colour, true class, as it is written; red, green, blue are called classes 0, 1, 2
+    (RED, "basophil"), (RED, "Basophils"), (GREEN, "1"), (RED, "eosinophil"), (BLUE, "6"),
+)  # fmt: skip
+
+
+@pytest.fixture
+def export(tmp_path):
+    return build_export(tmp_path / "export")
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """A folder of five photographs of one colour, one of them below another folder."""
+    folder = tmp_path / "lab"
+    (folder / "more").mkdir(parents=True)
+    lines = ["file,label,remark"]
+    for number, (colour, label) in enumerate(CELLS):
+        name = f"{'more/' * (number == 4)}{number}.png"
+        Image.new("RGB", (28, 28), colour).save(folder / name)
+        lines.append(f"{name},{label},x")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def judged(export, lab, tmp_path):
+    return evaluate_photos(str(export), str(lab), str(lab / "labels.csv"), tmp_path / "out")
+
+
+def test_numbers_by_hand(export, lab, tmp_path):
+    found = judged(export, lab, tmp_path)
+    assert found["images"] == 5
+    assert found["present"] == ["basophil", "eosinophil", "neutrophil"]
+    assert found["all_classes"]["accuracy"] == pytest.approx(3 / 5)
+    # Blue can be no erythroblast now, and the three that are left are equally probable.
+    assert found["present_classes"]["accuracy"] == pytest.approx(3 / 5)
+    assert found["present_classes"]["coverage"] == pytest.approx(4 / 5)
+    assert found["present_classes"]["selective_accuracy"] == pytest.approx(3 / 4)
+    assert found["recall"] == {"basophil": 1.0, "eosinophil": 0.5, "neutrophil": 0.0}
+    expected = np.zeros((8, 8), int)
+    expected[0, 0], expected[1, 1], expected[1, 0], expected[6, 2] = 2, 1, 1, 1
+    assert np.array_equal(found["confusion"], expected)
+    assert json.loads((tmp_path / "out/photos.json").read_text()) == found
+    text = (tmp_path / "out/photos.txt").read_text()
+    assert "all classes open" in text
+    assert "0.6000" in text
+
+
+def test_the_page_shows_the_mistakes_and_nothing_else(export, lab, tmp_path):
+    judged(export, lab, tmp_path)
+    page = (tmp_path / "out/mistakes.html").read_text()
+    assert "2 of 5 cells" in page
+    assert re.findall(r'title="([^"]*)"', page) == ["3.png", "more/4.png"]
+    assert page.count("data:image/png;base64,") == 2
+    assert not re.search(r'(src|href)="(?!data:)', page)
+
+
+def test_intervals_of_shares():
+    assert wilson(0, 10) == pytest.approx((0, 0.2775), abs=1e-3)
+    assert wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-3)
+    assert wilson(10, 10) == pytest.approx((0.7225, 1), abs=1e-3)
+
+
+def test_what_has_no_label_is_counted_and_what_is_damaged_ends_in_an_error(
+    export, lab, tmp_path, capsys
+):
+    Image.new("RGB", (28, 28)).save(lab / "extra.png")
+    (lab / "2.png").write_text("no image")
+    with pytest.raises(BloodkerasError, match="1 photographs could not be read"):
+        judged(export, lab, tmp_path)
+    assert "1 more have no label" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out/photos.json").read_text())["images"] == 4
+
+
+def test_a_table_from_a_spreadsheet(tmp_path):
+    (tmp_path / "t.csv").write_text("Nr;file;label\n1;a.png;Monocytes\n", encoding="utf-8-sig")
+    assert read_table(tmp_path / "t.csv", CLASS_NAMES) == {"a.png": 5}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name,label\n", "columns file and label, found name, label"),
+        ("", "found nothing"),
+        ("file,label\n", "no row"),
+        ("file,label\na.png,monocite\n", "line 2: unknown class 'monocite': did you mean 'mono"),
+        ("file,label\na.png,8\n", "line 2: label 8: expected 0 to 7"),
+        ("file,label\na.png,1\na.png,2\n", "line 3: a.png is there twice"),
+        ("file,label\n,1\n", "line 2: no file"),
+    ],
+)
+def test_a_bad_table_is_one_line(tmp_path, text, message):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(BloodkerasError, match=re.escape(message)) as caught:
+        read_table(tmp_path / "t.csv", CLASS_NAMES)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_files_and_folders_are_named(tmp_path, lab):
+    with (lab / "labels.csv").open("a") as table:
+        table.write("gone.png,1\n")
+    with pytest.raises(BloodkerasError, match=r"1 of 6 files .* gone\.png"):
+        read_labelled(str(lab), str(lab / "labels.csv"), CLASS_NAMES)
+    with pytest.raises(BloodkerasError, match="no such folder"):
+        read_labelled(str(tmp_path / "no"), str(lab / "labels.csv"), CLASS_NAMES)
+    with pytest.raises(BloodkerasError, match="cannot read"):
+        read_labelled(str(lab), str(tmp_path / "no.csv"), CLASS_NAMES)
+
+
+# --- do these images look like the training data? ------------------------------------------------
+
+
+def test_colours_are_those_of_the_graph(drawn):
+    from bloodkeras.calibrate import colours as in_graph
+
+    images = drawn.test.images[:20]
+    expected = np.asarray(in_graph(images.astype(np.float32)))
+    assert colours(images) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.fixture
+def described(drawn):
+    from bloodkeras.calibrate import gaussian
+
+    fitted = gaussian(colours(drawn.train.images), drawn.train.labels)
+    return describe_colours(fitted, drawn.val.images, drawn.val.labels)
+
+
+def test_images_of_the_same_laboratory_look_alike_and_yellow_ones_do_not(described, drawn):
+    described = json.loads(json.dumps(described))
+    same = judge_colours(described, drawn.test.images)
+    assert not same["shifted"]
+    assert same["unusual"] < 0.15
+    assert "look like the training data" in sentence(same, "x")
+    yellow = (drawn.test.images * [1, 0.95, 0.75]).astype(np.uint8)
+    other = judge_colours(described, yellow)
+    assert other["shifted"]
+    assert other["unusual"] > 0.9
+    assert "do not look like the training data" in sentence(other, "x")
+
+
+def test_an_old_card_says_what_to_do(export, lab, tmp_path):
+    found = judged(export, lab, tmp_path)
+    assert found["shift"] is None
+    assert "bloodkeras export tiny" in found["sentence"]
+
+
+def test_the_card_of_an_export_is_asked(export, lab, described):
+    (export / "card.json").write_text(json.dumps({"model": "tiny", "colours": described}))
+    write_sums(export)
+    cells = read_labelled(str(lab), str(lab / "labels.csv"), CLASS_NAMES)
+    found = judge(Classifier.load(export), cells)
+    assert found["shift"]["shifted"]
+    assert "R/G/B 153/51/51" in found["sentence"]
+
+
+# --- the command ------------------------------------------------------------------------------
+
+
+def test_it_works_without_the_training_side(export, lab, tmp_path):
+    words = ["evaluate", str(export), "--photos", str(lab), "--labels", str(lab / "labels.csv"),
+             "--runs", str(tmp_path / "runs")]  # fmt: skip
+    done = run_blocked(f"sys.argv[1:] = {words!r}\nfrom bloodkeras.__main__ import main; main()")
+    assert done.returncode == 0, done.stderr
+    names = {path.name for path in (tmp_path / "runs/onnx-export/photos-lab").iterdir()}
+    assert names == {"photos.json", "photos.txt", "mistakes.html"}
+
+
+@pytest.mark.parametrize(
+    "words", [["--photos", "x"], ["--labels", "x"], ["--photos", "x", "--labels", "y", "--views"]]
+)
+def test_options_that_do_not_fit_are_wrong_usage(words):
+    command = [sys.executable, "-m", "bloodkeras", "evaluate", "tiny", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2, done.stderr
+    assert "--photos" in done.stderr
