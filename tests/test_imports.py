@@ -13,19 +13,22 @@ PACKAGE = Path(bloodkeras.__file__).parent
 HEAVY = (
     "tensorflow", "keras", "sklearn", "matplotlib", "seaborn", "pandas", "medmnist", "scipy",
     "onnx", "tf2onnx", "pooch", "requests", "tqdm", "pyarrow", "markdown_it",
+    "keras_tuner", "grpc", "rich",
 )  # fmt: skip
 RUNTIME_ALLOWED = {"numpy", "onnxruntime", "PIL"}
 RUNTIME_EXTRAS = {"runtime.formats": {"pyarrow"}}  # imported where it is asked for
 # The order of the map in bloodkeras/__init__.py; a module imports only modules above it.
 FLOW = (
-    "errors", "contract", "recipe", "runtime.refusal", "runtime.decode", "runtime.preprocess",
+    "errors", "contract", "recipe", "search_space",
+    "runtime.refusal", "runtime.decode", "runtime.preprocess",
     "runtime.classifier", "runtime.benchmark", "runtime.arrays", "runtime.pages", "runtime.sources",
     "runtime.formats", "runtime.table", "runtime.printed", "runtime.copies",
     "runtime.page_style", "runtime.page", "runtime.progress", "runtime.score", "synthetic",
     "download", "data", "audit", "augment", "pipeline", "layers", "models", "optimizers", "train",
     "metrics", "evaluate", "foreign", "foreign_score", "calibrate", "held_out", "doubt",
     "int8_start", "quantise",
-    "figures", "document", "card", "export", "report",
+    "figures", "tuning.trial", "tuning.oracle", "tuning.leaderboard", "tuning.plots",
+    "tuning.chief", "tuning.search", "tuning.command", "document", "card", "export", "report",
     "torch_twin", "contenders", "benchmark_table", "benchmark",
     "places", "study", "command_line", "__main__",
 )  # fmt: skip
