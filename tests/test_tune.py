@@ -200,7 +200,7 @@ def test_a_search_in_which_everything_fails_ends(data, tmp_path, monkeypatch):
         raise ValueError("no")
 
     monkeypatch.setattr(search, "run_trial", run)
-    with pytest.raises(BloodkerasError, match="last 10 trials failed.*ValueError: no"):
+    with pytest.raises(BloodkerasError, match=r"last 10 trials failed.*ValueError: no"):
         search.tune(plan(), 30, data, tmp_path)
 
 
@@ -282,7 +282,7 @@ def test_the_budget_ends_a_search_that_goes_on_later(data, tmp_path, pretended):
 
 def test_another_search_in_the_same_folder_is_refused(data, tmp_path, pretended):
     search.tune(plan(), 1, data, tmp_path)
-    with pytest.raises(BloodkerasError, match="another strategy .*random, not bayesian"):
+    with pytest.raises(BloodkerasError, match=r"another strategy .*random, not bayesian"):
         search.tune(plan("bayesian"), 1, data, tmp_path)
     (tmp_path / STATE_FILE).write_text("{")
     with pytest.raises(BloodkerasError, match="no search of this version"):

@@ -82,6 +82,8 @@ def _column(done: list[dict], name: str) -> tuple[np.ndarray, list[tuple[float, 
         place = {kind: k / max(len(kinds) - 1, 1) for k, kind in enumerate(kinds)}
         return np.array([place[v] for v in values]), [(h, str(k)) for k, h in place.items()]
     domain = SPACE.get(name)
-    numbers = np.log(values) if getattr(domain, "log", False) else np.array(values, float)
-    low, high = numbers.min(), numbers.max()
+    numbers = np.array(values, float)
+    if getattr(domain, "log", False):  # a weight decay of 0 is drawn at the low end
+        numbers = np.log(np.maximum(numbers, domain.low))
+    low, high = numbers.min(), max(numbers.max(), numbers.min() + 1e-9)
     return (numbers - low) / (high - low), [(0.0, f"{kinds[0]:.3g}"), (1.0, f"{kinds[-1]:.3g}")]
