@@ -48,7 +48,9 @@ The map, in the order the data flows. A module imports only modules above it.
 
     tuning/         the search for a better recipe; needs keras-tuner
         trial.py        recipe + TuningData (no test split) -> metrics of each epoch
+        plan.py         what is searched for, as the search and its workers know it
         oracle.py       KerasTuner's oracles, made to outlive a kill and a lost worker
+        strategies.py   plan -> hyperband, bayesian or random
         leaderboard.py  an oracle's trials -> the terminal, tuning.csv, recipe.json
         plots.py        the same -> parallel coordinates, importance
         chief.py        an oracle <-> workers on other machines

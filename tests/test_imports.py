@@ -27,8 +27,9 @@ FLOW = (
     "download", "data", "audit", "augment", "pipeline", "layers", "models", "optimizers", "train",
     "metrics", "evaluate", "foreign", "foreign_score", "calibrate", "held_out", "doubt",
     "int8_start", "quantise",
-    "figures", "tuning.trial", "tuning.oracle", "tuning.leaderboard", "tuning.plots",
-    "tuning.chief", "tuning.search", "tuning.command", "document", "card", "export", "report",
+    "figures", "tuning.trial", "tuning.plan", "tuning.oracle", "tuning.strategies",
+    "tuning.leaderboard", "tuning.plots", "tuning.chief", "tuning.search", "tuning.command",
+    "document", "card", "export", "report",
     "torch_twin", "contenders", "benchmark_table", "benchmark",
     "places", "study", "command_line", "__main__",
 )  # fmt: skip

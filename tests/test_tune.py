@@ -22,9 +22,10 @@ from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.models import build_model, parameter_count
 from bloodkeras.recipe import RECIPES, Recipe, override, read_recipe
 from bloodkeras.search_space import SPACE, Range, recipe_of, search_space
-from bloodkeras.tuning import search, trial
+from bloodkeras.tuning import plots, search, trial
 from bloodkeras.tuning.command import check_options
-from bloodkeras.tuning.oracle import STATE_FILE, Plan
+from bloodkeras.tuning.oracle import STATE_FILE
+from bloodkeras.tuning.plan import Plan
 from bloodkeras.tuning.trial import TuningData, run_trial
 
 ROOT = Path(__file__).parents[1]
@@ -46,8 +47,12 @@ def data(drawn) -> TuningData:
 
 @pytest.fixture
 def pretended(monkeypatch) -> list[dict]:
-    """Let a trial's score be its dropout's distance to .2; return what was trained."""
+    """Let a trial's score be its dropout's distance to .2; return what was trained.
+
+    Nothing is drawn, which would take longer than all the rest.
+    """
     calls = []
+    monkeypatch.setattr(plots, "draw", lambda *_: [])
 
     def run(recipe, epochs, data, folder, report, parent=None):
         calls.append({"recipe": recipe, "epochs": epochs, "folder": folder, "parent": parent})
@@ -153,11 +158,26 @@ def test_a_search_finds_better_settings(strategy, data, tmp_path, pretended):
     best = read_recipe(tmp_path / "recipe.json")
     assert best.train_epochs == 20
     assert best.model_dropout == float(found[0]["model_dropout"])
-    for name in ("parallel_coordinates", "importance"):
-        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     with (tmp_path / "history.csv").open() as file:
         history = list(csv.DictReader(file))
     assert len(history) == sum(int(row["epochs"]) for row in found)
+
+
+def test_figures_are_drawn_of_any_mixture_of_trials(tmp_path):
+    """Switches, words, numbers, a field that nobody changed, a weight decay of 0."""
+    rng = np.random.default_rng(0)
+    fields = {name: getattr(RECIPES["deeper"], name) for name in SPACE}
+    found = [
+        {"status": "completed", "epochs": 1 + k % 3, "val_macro_f1": rng.random()}
+        | fields
+        | {"model_dropout": rng.random(), "train_weight_decay": 0.01 * (k % 2),
+           "augment_flip": k % 3 == 0, "train_optimizer": ("adam", "muon")[k % 2]}
+        for k in range(8)
+    ]  # fmt: skip
+    for path in plots.draw([*found, {"status": "failed"}], plan(), tmp_path, synthetic=True):
+        assert path.read_bytes().startswith(b"\x89PNG")
+    assert len(list(tmp_path.glob("*.png"))) == 2
+    assert plots.draw(found[:3], plan(), tmp_path, synthetic=True) == []
 
 
 def test_hyperband_continues_the_best_of_the_short_trials(data, tmp_path, pretended):

@@ -87,7 +87,7 @@ def run_tune(options: Options, splits, folder: Path) -> None:
     """
     from functools import partial
 
-    from bloodkeras.tuning.oracle import Plan
+    from bloodkeras.tuning.plan import Plan
     from bloodkeras.tuning.search import join, tune
     from bloodkeras.tuning.trial import TuningData
 

@@ -1,6 +1,6 @@
 """KerasTuner's oracles, made to outlive a kill, a worker that is lost, and a spent budget.
 
-Flow: takes a `Plan`; gives an oracle that hands out trials and is told how they went.
+Flow: takes a folder; gives an oracle that hands out trials and is told how they went.
 
 What KerasTuner 1.4.8 does otherwise: it writes its state in many files, in place, so that a kill
 can leave half of one; an ended trial is still noted as running for a moment, and would be run
@@ -9,61 +9,22 @@ again; a worker that dies keeps its trial for ever, and the chief waits for it (
 
 import collections
 import copy
-import dataclasses
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import keras_tuner
-from keras_tuner import oracles
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from bloodkeras.errors import BloodkerasError, gist
-from bloodkeras.recipe import Recipe
-from bloodkeras.search_space import search_space
-from bloodkeras.tuning.trial import OBJECTIVES, write_atomically
+from bloodkeras.tuning.plan import plan_of, require_same
+from bloodkeras.tuning.trial import write_atomically
 
 STATE_FILE = "search.json"
-PLAN = "search/plan"  # a fixed entry of the space, which is how a worker is told
 MESSAGE = "tuner/message"  # gRPC drops Trial.message, so it travels among the values
 MAX_LOSSES = 3  # a trial that took its process with it so often, without a new epoch, has failed
 MAX_FAILURES = 10  # in a row: the search has no prospects
-NEVER = 10**9
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is searched for. The same plan in the same folder goes on with the search.
-
-    Attributes:
-        start: The recipe to start from; its `train_epochs` are those of the longest trial.
-        held: Recipe fields that stay as they are.
-        strategy: hyperband, bayesian or random.
-        objective: One of OBJECTIVES.
-        data: SHA-256 of the data.
-        full_epochs: The epochs of the recipe that the search ends with.
-        lost_after: Seconds of silence after which a worker is given up for lost.
-    """
-
-    start: Recipe
-    held: tuple[str, ...]
-    strategy: str
-    objective: str
-    data: str
-    full_epochs: int
-    lost_after: float = 60.0
-
-    def to_json(self) -> str:
-        """Return the plan as text."""
-        return json.dumps(dataclasses.asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> "Plan":
-        """Read what to_json wrote."""
-        fields = json.loads(text)
-        return cls(**fields | {"start": Recipe(**fields["start"]), "held": tuple(fields["held"])})
 
 
 class SteadyOracle:
@@ -123,7 +84,7 @@ class SteadyOracle:
             self.set_state(state["oracle"])
             self.seconds.update(state["seconds"])
             self.losses.update(state["losses"])
-            _require_same(plan, plan_of(self.hyperparameters), self.file.parent)
+            require_same(plan, plan_of(self.hyperparameters), self.file.parent)
         except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
             raise BloodkerasError(
                 f"{self.file} is no search of this version ({gist(error)}): move its folder away, "
@@ -278,56 +239,3 @@ class SteadyOracle:
 
     def _save_trial(self, trial: Trial) -> None:
         """Do nothing: trials are in the one file of state."""
-
-
-class _Hyperband(SteadyOracle, oracles.HyperbandOracle):
-    pass
-
-
-class _Bayesian(SteadyOracle, oracles.BayesianOptimizationOracle):
-    pass
-
-
-class _Random(SteadyOracle, oracles.RandomSearchOracle):
-    pass
-
-
-def make_oracle(plan: Plan, trials: int):
-    """Return the plan's oracle, to be opened."""
-    space = search_space(plan.start, set(plan.held))
-    space.Fixed(PLAN, plan.to_json())
-    common = {
-        "objective": keras_tuner.Objective(plan.objective, OBJECTIVES[plan.objective]),
-        "hyperparameters": space,
-        "seed": plan.start.train_seed,
-        "max_consecutive_failed_trials": NEVER,  # it would raise with the lock in hand
-    }
-    if plan.strategy == "hyperband":
-        epochs = plan.start.train_epochs
-        oracle = _Hyperband(max_epochs=epochs, hyperband_iterations=NEVER, **common)
-        oracle.max_trials = trials  # KerasTuner's constructor does not take it
-    elif plan.strategy == "bayesian":
-        # By default three for each dimension: more than most searches have trials.
-        oracle = _Bayesian(max_trials=trials, num_initial_points=max(3, trials // 3), **common)
-    else:
-        oracle = _Random(max_trials=trials, **common)
-    return oracle
-
-
-def plan_of(space) -> Plan:
-    """Return the plan that a space carries."""
-    return Plan.from_json(next(entry.value for entry in space.space if entry.name == PLAN))
-
-
-def _require_same(new: Plan, old: Plan, folder: Path) -> None:
-    for field in dataclasses.fields(Plan):
-        wanted, found = getattr(new, field.name), getattr(old, field.name)
-        if wanted != found:
-            raise BloodkerasError(
-                f"{folder} holds a search with another {field.name} ({_short(found)}, not "
-                f"{_short(wanted)}): move it away, or choose another --out"
-            )
-
-
-def _short(value) -> str:
-    return value.model_name + " otherwise set" if isinstance(value, Recipe) else str(value)

@@ -14,6 +14,7 @@ from sklearn.inspection import permutation_importance
 from bloodkeras.figures import BLUE, save_figure
 from bloodkeras.search_space import SPACE
 
+TREES, SHUFFLES = 100, 10
 ENOUGH = 5  # completed trials: below, there is nothing to fit
 
 
@@ -60,8 +61,8 @@ def importance(done: list[dict], names: list[str], plan, path: Path, synthetic: 
     features = [*names, "epochs"]  # how long a trial was trained explains much under hyperband
     table = np.array([_column(done, name)[0] for name in features]).T
     scores = np.array([row[plan.objective] for row in done])
-    forest = RandomForestRegressor(300, random_state=0).fit(table, scores)
-    found = permutation_importance(forest, table, scores, n_repeats=30, random_state=0)
+    forest = RandomForestRegressor(TREES, random_state=0).fit(table, scores)
+    found = permutation_importance(forest, table, scores, n_repeats=SHUFFLES, random_state=0)
     order = np.argsort(found.importances_mean)
     labels = [features[k].split("_", 1)[-1].replace("_", " ") for k in order]
     colours = ["lightgrey" if features[k] == "epochs" else BLUE for k in order]

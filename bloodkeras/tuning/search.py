@@ -19,7 +19,9 @@ from bloodkeras.errors import BloodkerasError, gist
 from bloodkeras.search_space import recipe_of
 from bloodkeras.tuning import plots
 from bloodkeras.tuning.leaderboard import Leaderboard, changed, lines, rows, write_tables
-from bloodkeras.tuning.oracle import MESSAGE, STATE_FILE, Plan, make_oracle, plan_of
+from bloodkeras.tuning.oracle import MESSAGE, STATE_FILE
+from bloodkeras.tuning.plan import Plan, plan_of
+from bloodkeras.tuning.strategies import make_oracle
 from bloodkeras.tuning.trial import TuningData, run_trial
 
 LOCAL = "local"  # the only worker of a search without a chief
