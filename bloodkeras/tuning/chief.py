@@ -16,11 +16,14 @@ import grpc
 from keras_tuner.src import protos
 from keras_tuner.src.distribute import oracle_client
 from keras_tuner.src.distribute.oracle_chief import OracleServicer
+from keras_tuner.src.engine import conditions
 
 from bloodkeras.errors import BloodkerasError, UsageError
 
 WAIT_SECONDS = 120  # a worker waits so long for a chief that does not answer
 LOOK_SECONDS = 0.5
+# KerasTuner 1.4.8 prints a condition's value whenever it sends one (left from debugging).
+conditions.print = lambda *_: None
 BEATS = 6  # heartbeats within the time after which a worker is given up for lost
 
 
