@@ -8,7 +8,7 @@ RUN := $(VENV)/bin/python -m bloodkeras
 SHORTER := $(if $(EPOCHS),--epochs $(EPOCHS))
 
 .DEFAULT_GOAL := help
-.PHONY: help env data eda train evaluate export evaluate-onnx report all best benchmark seeds held-out test lint clean
+.PHONY: help env data eda train evaluate export evaluate-onnx report all best benchmark seeds tune held-out test lint clean
 
 help: ## list the targets, in the order of the flow
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -61,6 +61,9 @@ benchmark: env ## Keras, fp32 and int8 side by side, after `make train` (5 minut
 seeds: env ## both models with seeds 42, 43, 44: mean and standard deviation
 	$(RUN) seeds simple --data $(DATA) $(SHORTER)
 	$(RUN) seeds deeper --data $(DATA) $(SHORTER)
+
+tune: env ## search for a better recipe for deeper: 20 short trials, at most 20 minutes
+	$(RUN) tune deeper --data $(DATA) --trials 20 --strategy hyperband --epochs 9 --budget-minutes 20
 
 held-out: env ## deeper without each class in turn: does it doubt what it was never shown?
 	$(RUN) held-out deeper --data $(DATA) $(SHORTER)

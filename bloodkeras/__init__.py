@@ -5,6 +5,7 @@ The map, in the order the data flows. A module imports only modules above it.
     errors.py       what a user is told, and the exit status that goes with it
     contract.py     facts: class names, shapes, tensor names, URL, MD5, licence
     recipe.py       choices: one frozen dataclass, the named recipes, typed overrides
+    search_space.py  which of them a search may change, and how far
 
     runtime/        what a deployment installs: numpy, onnxruntime, Pillow; never TensorFlow
         refusal.py      a bad file -> one line that names it
@@ -59,6 +60,18 @@ The map, in the order the data flows. A module imports only modules above it.
     int8_start.py   the first nodes of an int8 graph, exact and quick
     quantise.py     fp32 graph + Splits -> int8 graph, if it loses little accuracy
     figures.py      Splits, history, Report -> PNG
+
+    tuning/         the search for a better recipe; needs keras-tuner
+        trial.py        recipe + TuningData (no test split) -> metrics of each epoch
+        plan.py         what is searched for, as the search and its workers know it
+        oracle.py       KerasTuner's oracles, made to outlive a kill and a lost worker
+        strategies.py   plan -> hyperband, bayesian or random
+        leaderboard.py  an oracle's trials -> the terminal, tuning.csv, recipe.json
+        plots.py        the same -> parallel coordinates, importance
+        chief.py        an oracle <-> workers on other machines
+        search.py       all of these: plan + TuningData -> a folder
+        command.py      `tune` with its options
+
     document.py     text, tables and figures -> one HTML page
     card.py         what an exported model is: card.json, MODEL_CARD.md, MODEL_CARD.html
     export.py       run folder -> exports/<model>/, published only if it agrees with Keras

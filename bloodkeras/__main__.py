@@ -271,6 +271,41 @@ def seeds(
     Study(_splits(data), runs).seeds(recipe, numbers)
 
 
+def tune(model: str, *, trials: int = 20, strategy: str = "hyperband", budget_minutes: float = 0,
+         epochs: int = 0, objective: str = "val_macro_f1", data: str = "", runs: str = RUNS,
+         out: str = "", chief: str = "", worker: str = "", lost_after: float = 60,
+         **settings: str):  # fmt: skip
+    """Search for a better recipe: short trainings, judged on the validation split.
+
+    Leaves <runs>/tune-<model>/recipe.json, which `train MODEL --recipe FILE` takes, a leaderboard,
+    tables and figures (docs/tuning.md). The same command goes on with a search that was stopped.
+
+    Args:
+        model: simple, deeper, residual or tiny.
+        trials: How many recipes to try, those of earlier calls included.
+        strategy: hyperband (most are stopped early), bayesian or random.
+        budget_minutes: End after so many; 0: no limit.
+        epochs: Of the longest trial; 0: a quarter of the recipe's.
+        objective: val_macro_f1, val_accuracy, val_auc or val_loss.
+        data: As in `bloodkeras data`.
+        runs: Folder of all runs.
+        out: Another folder for the search.
+        chief: HOST:PORT: hand out trials there, and train none.
+        worker: A name: train trials for the chief.
+        lost_after: Seconds of silence after which a worker's trial is given to another.
+        settings: Recipe fields to hold fixed, as in `bloodkeras train`.
+    """
+    from bloodkeras.tuning.command import check_options, run_tune
+
+    options = check_options(model, trials, strategy, budget_minutes, epochs, objective, chief,
+                            worker, lost_after, settings)  # fmt: skip
+    quiet_tensorflow()
+    from bloodkeras.study import Study
+
+    study = Study(_splits(data), runs)
+    run_tune(options, study.splits, Path(out) if out else study.runs / f"tune-{model}")
+
+
 def held_out(model: str, *, data: str = "", runs: str = RUNS, **settings: str):
     """Train a model eight times, without one class each: does it doubt what it was never shown?
 
@@ -343,6 +378,7 @@ COMMANDS = {
         calibrate,
         report,
         seeds,
+        tune,
         held_out,
         compare,
         study,

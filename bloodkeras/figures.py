@@ -35,7 +35,7 @@ def sample_images(split: Split, path: Path, synthetic: bool = False) -> None:
         for axis, row in zip(axes[:, label], rows, strict=False):
             axis.imshow(split.images[row], interpolation="nearest")
         axes[0, label].set_title(name.replace(" ", "\n"), fontsize=11)
-    _save(figure, axes, path, synthetic)
+    save_figure(figure, axes, path, synthetic)
 
 
 def class_distribution(splits: Splits, path: Path) -> None:
@@ -55,7 +55,7 @@ def class_distribution(splits: Splits, path: Path) -> None:
     axis.set_ylabel("images")
     axis.legend(frameon=False)
     seaborn.despine(figure)
-    _save(figure, [], path, splits.synthetic)
+    save_figure(figure, [], path, splits.synthetic)
 
 
 def augmentation(
@@ -78,7 +78,7 @@ def augmentation(
             axis.imshow(image, interpolation="nearest")
     axes[0, 0].set_title("original", fontsize=10)
     axes[0, 1].set_title("augmented", fontsize=10, loc="left")
-    _save(figure, axes, path, synthetic)
+    save_figure(figure, axes, path, synthetic)
 
 
 def confusion_matrix(report: Report, path: Path) -> None:
@@ -97,7 +97,7 @@ def confusion_matrix(report: Report, path: Path) -> None:
     axis.set_xticks(axis.get_xticks(), names, rotation=45, ha="right")
     score = f"accuracy {report.value('accuracy'):.2%}, macro F1 {report.value('macro_f1'):.4f}"
     axis.set_title(f"{report.model} ({report.engine}) on {report.split}: {score}", fontsize=11)
-    _save(figure, [], path, report.data["synthetic"])
+    save_figure(figure, [], path, report.data["synthetic"])
 
 
 def learning_curves(history: dict[str, np.ndarray], name: str, path: Path, synthetic: bool) -> None:
@@ -117,7 +117,7 @@ def learning_curves(history: dict[str, np.ndarray], name: str, path: Path, synth
         f"{name}: best validation accuracy {history['val_accuracy'][best]:.2%}", fontsize=11
     )
     seaborn.despine(figure)
-    _save(figure, [], path, synthetic)
+    save_figure(figure, [], path, synthetic)
 
 
 def mistakes(report: Report, split: Split, path: Path) -> None:
@@ -141,7 +141,7 @@ def mistakes(report: Report, split: Split, path: Path) -> None:
     )
     for axis in axes.ravel()[len(wrong) :]:
         axis.set_visible(False)
-    _save(figure, axes, path, report.data["synthetic"])
+    save_figure(figure, axes, path, report.data["synthetic"])
 
 
 def reliability(report: Report, path: Path) -> None:
@@ -162,7 +162,7 @@ def reliability(report: Report, path: Path) -> None:
     axes[1].bar(edges[:-1], counts, 1 / ECE_BINS, align="edge", color=ORANGE, edgecolor="white")
     axes[1].set(xlabel="confidence", ylabel="images", yscale="log")
     seaborn.despine(figure)
-    _save(figure, [], path, report.data["synthetic"])
+    save_figure(figure, [], path, report.data["synthetic"])
 
 
 def risk_coverage(report: Report, curve: tuple, doubt: dict, path: Path) -> None:
@@ -188,7 +188,7 @@ def risk_coverage(report: Report, curve: tuple, doubt: dict, path: Path) -> None
     axis.set_title(f"{report.model} ({report.engine}) on {report.split}")
     axis.legend(frameon=False)
     seaborn.despine(figure)
-    _save(figure, [], path, report.data["synthetic"])
+    save_figure(figure, [], path, report.data["synthetic"])
 
 
 def comparison(found: list[dict], split: str, path: Path, synthetic: bool) -> None:
@@ -225,7 +225,7 @@ def comparison(found: list[dict], split: str, path: Path, synthetic: bool) -> No
     axes[0].invert_yaxis()
     axes[0].legend(frameon=False)
     seaborn.despine(figure)
-    _save(figure, [], path, synthetic)
+    save_figure(figure, [], path, synthetic)
 
 
 def shifts(runs: Path, synthetic: bool, split: str = "test") -> Path:
@@ -256,11 +256,11 @@ def shifts(runs: Path, synthetic: bool, split: str = "test") -> Path:
     figure.suptitle(f"Simulated shifts of the {split} split", fontsize=11)
     seaborn.despine(figure)
     path = runs / shifts_file(split).replace(".json", ".png")
-    _save(figure, [], path, synthetic)
+    save_figure(figure, [], path, synthetic)
     return path
 
 
-def _save(figure, image_axes, path: Path, synthetic: bool) -> None:
+def save_figure(figure, image_axes, path: Path, synthetic: bool) -> None:
     """Hide the ticks of axes that show images, stamp, write, close."""
     for axis in np.ravel(image_axes):
         axis.set(xticks=[], yticks=[])

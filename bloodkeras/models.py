@@ -29,13 +29,17 @@ def build_model(recipe: Recipe) -> keras.Model:
 
 def build_simple(recipe: Recipe) -> keras.Model:
     """Build the baseline: three convolutions, 102,024 parameters."""
+
+    def stage(x, filters):
+        for count in deepen([(filters,)], recipe):
+            x = layers.Conv2D(widen(count, recipe), 3, padding="same", activation="relu")(x)
+        return x
+
     images = keras.Input(IMAGE_SHAPE, name="images")
     x = scale(images)
-    x = layers.Conv2D(32, 3, padding="same", activation="relu")(x)
-    x = layers.MaxPooling2D()(x)  # (B, 14, 14, 32)
-    x = layers.Conv2D(64, 3, padding="same", activation="relu")(x)
-    x = layers.MaxPooling2D()(x)  # (B, 7, 7, 64)
-    x = layers.Conv2D(128, 3, padding="same", activation="relu")(x)
+    x = layers.MaxPooling2D()(stage(x, 32))  # (B, 14, 14, 32)
+    x = layers.MaxPooling2D()(stage(x, 64))  # (B, 7, 7, 64)
+    x = stage(x, 128)
     x = layers.GlobalAveragePooling2D()(x)  # (B, 128)
     x = layers.Dense(64, activation="relu")(x)
     x = layers.Dropout(recipe.model_dropout)(x)
@@ -46,20 +50,19 @@ def build_simple(recipe: Recipe) -> keras.Model:
 def build_deeper(recipe: Recipe) -> keras.Model:
     """Build the improved network: six normalised convolutions, 313,192 trainable parameters."""
 
-    def block(x, filters):
-        x = layers.Conv2D(filters, 3, padding="same")(x)
-        x = FusedBatchNormalization(momentum=recipe.model_norm_momentum)(x)
-        return layers.ReLU()(x)
+    def stage(x, *filters):
+        for count in deepen([filters], recipe):
+            x = layers.Conv2D(widen(count, recipe), 3, padding="same")(x)
+            x = FusedBatchNormalization(momentum=recipe.model_norm_momentum)(x)
+            x = layers.ReLU()(x)
+        return x
 
     images = keras.Input(IMAGE_SHAPE, name="images")
     x = scale(images)
-    x = block(block(x, 32), 32)
-    x = layers.MaxPooling2D()(x)  # (B, 14, 14, 32)
-    x = block(block(x, 64), 64)
-    x = layers.MaxPooling2D()(x)  # (B, 7, 7, 64)
-    x = block(x, 128)
-    x = layers.MaxPooling2D()(x)  # (B, 3, 3, 128)
-    x = block(x, 128)
+    x = layers.MaxPooling2D()(stage(x, 32, 32))  # (B, 14, 14, 32)
+    x = layers.MaxPooling2D()(stage(x, 64, 64))  # (B, 7, 7, 64)
+    x = layers.MaxPooling2D()(stage(x, 128))  # (B, 3, 3, 128)
+    x = stage(x, 128)
     x = layers.GlobalAveragePooling2D()(x)  # (B, 128)
     for units in (128, 64):
         x = layers.Dense(units, activation="relu")(x)
@@ -74,8 +77,9 @@ def build_residual(recipe: Recipe) -> keras.Model:
     `robust` is the same network; only what it is trained on differs.
     """
     images = keras.Input(IMAGE_SHAPE, name="images")
-    x = normalised_conv(scale(images), 32, recipe)
-    widths = (32, 64, 64, 64, 128, 128)
+    x = normalised_conv(scale(images), widen(32, recipe), recipe)
+    filters = deepen([(32,), (64, 64, 64), (128, 128)], recipe)
+    widths = [widen(count, recipe) for count in filters]
     for index, filters in enumerate(widths):
         drop = recipe.model_stochastic_depth * (index + 1) / len(widths)
         x = residual_block(x, filters, drop, recipe)
@@ -88,16 +92,25 @@ def build_residual(recipe: Recipe) -> keras.Model:
 def build_tiny(recipe: Recipe) -> keras.Model:
     """Build the network for a small board: inverted residuals at 14x14 and 7x7."""
     images = keras.Input(IMAGE_SHAPE, name="images")
-    x = normalised_conv(scale(images), 16, recipe, strides=2)  # (B, 14, 14, 16)
-    for filters, expansion, strides in (
-        (16, 3, 1), (16, 3, 1), (32, 4, 2), (32, 3, 1), (48, 4, 1), (48, 2, 1),
-    ):  # fmt: skip
-        x = inverted_block(x, filters, expansion, strides, recipe)
-    x = normalised_conv(x, 128, recipe, kernel=1)  # (B, 7, 7, 128)
+    x = normalised_conv(scale(images), widen(16, recipe), recipe, strides=2)  # (B, 14, 14, 16)
+    stages = [((16, 3, 1), (16, 3, 1)), ((32, 4, 2), (32, 3, 1)), ((48, 4, 1), (48, 2, 1))]
+    for filters, expansion, strides in deepen(stages, recipe):
+        x = inverted_block(x, widen(filters, recipe), expansion, strides, recipe)
+    x = normalised_conv(x, widen(128, recipe), recipe, kernel=1)  # (B, 7, 7, 128)
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(recipe.model_dropout)(x)
     logits = layers.Dense(CLASS_COUNT, name="logits", dtype="float32")(x)
     return keras.Model(images, logits, name="tiny")
+
+
+def widen(filters: int, recipe: Recipe) -> int:
+    """Return a number of filters times the recipe's width: a multiple of eight, as all here are."""
+    return max(8, 8 * round(filters * recipe.model_width / 8))
+
+
+def deepen(stages: list[tuple], recipe: Recipe) -> list:
+    """Return the blocks of all stages, the last one of each repeated as the recipe's depth says."""
+    return [block for stage in stages for block in stage + stage[-1:] * recipe.model_depth]
 
 
 def residual_block(x, filters: int, drop: float, recipe: Recipe):

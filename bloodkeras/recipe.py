@@ -21,11 +21,11 @@ CHOICES = {
     "train_schedule": ("constant", "cosine"),
     "train_precision": ("float32", "mixed_bfloat16"),
 }
-ABOVE_ZERO = ("train_epochs", "train_batch_size", "train_learning_rate")
+ABOVE_ZERO = ("model_width", "train_epochs", "train_batch_size", "train_learning_rate")
 NOT_NEGATIVE = (
-    "augment_shift_pixels", "augment_mixup", "train_weight_decay", "train_patience",
-    "augment_stain_strength", "augment_stain_mix", "augment_stain_curve", "augment_stain_tint",
-    "augment_field", "augment_focus", "augment_noise",
+    "model_depth", "augment_shift_pixels", "augment_mixup", "train_weight_decay",
+    "train_patience", "augment_stain_strength", "augment_stain_mix", "augment_stain_curve",
+    "augment_stain_tint", "augment_field", "augment_focus", "augment_noise",
 )  # fmt: skip
 SHARES = (
     "model_dropout", "model_norm_momentum", "model_stochastic_depth", "augment_scale",
@@ -43,6 +43,8 @@ class Recipe:
     model_dropout: float = 0.5  # share of units dropped before the last dense layers, 0..1
     model_norm_momentum: float = 0.99  # of batch normalisation's moving averages; Keras' default
     model_stochastic_depth: float = 0.0  # share of images that skip the last block, 0..1
+    model_width: float = 1.0  # times the filters of every convolution, in steps of eight
+    model_depth: int = 0  # further blocks at the end of every stage
 
     augment_flip: bool = False  # mirror left-right with probability .5: a cell has no left
     augment_turns: bool = False  # all eight flips and quarter turns, which lose no pixel
@@ -227,6 +229,11 @@ def override(recipe: Recipe, changes: dict[str, str]) -> Recipe:
         field, rest = str(error).split(" ", 1)
         names = {_field_name(name): f"--{name}" for name in changes}
         raise UsageError(f"{names.get(field, field)} {rest}") from None
+
+
+def full_names(names) -> set[str]:
+    """Return the fields that some options stand for, whose prefix may be missing."""
+    return {_field_name(name) for name in names}
 
 
 def convert(text: str, kind: type, name: str):

@@ -13,6 +13,7 @@ PACKAGE = Path(bloodkeras.__file__).parent
 HEAVY = (
     "tensorflow", "keras", "sklearn", "matplotlib", "seaborn", "pandas", "medmnist", "scipy",
     "onnx", "tf2onnx", "pooch", "requests", "tqdm", "pyarrow", "markdown_it",
+    "keras_tuner", "grpc", "rich",
 )  # fmt: skip
 RUNTIME_ALLOWED = {"numpy", "onnxruntime", "PIL"}
 RUNTIME_EXTRAS = {
@@ -21,7 +22,8 @@ RUNTIME_EXTRAS = {
 }  # imported where it is asked for
 # The order of the map in bloodkeras/__init__.py; a module imports only modules above it.
 FLOW = (
-    "errors", "contract", "recipe", "runtime.refusal", "runtime.decode", "runtime.scale",
+    "errors", "contract", "recipe", "search_space",
+    "runtime.refusal", "runtime.decode", "runtime.scale",
     "runtime.preprocess", "runtime.prior", "runtime.classifier", "runtime.benchmark",
     "runtime.arrays", "runtime.pages", "runtime.sources", "runtime.formats", "runtime.table",
     "runtime.printed", "runtime.copies",
@@ -31,7 +33,10 @@ FLOW = (
     "data", "audit", "stain", "augment", "pipeline", "checkpoint", "layers",
     "models", "optimizers", "device", "keeper", "start", "train",
     "metrics", "evaluate", "foreign", "foreign_score", "calibrate", "held_out", "doubt", "shifts",
-    "int8_start", "quantise", "figures", "document", "card", "export", "report",
+    "int8_start", "quantise", "figures",
+    "tuning.trial", "tuning.plan", "tuning.oracle", "tuning.strategies",
+    "tuning.leaderboard", "tuning.plots", "tuning.chief", "tuning.search", "tuning.command",
+    "document", "card", "export", "report",
     "torch_twin", "contenders", "benchmark_table", "benchmark",
     "places", "compare", "study", "command_line", "__main__",
 )  # fmt: skip

@@ -1,0 +1,241 @@
+"""KerasTuner's oracles, made to outlive a kill, a worker that is lost, and a spent budget.
+
+Flow: takes a folder; gives an oracle that hands out trials and is told how they went.
+
+What KerasTuner 1.4.8 does otherwise: it writes its state in many files, in place, so that a kill
+can leave half of one; an ended trial is still noted as running for a moment, and would be run
+again; a worker that dies keeps its trial for ever, and the chief waits for it (keras-tuner#915).
+"""
+
+import collections
+import copy
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import keras_tuner
+from keras_tuner.engine.trial import Trial, TrialStatus
+
+from bloodkeras.errors import BloodkerasError, gist
+from bloodkeras.tuning.plan import plan_of, require_same
+from bloodkeras.tuning.trial import write_atomically
+
+STATE_FILE = "search.json"
+MESSAGE = "tuner/message"  # gRPC drops Trial.message, so it travels among the values
+MAX_LOSSES = 3  # a trial that took its process with it so often, without a new epoch, has failed
+MAX_FAILURES = 10  # in a row: the search has no prospects
+
+
+class SteadyOracle:
+    """Goes before one of KerasTuner's oracles.
+
+    Attributes:
+        file: The one file of state, replaced as a whole.
+        deadline: time.monotonic() when the budget is spent.
+        failure: What went wrong where it could not be raised: KerasTuner keeps its lock when an
+            exception passes through, and everyone would wait.
+        on_change: Called with the oracle and the trial whenever one went on or ended.
+    """
+
+    file: Path
+    deadline: float
+    failure: str | None
+    on_change: Callable
+
+    def open(self, file: Path, seconds: float, on_change: Callable) -> None:
+        """Start anew, or go on from the file.
+
+        Raises:
+            BloodkerasError: The file is damaged or of another plan.
+        """
+        self.file, self.on_change, self.failure = file, on_change, None
+        self.deadline = time.monotonic() + seconds
+        self.heard: dict[str, float] = {}  # tuner id -> time.monotonic() of its last call
+        self.began: dict[str, float] = {}  # trial id -> time.monotonic() of its start
+        self.seconds = collections.Counter()  # trial id -> spent on it
+        self.losses = collections.Counter()  # trial id -> processes that it died with
+        self.exhausted = False  # nothing is left to try
+        self.verbose = 0
+        if file.exists():
+            self.reload()
+
+    def save(self) -> None:
+        """Replace the file of state."""
+        state = {
+            "oracle": self.get_state(),
+            "trials": [trial.get_state() for trial in self.trials.values()],
+            "seconds": self.seconds,
+            "losses": self.losses,
+        }
+        try:
+            text = json.dumps(state, default=lambda number: number.item())
+            write_atomically(self.file, text.encode())
+        except BloodkerasError as error:
+            self.failure = str(error)
+
+    def reload(self) -> None:
+        """Read the file of state; what was running is to be run again."""
+        try:
+            state = json.loads(self.file.read_text())
+            plan = plan_of(self.hyperparameters)
+            trials = [Trial.from_state(trial) for trial in state["trials"]]
+            self.trials = {trial.trial_id: trial for trial in trials}
+            self.set_state(state["oracle"])
+            self.seconds.update(state["seconds"])
+            self.losses.update(state["losses"])
+            require_same(plan, plan_of(self.hyperparameters), self.file.parent)
+        except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
+            raise BloodkerasError(
+                f"{self.file} is no search of this version ({gist(error)}): move its folder away, "
+                "or choose another --out"
+            ) from None
+        for tuner_id in list(self.ongoing_trials):
+            self.give_back(tuner_id)
+
+    def populate_space(self, trial_id: str) -> dict:
+        """Choose values: the starting recipe's first, so that there is something to beat."""
+        if not self.trials:
+            start = keras_tuner.HyperParameters()
+            for entry in self.hyperparameters.space:
+                start.merge([entry])
+                if start.is_active(entry):
+                    start.values[entry.name] = entry.default
+            return {"status": TrialStatus.RUNNING, "values": start.values}
+        try:
+            return super().populate_space(trial_id)
+        except Exception as error:  # see `failure`
+            self.failure = f"{type(error).__name__}: {gist(error)}"
+            return {"status": TrialStatus.STOPPED}
+
+    @keras_tuner.synchronized
+    def create_trial(self, tuner_id: str) -> Trial:
+        """Hand out a trial; STOPPED when there is none any more, IDLE when there may be later."""
+        spent = self.spent()
+        if tuner_id in self.ongoing_trials:  # it was started again, or gave up
+            self.give_back(tuner_id, lost=not spent)
+        self.heard[tuner_id] = time.monotonic()
+        last = [self.trials[key].status for key in self.end_order[-MAX_FAILURES:]]
+        if last.count(TrialStatus.FAILED) == MAX_FAILURES:
+            message = self.trials[self.end_order[-1]].message
+            self.failure = f"the last {MAX_FAILURES} trials failed; the latest: {message}"
+        full = len(self.trials) >= self.max_trials and not self._retry_queue
+        if spent or self.failure or (full and not self.ongoing_trials):
+            self.exhausted = True
+            self.tuner_ids.discard(tuner_id)
+            return Trial(self.get_space(), status=TrialStatus.STOPPED)
+        if full:  # another worker may still be lost, and its trial be free again
+            self.tuner_ids.add(tuner_id)
+            return Trial(self.get_space(), status=TrialStatus.IDLE)
+        trial = super().create_trial(tuner_id)
+        if trial.status == TrialStatus.RUNNING:
+            self.began[trial.trial_id] = time.monotonic()
+            self._changed(trial)
+        return trial
+
+    @keras_tuner.synchronized
+    def update_trial(self, trial_id: str, metrics: dict, step: int = 0) -> Trial:
+        """Note an epoch's metrics, step counting from 1; STOPPED in the answer: end the trial."""
+        trial = self.trials[trial_id]
+        if step == 1:  # a trial that is run again reports all of its epochs again
+            trial.metrics = type(trial.metrics)()
+        super().update_trial(trial_id, metrics, step)
+        self.losses.pop(trial_id, None)
+        self._hear(trial_id)
+        self.save()
+        self._changed(trial)
+        return self._answer(trial)
+
+    @keras_tuner.synchronized
+    def get_trial(self, trial_id: str) -> Trial:
+        """Return a trial, with status STOPPED once the budget is spent: a worker's heartbeat."""
+        self._hear(trial_id)
+        return self._answer(self.trials[trial_id])
+
+    @keras_tuner.synchronized
+    def end_trial(self, trial: Trial) -> None:
+        """Note that a trial ended; a second time it is not listened to."""
+        known = self.trials[trial.trial_id]
+        if trial.trial_id in self.end_order:
+            return  # by a worker that was given up for lost
+        if trial.trial_id in self._retry_queue:
+            self._retry_queue.remove(trial.trial_id)
+        trial.message = trial.hyperparameters.values.pop(MESSAGE, None)
+        began = self.began.pop(trial.trial_id, time.monotonic())
+        self.seconds[trial.trial_id] += round(time.monotonic() - began, 1)
+        super().end_trial(trial)
+        self.save()  # KerasTuner saves before it forgets that the trial runs
+        self._changed(known)
+
+    @keras_tuner.synchronized
+    def give_back(self, tuner_id: str, lost: bool = True) -> None:
+        """Take a trial from a worker and put it in line again.
+
+        Args:
+            tuner_id: The worker; it may have no trial.
+            lost: Whether it may be the trial's fault. After MAX_LOSSES it has failed.
+        """
+        self.tuner_ids.discard(tuner_id)
+        self.heard.pop(tuner_id, None)
+        trial = self.ongoing_trials.pop(tuner_id, None)
+        if trial is None or trial.status != TrialStatus.RUNNING:
+            return
+        key = trial.trial_id
+        began = self.began.pop(key, time.monotonic())
+        self.seconds[key] += round(time.monotonic() - began, 1)
+        self.losses[key] += lost
+        if self.losses[key] < MAX_LOSSES:
+            trial.status = TrialStatus.INVALID  # KerasTuner's name for: to be run again
+            self._retry_queue.append(key)
+        else:
+            trial.status = TrialStatus.FAILED
+            trial.message = f"its process ended {MAX_LOSSES} times in it (out of memory?)"
+            self.end_order.append(key)
+        self.save()
+        self._changed(trial)
+
+    @keras_tuner.synchronized
+    def drop_silent(self, seconds: float) -> list[str]:
+        """Give back the trials of workers not heard of for so long; return their names."""
+        now = time.monotonic()
+        known = self.tuner_ids | set(self.ongoing_trials)
+        silent = [name for name in known if now - self.heard.get(name, 0) > seconds]
+        for name in silent:
+            self.give_back(name)
+        return silent
+
+    @keras_tuner.synchronized
+    def finished(self) -> bool:
+        """Return whether nothing is to do and no worker is left that must be told so."""
+        if self.ongoing_trials or self.tuner_ids:
+            return False
+        return self.spent() or self.exhausted or self.complete()
+
+    def complete(self) -> bool:
+        """Return whether all trials of the plan have ended."""
+        return len(self.end_order) >= self.max_trials
+
+    def spent(self) -> bool:
+        """Return whether the budget is spent."""
+        return time.monotonic() > self.deadline
+
+    def _answer(self, trial: Trial) -> Trial:
+        if not self.spent() and not self.failure:
+            return trial
+        answer = copy.copy(trial)
+        answer.status = TrialStatus.STOPPED
+        return answer
+
+    def _hear(self, trial_id: str) -> None:
+        for tuner_id, trial in self.ongoing_trials.items():
+            if trial.trial_id == trial_id:
+                self.heard[tuner_id] = time.monotonic()
+
+    def _changed(self, trial: Trial) -> None:
+        try:
+            self.on_change(self, trial)
+        except (OSError, BloodkerasError) as error:  # see `failure`
+            self.failure = str(error)
+
+    def _save_trial(self, trial: Trial) -> None:
+        """Do nothing: trials are in the one file of state."""

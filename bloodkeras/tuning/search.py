@@ -1,0 +1,190 @@
+"""Searches for a better recipe, on one machine or on several.
+
+Flow: takes a `Plan` and `TuningData`; leaves in one folder
+
+    search.json       the oracle's state     trials/<trial>/checkpoint.npz   while it may go on
+    recipe.json, tuning.csv, history.csv, leaderboard.txt     see leaderboard.py
+    parallel_coordinates.png, importance.png                  see plots.py
+"""
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from keras_tuner.engine.trial import TrialStatus
+
+from bloodkeras.errors import BloodkerasError, gist
+from bloodkeras.search_space import recipe_of
+from bloodkeras.tuning import plots
+from bloodkeras.tuning.leaderboard import Leaderboard, changed, lines, rows, write_tables
+from bloodkeras.tuning.oracle import MESSAGE, STATE_FILE
+from bloodkeras.tuning.plan import Plan, plan_of
+from bloodkeras.tuning.strategies import make_oracle
+from bloodkeras.tuning.trial import TuningData, run_trial
+
+LOCAL = "local"  # the only worker of a search without a chief
+IDLE_SECONDS = 1.0
+MEMORY_ERRORS = ("MemoryError", "ResourceExhaustedError")
+
+
+def tune(
+    plan: Plan,
+    trials: int,
+    data: TuningData,
+    folder: Path,
+    seconds: float = float("inf"),
+    serve: Callable | None = None,
+) -> None:
+    """Search, or go on with the search in the folder.
+
+    Args:
+        plan: What is searched for.
+        trials: End after so many, those of earlier calls included.
+        data: Training and validation split.
+        folder: Where the results belong.
+        seconds: The budget; a trial that is under way then is continued by the next call.
+        serve: For a chief: called with the oracle instead of training here.
+
+    Raises:
+        BloodkerasError: The folder holds another search or cannot be written, the first trials
+            failed without exception, or a chief's address cannot be used.
+        KeyboardInterrupt: Ctrl-C; calling again goes on.
+    """
+    board = Leaderboard(plan, folder)
+    oracle = make_oracle(plan, trials)
+    try:
+        oracle.open(folder / STATE_FILE, seconds, board.show)
+        _search(oracle, plan, data, folder, serve)
+    finally:
+        board.close()
+    if oracle.failure:
+        raise BloodkerasError(f"the search ended: {oracle.failure}")
+    conclude(oracle, plan, data, folder)
+
+
+def _search(oracle, plan: Plan, data: TuningData, folder: Path, serve: Callable | None) -> None:
+    """Serve the oracle, or train its trials here."""
+    if oracle.trials:
+        print(f"going on with the {len(oracle.trials)} trials in {folder}", flush=True)
+    try:
+        if serve:
+            serve(oracle)
+        else:
+            work(oracle, LOCAL, plan, data, folder)
+    except KeyboardInterrupt:
+        oracle.give_back(LOCAL, lost=False)
+        print("\nstopped: the same command goes on with the search")
+        raise
+
+
+def work(oracle, name: str, plan: Plan, data: TuningData, folder: Path, beating=None) -> None:
+    """Train one trial after the other until the oracle has no more.
+
+    Args:
+        oracle: An oracle, or a `Chief`.
+        name: This worker's; no two may share one.
+        plan: What is searched for.
+        data: Training and validation split.
+        folder: For checkpoints: trials/<trial>.
+        beating: A context manager for a trial's id, that says that this worker is alive.
+    """
+    beating = beating or (lambda trial_id: contextlib.nullcontext())
+    while True:
+        trial = oracle.create_trial(name)
+        if trial.status == TrialStatus.STOPPED:
+            return
+        if trial.status == TrialStatus.IDLE:
+            time.sleep(IDLE_SECONDS)
+            continue
+        with beating(trial.trial_id):
+            ended = attempt(oracle, trial, plan, data, folder)
+        if ended:
+            oracle.end_trial(trial)
+
+
+def attempt(oracle, trial, plan: Plan, data: TuningData, folder: Path) -> bool:
+    """Train one trial and note how it ended; False where the oracle wants it back.
+
+    Raises:
+        BloodkerasError: Nothing that is this trial's fault: no disk space, no chief.
+    """
+    values = trial.hyperparameters.values
+    parent = values.get("tuner/trial_id")  # hyperband: of the same settings, trained for less long
+
+    def report(epoch: int, row: dict[str, float]) -> bool:
+        status = oracle.update_trial(trial.trial_id, row, step=epoch).status
+        return status != TrialStatus.STOPPED
+
+    try:
+        done = run_trial(
+            recipe_of(values, plan.start),
+            values.get("tuner/epochs", plan.start.train_epochs),
+            data,
+            folder / "trials" / trial.trial_id,
+            report,
+            folder / "trials" / parent if parent else None,
+        )
+    except BloodkerasError:
+        raise
+    except Exception as error:  # a recipe may fail in any way: the next one is tried
+        kind = type(error).__name__
+        kind = "out of memory" if kind in MEMORY_ERRORS else kind
+        values[MESSAGE] = f"{kind}: {gist(error)[:200]}"
+        trial.status = TrialStatus.FAILED
+        return True
+    trial.status = TrialStatus.COMPLETED
+    return done
+
+
+def join(model: str, name: str, address: str, data: TuningData, folder: Path) -> None:
+    """Work for a chief until it has no more trials.
+
+    Args:
+        model: The model that the chief should be searching for.
+        name: This worker's.
+        address: The chief's HOST:PORT.
+        data: Must be the chief's.
+        folder: For checkpoints. Where it is the chief's too (a shared disk), a lost worker's trial
+            is continued, not begun again.
+
+    Raises:
+        BloodkerasError: There is no chief, or it searches for something else.
+    """
+    from bloodkeras.tuning.chief import Chief, heartbeat
+
+    chief = Chief(name, address)
+    space = chief.get_space()
+    plan = plan_of(space)
+    if plan.start.model_name != model:
+        raise BloodkerasError(f"the chief tunes {plan.start.model_name!r}, not {model!r}")
+    if plan.data != data.sha256:
+        raise BloodkerasError(
+            f"the chief's data has SHA-256 {plan.data[:12]}..., this worker's "
+            f"{data.sha256[:12]}...: give both the same --data"
+        )
+    print(f"worker {name}: working for the chief at {address}", flush=True)
+
+    def beating(trial_id: str):
+        return heartbeat(chief, trial_id, plan.lost_after)
+
+    work(chief, name, plan, data, folder, beating)
+    print(f"worker {name}: done")
+
+
+def conclude(oracle, plan: Plan, data: TuningData, folder: Path) -> None:
+    """Write and draw the results, and say what to do with them."""
+    write_tables(oracle, plan, folder)
+    found = rows(oracle, plan)
+    plots.draw(found, plan, folder, data.synthetic)
+    print("\n" + "\n".join(lines(found, plan, {row["trial"]: changed(row, plan) for row in found})))
+    if oracle.complete():
+        shutil.rmtree(folder / "trials", ignore_errors=True)  # nothing will be continued any more
+    else:
+        print("the budget is spent; the same command goes on with the search")
+    if (folder / "recipe.json").exists():
+        print(
+            f"best recipe in {folder}; `python -m bloodkeras train {plan.start.model_name} "
+            f"--recipe {folder / 'recipe.json'}` trains it for {plan.full_epochs} epochs"
+        )
