@@ -72,6 +72,7 @@ def command_here(words: list[str], errors: Path, largest_file: int) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     if largest_file:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     sys.argv[1:] = words
     main()
 

@@ -131,7 +131,7 @@ def test_missing_files_and_folders_are_named(tmp_path, lab):
 
 
 def test_colours_are_those_of_the_graph(drawn):
-    from bloodkeras.calibrate import colours as in_graph
+    from bloodkeras.foreign_score import colours as in_graph
 
     images = drawn.test.images[:20]
     expected = np.asarray(in_graph(images.astype(np.float32)))
@@ -140,7 +140,7 @@ def test_colours_are_those_of_the_graph(drawn):
 
 @pytest.fixture
 def described(drawn):
-    from bloodkeras.calibrate import gaussian
+    from bloodkeras.foreign_score import gaussian
 
     fitted = gaussian(colours(drawn.train.images), drawn.train.labels)
     return describe_colours(fitted, drawn.val.images, drawn.val.labels)

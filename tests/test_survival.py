@@ -80,6 +80,8 @@ def kill_and_resume(context, recipe, splits, folder: Path, moment) -> str:
     else:
         training.kill_after(moment)
     how = training.process.exitcode
+    if how == 0:  # it was quicker than the clock; resuming would clear its checkpoints away
+        return f"moment {moment!r} came after the end"
     there = sorted(path.name for path in (folder / "checkpoints").glob("epoch-*"))
     resumed = Training(context, recipe, splits, folder, resume=True)
     assert resumed.end() == 0, f"resumed after {moment!r}"

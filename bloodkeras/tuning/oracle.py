@@ -78,13 +78,13 @@ class SteadyOracle:
         """Read the file of state; what was running is to be run again."""
         try:
             state = json.loads(self.file.read_text())
-            plan = plan_of(self.hyperparameters)
+            kept = keras_tuner.HyperParameters.from_config(state["oracle"]["hyperparameters"])
+            require_same(plan_of(self.hyperparameters), plan_of(kept), self.file.parent)
             trials = [Trial.from_state(trial) for trial in state["trials"]]
             self.trials = {trial.trial_id: trial for trial in trials}
             self.set_state(state["oracle"])
             self.seconds.update(state["seconds"])
             self.losses.update(state["losses"])
-            require_same(plan, plan_of(self.hyperparameters), self.file.parent)
         except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
             raise BloodkerasError(
                 f"{self.file} is no search of this version ({gist(error)}): move its folder away, "

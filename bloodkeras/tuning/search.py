@@ -134,7 +134,8 @@ def attempt(oracle, trial, plan: Plan, data: TuningData, folder: Path) -> bool:
         values[MESSAGE] = f"{kind}: {gist(error)[:200]}"
         trial.status = TrialStatus.FAILED
         return True
-    trial.status = TrialStatus.COMPLETED
+    if done:  # else it is to be run again, and must not pass for one that ended
+        trial.status = TrialStatus.COMPLETED
     return done
 
 
