@@ -78,7 +78,9 @@ class SteadyOracle:
         """Read the file of state; what was running is to be run again."""
         try:
             state = json.loads(self.file.read_text())
-            kept = keras_tuner.HyperParameters.from_config(state["oracle"]["hyperparameters"])
+            kept = keras_tuner.HyperParameters.from_config(
+                copy.deepcopy(state["oracle"]["hyperparameters"])
+            )
             require_same(plan_of(self.hyperparameters), plan_of(kept), self.file.parent)
             trials = [Trial.from_state(trial) for trial in state["trials"]]
             self.trials = {trial.trial_id: trial for trial in trials}
