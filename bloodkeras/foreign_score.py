@@ -20,6 +20,10 @@ from bloodkeras.models import predict_outputs
 SHRINKAGE = 0.05  # of the features' covariance towards its diagonal: it is to be inverted
 TIE = 0.005  # of a mean AUROC: less is no difference between scores
 CENTRE = slice(IMAGE_SIDE // 4, 3 * IMAGE_SIDE // 4)  # rows and columns where the cell lies
+PARTS = np.zeros((2, IMAGE_SIDE, IMAGE_SIDE), np.float32)  # weights of the whole and the centre
+PARTS[0] = 1 / IMAGE_SIDE**2
+PARTS[1, CENTRE, CENTRE] = 4 / IMAGE_SIDE**2
+PARTS = PARTS.reshape(2, -1)
 COLOUR_COUNT = 15  # the last columns of what `with_features` adds
 
 
@@ -44,10 +48,13 @@ def colours(images):
     Returns:
         float (B, 15), of pixels scaled to 0..1.
     """
-    pixels = images / 255.0
-    centre = pixels[:, CENTRE, CENTRE, :]
-    moments = [f(part, axis=(1, 2)) for part in (pixels, centre) for f in (ops.mean, ops.std)]
-    return ops.concatenate([*moments, ops.min(centre, axis=(1, 2))], axis=-1)
+    pixels = ops.reshape(images / 255.0, (-1, IMAGE_SIDE * IMAGE_SIDE, 3))
+    # By products of matrices, which take a quarter of the time of reductions in onnxruntime.
+    means = ops.matmul(PARTS, pixels)  # (B, 2, 3): of the whole, of the centre
+    variances = ops.relu(ops.matmul(PARTS, pixels * pixels) - means * means)
+    moments = ops.concatenate([means, ops.sqrt(variances)], axis=-1)
+    darkest = ops.min(images[:, CENTRE, CENTRE, :], axis=(1, 2)) / 255.0
+    return ops.concatenate([ops.reshape(moments, (-1, 12)), darkest], axis=-1)
 
 
 def predict_features(network: keras.Model, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

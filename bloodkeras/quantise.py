@@ -116,7 +116,7 @@ def quantise_with(name: str, graph: onnx.ModelProto, images: np.ndarray) -> onnx
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 op_types_to_quantize=list(QUANTISED),
-                nodes_to_exclude=[node.name for node in scaling] + pooled_nodes(graph.graph),
+                nodes_to_exclude=float_nodes(graph.graph),
                 calibrate_method=method,
                 extra_options=extra,
             )
@@ -128,19 +128,25 @@ def quantise_with(name: str, graph: onnx.ModelProto, images: np.ndarray) -> onnx
     return quantised
 
 
-def pooled_nodes(graph: onnx.GraphProto) -> list[str]:
-    """Return the names of the nodes that work on one number a channel: they stay fp32.
+def float_nodes(graph: onnx.GraphProto) -> list[str]:
+    """Return the names of the nodes that stay fp32, as answers and foreign scores then do.
 
-    They cost next to nothing, and in fp32 answers and the score for foreign images keep theirs.
+    They work on one number a channel, or on the image before any convolution: its scaling, and the
+    colours that the foreign score looks at. They cost next to nothing, and quantising them costs
+    more than it saves.
     """
+    before = {tensor.name for tensor in (*graph.input, *graph.initializer)}
     pooled, names = set(), []
     for node in graph.node:  # in the order of the computation
-        others = {name for name in node.input if name not in pooled} - {
-            tensor.name for tensor in graph.initializer
-        }
-        if node.op_type == "GlobalAveragePool" or (pooled & set(node.input) and not others):
+        inputs = set(node.input) - {""}
+        follows = inputs & pooled and inputs <= pooled | before
+        if node.op_type == "GlobalAveragePool" or follows:
             pooled |= set(node.output)
-            names.append(node.name)
+        elif node.op_type != "Conv" and inputs <= before:
+            before |= set(node.output)
+        else:
+            continue
+        names.append(node.name)
     return names
 
 

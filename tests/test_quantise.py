@@ -256,3 +256,21 @@ def test_openvino_gives_the_same_answers(study_folder, drawn):
     found = CONTENDERS["OpenVINO fp32"].load(source, Setting(1))(drawn.test.images)
     expected = Classifier.load(study_folder / EXPORT).predict_proba(drawn.test.images)
     assert np.abs(found - expected).max() < 1e-4
+
+
+def test_the_foreign_score_and_the_dense_layers_stay_in_fp32(study_folder):
+    """Back from every output to where the features are pooled, or the image is, nothing is int8."""
+    graph = onnx.load(study_folder / EXPORT / contract.INT8_FILE).graph
+    producers = {name: node for node in graph.node for name in node.output}
+    names = [output.name for output in graph.output]
+    seen = set()
+    while names:
+        node = producers.get(names.pop())
+        if node is None or node.name in seen or node.op_type == "GlobalAveragePool":
+            continue
+        seen.add(node.name)
+        assert node.op_type not in ("QuantizeLinear", "DequantizeLinear"), node.name
+        names += node.input
+    assert {"Softmax", "Sqrt"} <= {
+        producers[n].op_type for n in producers if producers[n].name in seen
+    }
