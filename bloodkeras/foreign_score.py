@@ -35,8 +35,16 @@ def with_features(model: keras.Model) -> keras.Model:
     hence 15 numbers more that say what colours there are, and which of them in the centre.
     """
     pooling = [x for x in model.layers if isinstance(x, keras.layers.GlobalAveragePooling2D)]
-    features = ops.concatenate([pooling[-1].output, colours(model.input)], axis=-1)
+    features = ops.concatenate([pooling[-1].output, Colours()(model.input)], axis=-1)
     return keras.Model(model.input, [features, model.output])
+
+
+class Colours(keras.layers.Layer):
+    """`colours` as one layer, so that none of its steps shares a name with one of the network."""
+
+    def call(self, images):
+        """Return float (B, 15) of float (B, 28, 28, 3), 0..255."""
+        return colours(images)
 
 
 def colours(images):
