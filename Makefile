@@ -52,7 +52,7 @@ report: env ## put everything side by side: runs/report/report.html
 all: env ## all of the above in one go, each step timed
 	$(RUN) study --data $(DATA) $(SHORTER)
 
-best: env ## tiny and residual: train, evaluate, export (about 15 minutes)
+best: env ## tiny and residual: train, evaluate, export (about 20 minutes)
 	$(RUN) study tiny residual --data $(DATA) $(SHORTER)
 
 benchmark: env ## Keras, fp32 and int8 side by side, after `make train` (5 minutes, nothing else running)
