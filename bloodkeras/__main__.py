@@ -51,7 +51,7 @@ def train(model: str, *, data: str = "", runs: str = RUNS, out: str = "", recipe
     (bloodkeras/recipe.py lists them all).
 
     Args:
-        model: simple, deeper, residual or tiny.
+        model: simple, deeper, tiny, residual or robust.
         data: As in `bloodkeras data`.
         runs: Folder of all runs; this one becomes <runs>/<model>-seed<seed>.
         out: Another run folder.
@@ -179,8 +179,8 @@ def predict(*images: str, model: str = f"{EXPORTS}/residual", out: str = "", for
             nothing is overwritten.
         report: Write one HTML page: counts, and the most doubtful images of each class.
         precision: float32, or int8: a smaller, quicker file that answers nearly the same.
-        classes: The classes that can occur, such as neutrophil,lymphocyte: the others get
-            probability 0, and the output says so. Default: all eight.
+        classes: The classes that can occur, such as neutrophil,lymphocyte; the others get
+            probability 0, and the output says so. By default all eight can.
         prior: A file that weighs the classes instead: JSON, {class: weight}, or CSV with the
             columns class and weight. Probabilities are multiplied by it.
         microns_per_pixel: Of the photographs, where it is known: the crop then has the true
@@ -255,7 +255,7 @@ def seeds(
     """Train and evaluate a model with several seeds: mean and standard deviation on test.
 
     Args:
-        model: simple, deeper, residual or tiny.
+        model: simple, deeper, tiny, residual or robust.
         seeds: Whole numbers, separated by commas. What is trained already is not trained again.
         data: As in `bloodkeras data`.
         runs: Folder of all runs.
@@ -281,7 +281,7 @@ def tune(model: str, *, trials: int = 20, strategy: str = "hyperband", budget_mi
     tables and figures (docs/tuning.md). The same command goes on with a search that was stopped.
 
     Args:
-        model: simple, deeper, residual or tiny.
+        model: simple, deeper, tiny, residual or robust.
         trials: How many recipes to try, those of earlier calls included.
         strategy: hyperband (most are stopped early), bayesian or random.
         budget_minutes: End after so many; 0: no limit.

@@ -118,6 +118,7 @@ def _check_words(words: list[str], commands: dict) -> None:
     if name not in commands:
         raise UsageError(f"unknown command {words[0]!r}: expected {hint(name, commands)}")
     options = inspect.signature(commands[name]).parameters.values()
+    _check_values(words[1:], typing.get_type_hints(commands[name]))
     if any(option.kind is inspect.Parameter.VAR_KEYWORD for option in options):
         return  # recipe fields, which recipe.py knows
     known = {option.name for option in options if option.kind is not option.VAR_POSITIONAL}
@@ -126,3 +127,15 @@ def _check_words(words: list[str], commands: dict) -> None:
         option = word[2:].split("=")[0].replace("-", "_")
         if option not in known and option.removeprefix("no") not in known:
             raise UsageError(f"unknown option --{option}: expected {hint(option, known)}")
+
+
+def _check_values(words: list[str], kinds: dict[str, type]) -> None:
+    """Refuse an option whose value is missing: fire would take it for the word True.
+
+    Raises:
+        UsageError: Nothing, or another option, follows an option that is no switch.
+    """
+    for word, following in zip(words, [*words[1:], "--"], strict=True):
+        kind = kinds.get(word[2:].replace("-", "_")) if word.startswith("--") else None
+        if kind not in (None, bool) and following.startswith("--"):
+            raise UsageError(f"{word} needs a value: {word} VALUE")

@@ -86,6 +86,8 @@ def test_neither_imports_tensorflow(words, cell):
         (["train", "simple", "--device", "tpu"], "one of auto, cpu, gpu"),
         (["train", "simple", "--patience", "-1"], "--patience must be 0 or more"),
         (["compare", "run"], "two runs"),
+        (["predict", ".", "--report"], "--report needs a value"),
+        (["train", "simple", "--data", "--resume"], "--data needs a value"),
     ],
 )
 def test_wrong_usage_is_exit_status_2(words, message, tmp_path):
