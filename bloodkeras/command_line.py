@@ -7,6 +7,7 @@ anything starts.
 
 import functools
 import inspect
+import itertools
 import os
 import sys
 import tempfile
@@ -135,7 +136,7 @@ def _check_values(words: list[str], kinds: dict[str, type]) -> None:
     Raises:
         UsageError: Nothing, or another option, follows an option that is no switch.
     """
-    for word, following in zip(words, [*words[1:], "--"], strict=True):
+    for word, following in itertools.pairwise([*words, "--"]):
         kind = kinds.get(word[2:].replace("-", "_")) if word.startswith("--") else None
         if kind not in (None, bool) and following.startswith("--"):
             raise UsageError(f"{word} needs a value: {word} VALUE")
