@@ -164,6 +164,9 @@ def render_text(card: dict) -> str:
         f"accepted {facts['coverage']:.1%}, of which "
         + ("none to judge" if right is None else f"{right:.1%} right"),
     ]
+    if right is None:
+        more = "more cells" if facts["last_layer"] else "--last-layer, or more cells"
+        lines.append(f"no threshold is good enough, so nothing will be accepted: try {more}")
     if facts["last_layer"] and absent:
         lines.append(f"not among the cells, so hardly ever the answer now: {absent}")
     if sum(facts["cells"].values()) < ADVISED_CELLS:
