@@ -5,12 +5,13 @@ Each command imports its step inside the function, so that `--help` and `predict
 need no TensorFlow.
 """
 
+from difflib import get_close_matches
 from pathlib import Path
 
-from bloodkeras.command_line import quiet_tensorflow, run
+from bloodkeras.command_line import heed_sigterm, quiet_tensorflow, run
 from bloodkeras.contract import MODEL_FILE
 from bloodkeras.device import check_device, choose_device
-from bloodkeras.errors import BloodkerasError, UsageError, heed_sigterm
+from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.recipe import convert
 
 RUNS = "runs"  # folders below the current one
@@ -388,13 +389,18 @@ COMMANDS = {
 
 def _export_folder(model: str) -> str:
     """Return the export that a folder or a bare name such as deeper stands for."""
-    if not Path(model).exists() and (Path(EXPORTS) / model / MODEL_FILE).exists():
+    if Path(model).exists():
+        return model
+    if (Path(EXPORTS) / model / MODEL_FILE).exists():
         return str(Path(EXPORTS) / model)
-    if not Path(model).exists() and Path(model).name == model:
-        found = sorted(path.parent.name for path in Path(EXPORTS).glob(f"*/{MODEL_FILE}"))
-        known = f"{EXPORTS}/ holds {', '.join(found)}" if found else f"{EXPORTS}/ holds none either"
-        raise BloodkerasError(f"there is no export {model}: {known}; --model FOLDER names one")
-    return model
+    if Path(model).name != model and not Path(model).parent.is_dir():
+        return model  # no name of one here: what reads it says what is missing
+    found = sorted(path.parent.name for path in Path(EXPORTS).glob(f"*/{MODEL_FILE}"))
+    known = f"{EXPORTS}/ holds {', '.join(found) or 'none either'}"
+    meant = "".join(
+        f", did you mean {name}?" for name in get_close_matches(Path(model).name, found, 1)
+    )
+    raise BloodkerasError(f"there is no export {model}: {known}{meant}; --model FOLDER names one")
 
 
 def _seeds(text: str) -> list[int]:

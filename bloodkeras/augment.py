@@ -13,6 +13,7 @@ from keras import ops
 from bloodkeras.contract import IMAGE_SIDE
 from bloodkeras.recipe import Recipe
 from bloodkeras.stain import (
+    ImageLayer,
     RandomFieldOfView,
     RandomFocus,
     RandomNoise,
@@ -67,7 +68,7 @@ def build_other_laboratory(recipe: Recipe) -> list[keras.layers.Layer]:
     return [build() for wanted, build in chosen if wanted]
 
 
-class RandomTurn(keras.layers.Layer):
+class RandomTurn(ImageLayer):
     """Turns each image into one of its eight flips and quarter turns: a cell has no up.
 
     Called the way Keras' own image-augmentation layers are.
@@ -83,7 +84,3 @@ class RandomTurn(keras.layers.Layer):
         images = ops.where(which % 2 == 1, ops.flip(images, 1), images)
         images = ops.where(which // 2 % 2 == 1, ops.flip(images, 2), images)
         return ops.where(which // 4 == 1, ops.transpose(images, (0, 2, 1, 3)), images)
-
-    def transform_labels(self, labels, transformation, training=True):
-        """Return the labels: a turned cell is the same cell."""
-        return labels

@@ -51,13 +51,31 @@ class Checkpoint:
         return len(self.rows)
 
 
+def variables_of(model) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return copies of all variables of a compiled network and of its optimiser.
+
+    Copies, because what Keras returns may be TensorFlow's own memory, which the next step changes.
+    """
+    both = (model.variables, model.optimizer.variables)
+    network, optimizer = [[np.array(one.value.numpy()) for one in each] for each in both]
+    return network, optimizer
+
+
+def put_back(model, state: Checkpoint) -> None:
+    """Give a compiled network and its optimiser the values that a checkpoint holds."""
+    pairs = ((model.variables, state.model), (model.optimizer.variables, state.optimizer))
+    for variables, values in pairs:
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that is there whole or not at all, also after a power cut.
 
     Raises:
         OSError: It cannot be written; an earlier file of that name is as it was.
     """
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")  # on a shared disk, its own
     try:
         with part.open("wb") as file:
             file.write(content)

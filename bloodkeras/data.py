@@ -115,7 +115,9 @@ def read_npz(path: Path) -> Splits:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = {key: file[key] for key in keys if key in file}
     except Exception as error:  # numpy, zipfile, zlib and tokenize share no base for bad files
-        reason = gist(error).split(" If you trust")[0]  # numpy advises to unpickle
+        # What is no array at all numpy takes for a pickle, and advises to unpickle.
+        known = content.startswith((b"PK", b"\x93NUMPY"))
+        reason = gist(error).split(" If you trust")[0] if known else "it is another kind of file"
         raise BloodkerasError(
             f"{path} is no readable .npz of plain arrays (truncated, or pickled?): {reason}"
         ) from None

@@ -28,15 +28,14 @@ def judge_doubt(classifier: Classifier, split: Split, margins: Path | None = Non
         refused being the share that is not accepted.
     """
     answers = classifier.answer(split.images)
-    accepted = answers.verdicts == ACCEPTED
-    right = answers.probs.argmax(1) == split.labels
+    judged = answers.judged(split.labels)
     kinds = draw_foreign(seed=1)  # not the images by which the score was chosen
     kinds["corners"] = cut_corners(split.images, seed=1)
     if margins is not None:
         kinds["margins of photographs"] = cut_margins(margins)
     return {
-        "coverage": float(accepted.mean()),
-        "selective_accuracy": float(right[accepted].mean()) if accepted.any() else None,
+        "coverage": judged["coverage"],
+        "selective_accuracy": judged["selective_accuracy"],
         "verdicts": {name: float((answers.verdicts == name).mean()) for name in VERDICTS},
         "foreign": {kind: _refusal(classifier, answers, images) for kind, images in kinds.items()},
     }

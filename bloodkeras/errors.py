@@ -3,8 +3,6 @@
 Flow: raised anywhere, printed once in `__main__`.
 """
 
-import signal
-
 
 class BloodkerasError(Exception):
     """Something failed: the message says what was expected, found, and what to do. Exit 1."""
@@ -22,15 +20,6 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM came: as Ctrl-C, but exit 1."""
 
     exit_status = 1
-
-
-def heed_sigterm() -> None:
-    """Let SIGTERM end the program as Ctrl-C does: tidily, with one line."""
-
-    def stop(number, frame):
-        raise Terminated("stopped by SIGTERM")
-
-    signal.signal(signal.SIGTERM, stop)
 
 
 def gist(error: Exception) -> str:

@@ -13,8 +13,9 @@ from sklearn.metrics import classification_report
 
 from bloodkeras.contract import CLASS_NAMES, SPLIT_NAMES
 from bloodkeras.data import Splits
-from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.errors import BloodkerasError, UsageError, gist
 from bloodkeras.metrics import summarise
+from bloodkeras.runtime.preprocess import eight_views
 
 PredictProba = Callable[[np.ndarray], np.ndarray]  # uint8 (N, 28, 28, 3) -> float32 (N, 8)
 
@@ -89,24 +90,11 @@ def evaluate(
     probs = predict_proba(chosen.images)
     metrics = summarise(chosen.labels, probs, CLASS_NAMES)
     if views:
-        averaged = eight_views(predict_proba)(chosen.images)
+        # A cell has no up: asked eight times, a network's mistakes average out a little.
+        averaged = np.mean([predict_proba(view) for view in eight_views(chosen.images)], axis=0)
         metrics["eight_views"] = summarise(chosen.labels, averaged, CLASS_NAMES)["headline"]
     data = splits.fingerprint()
     return Report(model, engine, split, data, metrics, chosen.labels, probs, weights)
-
-
-def eight_views(predict_proba: PredictProba) -> PredictProba:
-    """Return a predict_proba that averages over the eight flips and quarter turns of an image.
-
-    A cell has no up, so the network is asked eight times and its mistakes average out a little.
-    """
-
-    def averaged(images: np.ndarray) -> np.ndarray:
-        flipped = (images, images[:, :, ::-1])
-        views = [np.rot90(view, turns, (1, 2)) for view in flipped for turns in range(4)]
-        return np.mean([predict_proba(np.ascontiguousarray(view)) for view in views], axis=0)
-
-    return averaged
 
 
 def load_report(folder: Path, split: str) -> Report:
@@ -120,8 +108,10 @@ def load_report(folder: Path, split: str) -> Report:
         with np.load(folder / f"{split}.npz") as arrays:
             return Report(**plain, labels=arrays["labels"], probs=arrays["probs"])
     except (OSError, ValueError, TypeError, KeyError) as error:
+        why = "" if isinstance(error, FileNotFoundError) else f" ({gist(error)})"
         raise BloodkerasError(
-            f"no evaluation in {folder}: {error}; `python -m bloodkeras evaluate` makes one"
+            f"no evaluation on {split} in {folder}{why}: `python -m bloodkeras evaluate TARGET` "
+            "makes one, TARGET being that run or export"
         ) from None
 
 

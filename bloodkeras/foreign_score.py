@@ -16,10 +16,10 @@ from bloodkeras.contract import IMAGE_SIDE
 from bloodkeras.data import Split
 from bloodkeras.foreign import cut_corners, draw_foreign
 from bloodkeras.models import predict_outputs
+from bloodkeras.runtime.shift_score import CENTRE
 
 SHRINKAGE = 0.05  # of the features' covariance towards its diagonal: it is to be inverted
 TIE = 0.005  # of a mean AUROC: less is no difference between scores
-CENTRE = slice(IMAGE_SIDE // 4, 3 * IMAGE_SIDE // 4)  # rows and columns where the cell lies
 PARTS = np.zeros((2, IMAGE_SIDE, IMAGE_SIDE), np.float32)  # weights of the whole and the centre
 PARTS[0] = 1 / IMAGE_SIDE**2
 PARTS[1, CENTRE, CENTRE] = 4 / IMAGE_SIDE**2

@@ -17,7 +17,15 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from bloodkeras.checkpoint import FOLDER, Checkpoint, newest_checkpoint, publish, save_checkpoint
+from bloodkeras.checkpoint import (
+    FOLDER,
+    Checkpoint,
+    newest_checkpoint,
+    publish,
+    put_back,
+    save_checkpoint,
+    variables_of,
+)
 from bloodkeras.data import Split
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.pipeline import batch_rows, steps_per_epoch, train_dataset
@@ -88,7 +96,7 @@ class Keeper(keras.callbacks.Callback):
         """Put everything back to the state, or note the initial one."""
         self.model.optimizer.build(self.model.trainable_variables)
         if self.state is None:
-            self.state = Checkpoint([], 0.0, *self._variables(), b"")
+            self.state = Checkpoint([], 0.0, *variables_of(self.model), b"")
         else:
             self.restore()
             self.publish()
@@ -102,7 +110,7 @@ class Keeper(keras.callbacks.Callback):
         best = self.state.best
         if best_epoch(rows) == len(rows):
             best = model_file(self.model, self.run / FOLDER)
-        state = Checkpoint(rows, seconds, *self._variables(), best)
+        state = Checkpoint(rows, seconds, *variables_of(self.model), best)
         save_checkpoint(self.run, state)
         self.state = state
         self.publish()
@@ -112,21 +120,11 @@ class Keeper(keras.callbacks.Callback):
 
     def restore(self) -> None:
         """Give the network and the optimiser the values that the state holds."""
-        pairs = ((self.model.variables, self.state.model),
-                 (self.model.optimizer.variables, self.state.optimizer))  # fmt: skip
-        for variables, values in pairs:
-            for variable, value in zip(variables, values, strict=True):
-                variable.assign(value)
+        put_back(self.model, self.state)
         if self.averaging:
             # Keras swaps the averaged weights in at the end of an epoch and out at the next one's
             # beginning; which are in is noted nowhere but here.
             self.averaging._ema_weights_in_model = bool(self.state.rows)
-
-    def _variables(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        both = (self.model.variables, self.model.optimizer.variables)
-        # Copies: what Keras returns may be TensorFlow's own memory, which the next step changes.
-        copy = [[np.array(one.value.numpy()) for one in variables] for variables in both]
-        return copy[0], copy[1]
 
 
 class LossGuard(keras.callbacks.Callback):

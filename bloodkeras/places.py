@@ -47,7 +47,7 @@ class Places:
         Raises:
             BloodkerasError: There is none.
         """
-        found = tuple(n for n in RECIPES if (self.run_folder(n) / "run.json").exists())
+        found = tuple(n for n in RECIPES if (self.run_folder(n) / contract.RUN_INFO).exists())
         if not found:
             raise BloodkerasError(
                 f"no model has a run in {self.runs} yet: `python -m bloodkeras train "
@@ -97,9 +97,8 @@ class Places:
         )
 
     def run_folder_of(self, recipe: Recipe) -> Path:
-        from bloodkeras.train import run_folder
-
-        return run_folder(self.runs, recipe)
+        """Return where a recipe's run belongs: <runs>/<model>-seed<seed>."""
+        return self.runs / f"{recipe.model_name}-seed{recipe.train_seed}"
 
 
 def is_export(target: str) -> bool:

@@ -193,11 +193,16 @@ def read_recipe(path: str | Path) -> Recipe:
     """
     try:
         fields = json.loads(Path(path).read_text(encoding="utf-8"))
+        known = {field.name for field in dataclasses.fields(Recipe)}
+        if unknown := [str(name) for name in fields if name not in known]:
+            raise ValueError(f"no such field: {', '.join(unknown)}")
         return Recipe(**fields)
     except OSError as error:
         raise BloodkerasError(
             f"cannot read the recipe {path} ({error.strerror}): expected quick or a recipe.json"
         ) from None
+    except json.JSONDecodeError:
+        raise BloodkerasError(f"{path} is no recipe.json: it is not JSON") from None
     except (TypeError, ValueError) as error:
         raise BloodkerasError(f"{path} is no recipe.json of this version: {error}") from None
 

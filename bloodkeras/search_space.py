@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from bloodkeras.recipe import Recipe
 
+STRATEGIES = ("hyperband", "bayesian", "random")
+# What a search may be steered by, and whether more of it is better.
+OBJECTIVES = {"val_macro_f1": "max", "val_accuracy": "max", "val_auc": "max", "val_loss": "min"}
 DECAYING = ("adamw", "muon")  # the optimisers that read train_weight_decay
 DIGITS = 4  # significant ones, of a number that was searched for
 

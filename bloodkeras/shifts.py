@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from bloodkeras.contract import ACCEPTED, MODEL_FILE, SPLIT_NAMES
+from bloodkeras.contract import MODEL_FILE, SPLIT_NAMES
 from bloodkeras.data import Split, Splits
 from bloodkeras.errors import UsageError
 from bloodkeras.runtime.classifier import Answers, Classifier
@@ -76,7 +76,7 @@ def judge_shifts(answer: Callable[[np.ndarray], Answers], split: Split) -> dict:
         are {"accuracy", "coverage", "selective_accuracy"}, the last None where none is accepted.
     """
     found = {
-        name: [_numbers(answer(shift(split.images, value)), split.labels) for value in values]
+        name: [answer(shift(split.images, value)).judged(split.labels) for value in values]
         for name, (shift, values) in SHIFTS.items()
     }
     means = {
@@ -84,7 +84,7 @@ def judge_shifts(answer: Callable[[np.ndarray], Answers], split: Split) -> dict:
     }
     return {
         "images": len(split),
-        "clean": _numbers(answer(split.images), split.labels),
+        "clean": answer(split.images).judged(split.labels),
         "shifts": found,
         "by_shift": means,
         "mean_accuracy": float(np.mean(list(means.values()))),
@@ -211,15 +211,6 @@ def line(length: float, angle: float) -> np.ndarray:
     rows, columns = reach + along * np.sin(angle), reach + along * np.cos(angle)
     np.add.at(kernel, (np.rint(rows).astype(int), np.rint(columns).astype(int)), 1)
     return kernel / kernel.sum()
-
-
-def _numbers(answers: Answers, labels: np.ndarray) -> dict:
-    right, accepted = answers.probs.argmax(1) == labels, answers.verdicts == ACCEPTED
-    return {
-        "accuracy": float(right.mean()),
-        "coverage": float(accepted.mean()),
-        "selective_accuracy": float(right[accepted].mean()) if accepted.any() else None,
-    }
 
 
 def _alternate(count: int, even, odd) -> np.ndarray:

@@ -88,9 +88,9 @@ class Study:
             options: Of `train.train`: tensorboard, resume, fast.
         """
         from bloodkeras import figures
-        from bloodkeras.train import load_run, run_folder, train
+        from bloodkeras.train import load_run, train
 
-        folder = Path(out) if out else run_folder(self.runs, recipe)
+        folder = Path(out) if out else self.places.run_folder_of(recipe)
         run = load_run(train(recipe, self.splits, folder, **options))
         stamp, curves = self.splits.synthetic, f"learning_curves_{recipe.model_name}.png"
         figures.learning_curves(run.history, recipe.model_name, folder / curves, stamp)

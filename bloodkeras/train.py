@@ -82,11 +82,6 @@ class Run:
             raise _no_run(self.folder, error) from None
 
 
-def run_folder(runs: Path, recipe: Recipe) -> Path:
-    """Return where a recipe's run belongs: runs/<model>-seed<seed>."""
-    return Path(runs) / f"{recipe.model_name}-seed{recipe.train_seed}"
-
-
 def train(
     recipe: Recipe,
     splits: Splits,

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from bloodkeras import shifts as module
 from bloodkeras.contract import ACCEPTED, UNSURE
 from bloodkeras.data import Split
 from bloodkeras.errors import UsageError
+from bloodkeras.runtime.classifier import Answers
 from bloodkeras.shifts import (
     SHIFTS,
     STRENGTHS,
@@ -121,7 +121,7 @@ def test_the_judgement_by_hand():
 
     def answer(images):
         probs = np.tile(np.eye(8)[0], (len(images), 1))
-        return SimpleNamespace(probs=probs, verdicts=np.array([ACCEPTED, UNSURE] * 2))
+        return Answers(probs, np.zeros(len(probs)), np.array([ACCEPTED, UNSURE] * 2))
 
     results = judge_shifts(answer, split)
     expected = {"accuracy": 0.25, "coverage": 0.5, "selective_accuracy": 0.5}
@@ -136,7 +136,7 @@ def test_nothing_accepted_is_no_number():
     split = Split(np.full((2, 28, 28, 3), 100, np.uint8), np.array([0, 1]))
 
     def answer(images):
-        return SimpleNamespace(probs=np.eye(8)[:2], verdicts=np.array([UNSURE] * 2))
+        return Answers(np.eye(8)[:2], np.zeros(2), np.array([UNSURE] * 2))
 
     results = judge_shifts(answer, split)
     assert results["clean"]["selective_accuracy"] is None

@@ -25,6 +25,7 @@ from bloodkeras.runtime.fit import (
 )
 from bloodkeras.runtime.graph import Head, features_and_logits, load_model, read_head, write_head
 from bloodkeras.runtime.labelled import Labelled, read_labelled
+from bloodkeras.runtime.preprocess import eight_views
 from bloodkeras.runtime.scale import UNKNOWN, Framing
 
 LEAST_CELLS = 20
@@ -93,7 +94,7 @@ def fit(model, cells: Labelled, classifier: Classifier, last_layer: bool) -> tup
     With a new last layer all that is said, thresholds too, is from fits that had not seen the cell.
     """
     head = read_head(model)
-    views = _eight_views(cells.images)
+    views = np.stack(eight_views(cells.images), 1)  # (N, 8, 28, 28, 3)
     features, logits, foreign = features_and_logits(model, views.reshape(-1, *contract.IMAGE_SHAPE))
     features, logits = (x.reshape(len(cells), 8, -1) for x in (features, logits))
     before, foreign = logits[:, 0].astype(float), foreign.reshape(len(cells), 8)[:, 0]
@@ -221,10 +222,3 @@ rest does.
 ---
 
 {before}"""
-
-
-def _eight_views(images: np.ndarray) -> np.ndarray:
-    """Return uint8 (N, 8, 28, 28, 3): flips and quarter turns, the image itself first."""
-    flipped = (images, images[:, :, ::-1])
-    views = [np.rot90(view, turns, (1, 2)) for view in flipped for turns in range(4)]
-    return np.ascontiguousarray(np.stack(views, 1))

@@ -71,6 +71,23 @@ class Answers:
     foreign: np.ndarray  # float32 (N,), larger for what looks less like a cell
     verdicts: np.ndarray  # str (N,), of contract.VERDICTS
 
+    def judged(self, labels: np.ndarray) -> dict:
+        """Return how good the answers are.
+
+        Args:
+            labels: int (N,), what the images show.
+
+        Returns:
+            "accuracy"; "coverage", the share that is accepted; "selective_accuracy", the share of
+            those that is right, None where none is accepted.
+        """
+        right, accepted = self.probs.argmax(1) == labels, self.verdicts == ACCEPTED
+        return {
+            "accuracy": float(right.mean()),
+            "coverage": float(accepted.mean()),
+            "selective_accuracy": float(right[accepted].mean()) if accepted.any() else None,
+        }
+
 
 class Classifier:
     """An exported network: raw uint8 pixels in, class probabilities out.

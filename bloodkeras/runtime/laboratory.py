@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bloodkeras.contract import ACCEPTED, VERDICTS
+from bloodkeras.contract import VERDICTS
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.runtime.classifier import Answers, Classifier
 from bloodkeras.runtime.formats import one_line
@@ -103,15 +103,8 @@ def judge(classifier: Classifier, cells: Labelled) -> dict:
 
 def score_answers(answers: Answers, labels: np.ndarray) -> dict:
     """Return accuracy with its 95 % interval, coverage, and accuracy of the accepted."""
-    right, accepted = answers.probs.argmax(1) == labels, answers.verdicts == ACCEPTED
-    low, high = wilson(int(right.sum()), len(right))
-    return {
-        "accuracy": float(right.mean()),
-        "low": low,
-        "high": high,
-        "coverage": float(accepted.mean()),
-        "selective_accuracy": float(right[accepted].mean()) if accepted.any() else None,
-    }
+    low, high = wilson(int((answers.probs.argmax(1) == labels).sum()), len(labels))
+    return answers.judged(labels) | {"low": low, "high": high}
 
 
 def wilson(hits: int, count: int) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from bloodkeras.runtime.decode import MAX_PIXELS, load_image, rgb
 from bloodkeras.runtime.refusal import refusals
 from bloodkeras.runtime.scale import UNKNOWN, Framing, kept_side
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "medmnist_pixels", "read_image", "square"]
+__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "eight_views", "medmnist_pixels", "read_image", "square"]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
@@ -68,6 +68,13 @@ def medmnist_pixels(image: Image.Image, framing: Framing = UNKNOWN) -> np.ndarra
     small.save(buffer, "JPEG", quality=JPEG_QUALITY)
     with Image.open(buffer) as compressed:
         return np.asarray(compressed.convert("RGB"))
+
+
+def eight_views(images: np.ndarray) -> list[np.ndarray]:
+    """Return the flips and quarter turns of uint8 (N, 28, 28, 3), the images as they are first."""
+    flipped = (images, images[:, :, ::-1])
+    views = [np.rot90(view, turns, (1, 2)) for view in flipped for turns in range(4)]
+    return [np.ascontiguousarray(view) for view in views]
 
 
 def square(image: Image.Image, framing: Framing = UNKNOWN) -> tuple[int, int, int, int]:

@@ -4,6 +4,7 @@ Flow: takes the words of a command line and a model; gives a table, and if asked
 of copies and a page to look at.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -89,7 +90,7 @@ def score(
         table.finish()
     if page:
         page.finish(tally, table.kept.rows)
-    _conclude(tally, out)
+    _conclude(tally, out, report, sort_into)
 
 
 def answer_batches(
@@ -167,7 +168,7 @@ def _rows(batch: list[Item], answers: Answers, labels: tuple[str, ...]) -> list[
     return rows
 
 
-def _conclude(tally: Counter, out: str) -> None:
+def _conclude(tally: Counter, out: str, report: str, sort_into: str) -> None:
     """Say what came out, and fail if there is an image without an answer."""
     total, failed = tally.total(), tally["", ""]
     if not total:
@@ -178,5 +179,8 @@ def _conclude(tally: Counter, out: str) -> None:
             counts[verdict] += count
         said = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in VERDICTS)
         print(f"wrote {total:,} rows to {out}: {said}")
+    for what, place in (("the page", report), ("copies of the images into", sort_into)):
+        if place:  # on stderr: a printed table is on stdout
+            print(f"wrote {what} {place}", file=sys.stderr)
     if failed:
         raise BloodkerasError(f"{failed:,} of {total:,} files could not be read: see their rows")

@@ -10,9 +10,7 @@ from pathlib import Path
 
 from bloodkeras.errors import UsageError, missing_package
 from bloodkeras.recipe import Recipe, full_names, hint, named_recipe, override
-
-STRATEGIES = ("hyperband", "bayesian", "random")
-OBJECTIVES = ("val_macro_f1", "val_accuracy", "val_auc", "val_loss")
+from bloodkeras.search_space import OBJECTIVES, STRATEGIES
 
 
 @dataclass(frozen=True)

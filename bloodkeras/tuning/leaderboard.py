@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 from bloodkeras.recipe import Recipe, write_recipe
-from bloodkeras.search_space import SPACE, recipe_of
-from bloodkeras.tuning.trial import OBJECTIVES, write_atomically
+from bloodkeras.search_space import OBJECTIVES, SPACE, recipe_of
+from bloodkeras.tuning.trial import write_file
 
 SHOWN = 10  # rows on the terminal
 CHANGES_SHOWN = 6
@@ -41,10 +41,10 @@ def write_tables(oracle, plan, folder: Path) -> None:
     """
     found = rows(oracle, plan)
     changes = {row["trial"]: changed(row, plan) for row in found}
-    write_atomically(folder / "tuning.csv", _csv(found))
-    write_atomically(folder / "history.csv", _csv(history(oracle)))
+    write_file(folder / "tuning.csv", _csv(found))
+    write_file(folder / "history.csv", _csv(history(oracle)))
     text = "\n".join(lines(found, plan, changes)) + "\n"
-    write_atomically(folder / "leaderboard.txt", text.encode())
+    write_file(folder / "leaderboard.txt", text.encode())
     best = best_recipe(oracle, plan)
     if best is not None:
         write_recipe(best, folder / "recipe.json")

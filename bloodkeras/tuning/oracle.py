@@ -19,7 +19,7 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 
 from bloodkeras.errors import BloodkerasError, gist
 from bloodkeras.tuning.plan import plan_of, require_same
-from bloodkeras.tuning.trial import write_atomically
+from bloodkeras.tuning.trial import write_file
 
 STATE_FILE = "search.json"
 MESSAGE = "tuner/message"  # gRPC drops Trial.message, so it travels among the values
@@ -70,7 +70,7 @@ class SteadyOracle:
         }
         try:
             text = json.dumps(state, default=lambda number: number.item())
-            write_atomically(self.file, text.encode())
+            write_file(self.file, text.encode())
         except BloodkerasError as error:
             self.failure = str(error)
 

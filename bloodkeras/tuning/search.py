@@ -2,7 +2,7 @@
 
 Flow: takes a `Plan` and `TuningData`; leaves in one folder
 
-    search.json       the oracle's state     trials/<trial>/checkpoint.npz   while it may go on
+    search.json       the oracle's state     trials/<trial>/checkpoints/     while it may go on
     recipe.json, tuning.csv, history.csv, leaderboard.txt     see leaderboard.py
     parallel_coordinates.png, importance.png                  see plots.py
 """

@@ -7,11 +7,7 @@ The test split is out of reach by construction: all that a search is given is a 
 has none.
 """
 
-import dataclasses
-import io
-import json
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +16,22 @@ import keras
 import numpy as np
 
 from bloodkeras import metrics
+from bloodkeras.checkpoint import (
+    Checkpoint,
+    newest_checkpoint,
+    put_back,
+    remove_checkpoints,
+    save_checkpoint,
+    variables_of,
+    write_atomically,
+)
+from bloodkeras.contract import RUN_RECIPE
 from bloodkeras.data import Split, Splits
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.models import build_model, predict_proba
 from bloodkeras.pipeline import steps_per_epoch, train_dataset
-from bloodkeras.recipe import Recipe
+from bloodkeras.recipe import Recipe, read_recipe, write_recipe
 from bloodkeras.train import compile_model
-
-CHECKPOINT = "checkpoint.npz"
-# What a search may be steered by, and whether more of it is better.
-OBJECTIVES = {"val_macro_f1": "max", "val_accuracy": "max", "val_auc": "max", "val_loss": "min"}
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ def run_trial(
     steps = steps_per_epoch(data.train, recipe)
     compile_model(model, recipe, steps)
     model.optimizer.build(model.trainable_variables)
+    _begin(recipe, folder)
     history = restore(model, recipe, folder)
     if not history and parent is not None:
         history = restore(model, recipe, parent)
@@ -116,7 +119,11 @@ class _Watcher(keras.callbacks.Callback):
             raise FloatingPointError(f"the loss became {row['loss']} in epoch {epoch + 1}")
         self.history.append(row)
         if not self.recipe.train_ema:  # with averaging there are two sets of weights to keep
-            save(self.model, self.recipe, self.history, self.folder)
+            state = Checkpoint(self.history, 0.0, *variables_of(self.model), b"")
+            try:
+                save_checkpoint(self.folder, state)
+            except OSError as error:
+                raise BloodkerasError(f"cannot write {self.folder}: {error.strerror}") from None
         self.stopped = not self.report(epoch + 1, row)
         self.model.stop_training = self.stopped
 
@@ -132,52 +139,41 @@ def judge(model: keras.Model, val: Split) -> dict[str, float]:
     return found | {"val_loss": float(-np.log(likely).mean())}
 
 
-def save(model: keras.Model, recipe: Recipe, history: list[dict], folder: Path) -> None:
-    """Write weights, optimiser state and history; a kill leaves the earlier file or this one.
-
-    Raises:
-        BloodkerasError: It cannot be written.
-    """
-    values = {f"v{n}": keras.ops.convert_to_numpy(v) for n, v in enumerate(_variables(model))}
-    about = json.dumps({"recipe": dataclasses.asdict(recipe), "history": history})
-    content = io.BytesIO()
-    np.savez(content, about=np.array(about), **values)
-    write_atomically(folder / CHECKPOINT, content.getvalue())
-
-
 def restore(model: keras.Model, recipe: Recipe, folder: Path) -> list[dict]:
     """Read a checkpoint of the same recipe into a model; return its history, [] where none fits."""
-    try:
-        with np.load(folder / CHECKPOINT, allow_pickle=False) as file:
-            about = json.loads(str(file["about"]))
-            values = [file[f"v{n}"] for n in range(len(file.files) - 1)]
-    except Exception:  # missing or damaged: numpy, zipfile and zlib share no base; train anew
+    state = newest_checkpoint(folder) if _is_of(recipe, folder) else None
+    if state is None:
         return []
-    if about["recipe"] != dataclasses.asdict(recipe):
-        return []
-    for variable, value in zip(_variables(model), values, strict=True):
-        variable.assign(value)
-    return about["history"]
+    put_back(model, state)
+    return state.rows
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that whatever happens it is there as it was or as it should be.
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file of a search, whole or not at all.
 
     Raises:
         BloodkerasError: It cannot be written; what was there is unchanged.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        write_atomically(path, content)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise BloodkerasError(f"cannot write {path}: {error.strerror}") from None
 
 
-def _variables(model: keras.Model) -> list:
-    return [*model.variables, *model.optimizer.variables]
+def _begin(recipe: Recipe, folder: Path) -> None:
+    """Make a trial's folder; what another recipe left there is removed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not _is_of(recipe, folder):
+            remove_checkpoints(folder)
+            write_recipe(recipe, folder / RUN_RECIPE)
+    except OSError as error:
+        raise BloodkerasError(f"cannot write {folder}: {error.strerror}") from None
+
+
+def _is_of(recipe: Recipe, folder: Path) -> bool:
+    try:
+        return read_recipe(folder / RUN_RECIPE) == recipe
+    except BloodkerasError:
+        return False
