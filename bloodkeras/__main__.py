@@ -397,9 +397,8 @@ def _export_folder(model: str) -> str:
         return model  # no name of one here: what reads it says what is missing
     found = sorted(path.parent.name for path in Path(EXPORTS).glob(f"*/{MODEL_FILE}"))
     known = f"{EXPORTS}/ holds {', '.join(found) or 'none either'}"
-    meant = "".join(
-        f", did you mean {name}?" for name in get_close_matches(Path(model).name, found, 1)
-    )
+    close = get_close_matches(Path(model).name, found, n=1)
+    meant = f" (did you mean {close[0]}?)" if close else ""
     raise BloodkerasError(f"there is no export {model}: {known}{meant}; --model FOLDER names one")
 
 
