@@ -18,6 +18,7 @@ from bloodkeras.stain import (
     RandomFocus,
     RandomNoise,
     RandomStain,
+    RandomSurroundings,
     Sometimes,
 )
 
@@ -61,6 +62,7 @@ def build_other_laboratory(recipe: Recipe) -> list[keras.layers.Layer]:
     }
     chosen = [
         (recipe.augment_field, lambda: RandomFieldOfView(recipe.augment_field)),
+        (recipe.augment_surroundings, lambda: RandomSurroundings(recipe.augment_surroundings)),
         (any(stain.values()), lambda: RandomStain(**stain)),
         (recipe.augment_focus, lambda: RandomFocus(recipe.augment_focus)),
         (recipe.augment_noise, lambda: RandomNoise(recipe.augment_noise)),

@@ -24,6 +24,8 @@ from bloodkeras.foreign_score import (
     predict_features,
     with_features,
 )
+from bloodkeras.pipeline import as_elsewhere
+from bloodkeras.recipe import Recipe
 from bloodkeras.runtime.classifier import Thresholds
 
 SELECTIVE_ACCURACY = 0.995  # of the accepted answers
@@ -52,19 +54,29 @@ class Calibration:
     coverage: float
 
 
-def calibrate(model: keras.Model, splits: Splits) -> Calibration:
-    """Fit temperature, thresholds and the foreign score of a trained model."""
+def calibrate(model: keras.Model, splits: Splits, recipe: Recipe) -> Calibration:
+    """Fit temperature, thresholds and the foreign score of a trained model.
+
+    A network that was trained for other laboratories is calibrated for them too: on cells as they
+    might look there. Otherwise every other stain would be foreign to it.
+
+    Args:
+        model: The network.
+        splits: train for what cells look like, val for everything else.
+        recipe: How it was trained.
+    """
     network = with_features(model)
-    features, _ = predict_features(network, splits.train.images)
-    statistics = feature_statistics(features, splits.train.labels)
-    features, logits = predict_features(network, splits.val.images)
-    temperature = fit_temperature(logits, splits.val.labels)
+    train, val = as_elsewhere(splits.train, recipe), as_elsewhere(splits.val, recipe)
+    features, _ = predict_features(network, train.images)
+    statistics = feature_statistics(features, train.labels)
+    features, logits = predict_features(network, val.images)
+    temperature = fit_temperature(logits, val.labels)
     probs = _softmax(logits / temperature)
-    aurocs = compare_scores(network, statistics, splits.val)
+    aurocs = compare_scores(network, statistics, val)
     best = choose_score(aurocs)
     doubt = ops.convert_to_numpy(SCORES[best](features, logits, statistics))
     thresholds = Thresholds(
-        confidence=confidence_threshold(probs, splits.val.labels),
+        confidence=confidence_threshold(probs, val.labels),
         foreign=float(np.quantile(doubt, TRUE_ACCEPTANCE)),
     )
     accepted = (probs.max(1) >= thresholds.confidence) & (doubt <= thresholds.foreign)

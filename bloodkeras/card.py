@@ -15,9 +15,10 @@ from bloodkeras.data import Splits
 from bloodkeras.document import render_document, render_figure, render_markdown
 from bloodkeras.doubt import doubt_table, judge_doubt, risk_coverage
 from bloodkeras.evaluate import evaluate
+from bloodkeras.foreign_score import gaussian
 from bloodkeras.quantise import Quantised
 from bloodkeras.runtime.classifier import Classifier
-from bloodkeras.runtime.shift_score import describe_colours
+from bloodkeras.runtime.shift_score import colours, describe_colours
 from bloodkeras.shifts import judge_shifts, shifts_table
 from bloodkeras.train import Run
 
@@ -74,8 +75,11 @@ def build_card(
         "training_data": run.data,
         "metrics": metrics,
         "shifts": shifts,
+        # Of the photographs themselves: whatever a network was trained to overlook.
         "colours": describe_colours(
-            calibration.statistics["colours"], splits.val.images, splits.val.labels
+            gaussian(colours(splits.train.images), splits.train.labels),
+            splits.val.images,
+            splits.val.labels,
         ),
         "largest_difference_to_keras": difference,
         "evaluated_on": splits.fingerprint(),

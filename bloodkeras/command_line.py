@@ -123,7 +123,7 @@ def _check_words(words: list[str], commands: dict) -> None:
     """Refuse a mistyped command or option: fire does too, but does not say what was meant.
 
     Raises:
-        UsageError: There is no such command or option.
+        UsageError: There is no such command or option, or one that is needed is missing.
     """
     name = words[0].replace("_", "-")
     if name not in commands:
@@ -134,10 +134,14 @@ def _check_words(words: list[str], commands: dict) -> None:
         return  # recipe fields, which recipe.py knows
     known = {option.name for option in options if option.kind is not option.VAR_POSITIONAL}
     given = words[1 : words.index("--")] if "--" in words else words[1:]
-    for word in (word for word in given if word.startswith("--")):
-        option = word[2:].split("=")[0].replace("-", "_")
+    named = [word[2:].split("=")[0].replace("-", "_") for word in given if word.startswith("--")]
+    for option in named:
         if option not in known and option.removeprefix("no") not in known:
             raise UsageError(f"unknown option --{option}: expected {hint(option, known)}")
+    wanted = [f"--{o.name}" for o in options if o.kind is o.KEYWORD_ONLY and o.default is o.empty]
+    missing = [x for x in wanted if x[2:] not in named and x[1:3] not in given]  # or -o
+    if missing and given:  # without any word fire shows the usage
+        raise UsageError(f"{name} needs {', '.join(wanted)}: {', '.join(missing)} is missing")
 
 
 def _check_values(words: list[str], kinds: dict[str, type]) -> None:

@@ -54,7 +54,7 @@ def export_run(run: Run, splits: Splits, folder: Path) -> Path:
     except OSError as error:
         raise BloodkerasError(f"cannot write {folder}: {error.strerror}") from None
     try:
-        calibration = calibrate(run.model, splits)
+        calibration = calibrate(run.model, splits, run.recipe)
         graph = convert(run.model, calibration)
         quantised = quantise(graph, splits)
         first = build_card(run, splits, calibration)

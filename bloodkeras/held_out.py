@@ -44,7 +44,7 @@ def held_out(recipe: Recipe, splits: Splits, folder: Path) -> str:
         known = without(splits, label)
         place = folder / name.replace(" ", "-")
         run = finished_run(place, recipe, known) or load_run(train(recipe, known, place))
-        results[name] = judge_held_out(run.model, known, splits.test, label)
+        results[name] = judge_held_out(run.model, recipe, known, splits.test, label)
         _write(place, results[name])
         # Eight networks in one process: nothing of this one is needed any more.
         keras.backend.clear_session()
@@ -64,11 +64,14 @@ def without(splits: Splits, label: int) -> Splits:
     return dataclasses.replace(splits, **{name: rest(s) for name, s in splits.named().items()})
 
 
-def judge_held_out(model: keras.Model, known: Splits, test: Split, label: int) -> dict:
+def judge_held_out(
+    model: keras.Model, recipe: Recipe, known: Splits, test: Split, label: int
+) -> dict:
     """Return how well the images of a class are told from those of the classes in training.
 
     Args:
         model: Trained without the class.
+        recipe: How.
         known: The splits without it.
         test: With it.
         label: The class, 0..7.
@@ -77,7 +80,7 @@ def judge_held_out(model: keras.Model, known: Splits, test: Split, label: int) -
         "score": the one an export would carry; "auroc": of that; "refused": share of the class
         that is above its threshold; "aurocs": {score: AUROC}; "images": of the class.
     """
-    calibration = calibrate(model, known)
+    calibration = calibrate(model, known, recipe)
     network, foreign = with_features(model), test.labels == label
     doubts = score_images(network, calibration.statistics, test.images)
     aurocs = {name: float(roc_auc_score(foreign, doubts[name])) for name in SCORES}

@@ -7,10 +7,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bloodkeras.augment import build_augmentation
+from bloodkeras.augment import build_augmentation, build_other_laboratory
 from bloodkeras.contract import CLASS_COUNT
 from bloodkeras.data import Split, class_weights
 from bloodkeras.recipe import Recipe
+from bloodkeras.stain import Sometimes
 
 
 class StepSeed(keras.random.SeedGenerator):
@@ -95,6 +96,31 @@ def eval_dataset(split: Split, soft_labels: bool = False, batch_size: int = 256)
     dataset = tf.data.Dataset.from_tensor_slices(rows).batch(batch_size)
     dataset = dataset.map(lambda images, labels: (tf.cast(images, tf.float32), labels))
     return dataset.prefetch(2).with_options(_options())
+
+
+def as_elsewhere(split: Split, recipe: Recipe, batch_size: int = 256) -> Split:
+    """Return the split as other laboratories might show it, the way the recipe trains for that.
+
+    Args:
+        split: The images.
+        recipe: Says what differs between laboratories, and which share of the images stays as is.
+        batch_size: Images changed at a time.
+
+    Returns:
+        The same cells in the same order; the split itself if the recipe trains for none.
+    """
+    layers = build_other_laboratory(recipe)
+    if not layers:
+        return split
+    layers = [Sometimes(layers, recipe.augment_kept)]
+    found = []
+    for step, start in enumerate(range(0, len(split), batch_size)):
+        rows = slice(start, start + batch_size)
+        pixels = tf.cast(split.images[rows], tf.float32)
+        seeds = StepSeed(recipe.train_seed, tf.constant(0), tf.constant(step))
+        found.append(augment(pixels, split.labels[rows], layers, seeds)[0].numpy())
+    images = np.rint(np.concatenate(found)).astype(np.uint8)
+    return Split(images, split.labels)
 
 
 def augment(images, labels, layers: list[keras.layers.Layer], seeds: keras.random.SeedGenerator):

@@ -31,7 +31,7 @@ SHARES = (
     "model_dropout", "model_norm_momentum", "model_stochastic_depth", "augment_scale",
     "augment_brightness", "augment_contrast", "augment_cutmix", "train_warmup",
     "train_label_smoothing", "train_ema", "augment_stain_swap", "augment_stain_grey",
-    "augment_kept",
+    "augment_surroundings", "augment_kept",
 )  # fmt: skip
 
 
@@ -64,6 +64,7 @@ class Recipe:
     augment_stain_curve: float = 0.0  # densities to the power exp(+- this): faint things fade
     augment_stain_tint: float = 0.0  # background of up to this density, each channel its own
     augment_field: float = 0.0  # field of view times 1 / (1 + this) to 1 + this
+    augment_surroundings: float = 0.0  # share of images without anything around the cell
     augment_focus: float = 0.0  # blur or sharpen by up to this share
     augment_noise: float = 0.0  # of up to this standard deviation, in grey levels of 255
     augment_kept: float = 0.0  # share of images that all of these leave alone

@@ -13,6 +13,7 @@ import numpy as np
 from bloodkeras.contract import CLASS_NAMES, DATA_CREDITS, SYNTHETIC_STAMP
 from bloodkeras.document import render_document, render_figure, render_preformatted
 from bloodkeras.evaluate import Report, classification_table
+from bloodkeras.recipe import Recipe
 from bloodkeras.train import Run
 
 
@@ -134,8 +135,7 @@ def render_text(results: dict, reports: list[Report]) -> str:
     lines += [SYNTHETIC_STAMP] if data["synthetic"] else []
     lines += ["", f"data: {data['file']} ({sizes})", f"SHA-256: {data['sha256']}", ""]
     lines.append(_row("configuration", [model["name"] for model in models]))
-    settings = models[0]["recipe"]
-    for name in (name for name in settings if name != "model_name"):
+    for name in _settings_used([model["recipe"] for model in models]):
         lines.append(_row(name, [str(model["recipe"][name]) for model in models]))
     for name in ("parameters", "multiply_adds"):
         lines.append(_row(name, [f"{model[name]:,}" for model in models]))
@@ -198,6 +198,16 @@ def _model_results(run: Run, keras: Report, onnx: Report | None) -> dict:
         "onnx": onnx.metrics if onnx is not None else None,
         "agreement": agreement,
     }
+
+
+def _settings_used(recipes: list[dict]) -> list[str]:
+    """Return the settings that some model has otherwise than switched off."""
+    used = []
+    for name, default in dataclasses.asdict(Recipe(model_name="")).items():
+        switched_off = not default and all(recipe[name] == default for recipe in recipes)
+        if name != "model_name" and not switched_off:
+            used.append(name)
+    return used
 
 
 def _agreement(model: dict) -> str:

@@ -22,7 +22,12 @@ STAINS = np.array([AZURE, EOSIN, np.cross(AZURE, EOSIN)], np.float32)
 BLOCK = 4  # pixels; the lightest block of a 28x28 photograph is empty background
 DARKEST = 2.5  # OD of a dark nucleus: where a camera's curve is left as it is
 LEAST_DENSITY = 1e-6  # a power of nought has no slope
+RADII = (10.0, 17.0)  # pixels; white cells have 9 to 13
+SOFT_EDGE = 3.0  # pixels
 LEAST_SUM = 0.4  # of what a mixed channel is made of, so that none vanishes
+
+ROWS, COLUMNS = np.mgrid[:IMAGE_SIDE, :IMAGE_SIDE] - (IMAGE_SIDE - 1) / 2
+DISTANCE = np.hypot(ROWS, COLUMNS).astype(np.float32)  # of each pixel from the centre
 
 
 class ImageLayer(keras.layers.Layer):
@@ -141,6 +146,31 @@ class RandomFieldOfView(ImageLayer):
         start, none = (1.0 - side) * (IMAGE_SIDE - 1) / 2, ops.zeros_like(side)
         affine = ops.stack([side, none, start, none, side, start, none, none], axis=1)
         return ops.image.affine_transform(images, affine, "bilinear", fill_mode="reflect")
+
+
+class RandomSurroundings(ImageLayer):
+    """Empties the background around some cells: elsewhere red cells lie thinner, or hardly show.
+
+    Args:
+        share: Of the images that are emptied, 0..1, outside of a circle of RADII pixels about the
+            centre, with a soft edge.
+    """
+
+    def __init__(self, share: float):
+        super().__init__()
+        self._share = share
+
+    def get_random_transformation(self, data, training=True, seed=None):
+        """Draw the circle's radius in pixels, (B,); far outside of the image for the others."""
+        radius = _uniform(data, (), *RADII, seed)
+        return ops.where(_uniform(data, (), 0, 1, seed) < self._share, radius, IMAGE_SIDE)
+
+    def transform_images(self, images, transformation, training=True):
+        """Empty the background of float32 (B, 28, 28, 3)."""
+        inside = ops.reshape(transformation, (-1, 1, 1)) - DISTANCE  # pixels
+        inside = ops.clip(inside / SOFT_EDGE + 0.5, 0.0, 1.0)[..., None]
+        light = ops.max(ops.average_pool(images, BLOCK, BLOCK), (1, 2), keepdims=True)
+        return light + inside * (images - light)
 
 
 class RandomFocus(ImageLayer):

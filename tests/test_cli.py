@@ -88,6 +88,7 @@ def test_neither_imports_tensorflow(words, cell):
         (["compare", "run"], "two runs"),
         (["predict", ".", "--report"], "--report needs a value"),
         (["train", "simple", "--data", "--resume"], "--data needs a value"),
+        (["calibrate", "exports/tiny", "--photos", "a", "--labels", "b"], "--out is missing"),
     ],
 )
 def test_wrong_usage_is_exit_status_2(words, message, tmp_path):

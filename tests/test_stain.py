@@ -4,17 +4,28 @@ import numpy as np
 import pytest
 
 from bloodkeras.augment import build_augmentation
-from bloodkeras.pipeline import StepSeed, augment
+from bloodkeras.calibrate import calibrate
+from bloodkeras.data import Split
+from bloodkeras.foreign_score import score_images, with_features
+from bloodkeras.models import build_model
+from bloodkeras.pipeline import StepSeed, as_elsewhere, augment
 from bloodkeras.recipe import RECIPES, override
 from bloodkeras.stain import (
     RandomFieldOfView,
     RandomFocus,
     RandomNoise,
     RandomStain,
+    RandomSurroundings,
     Sometimes,
 )
 
-SILENT = [RandomStain(), RandomFieldOfView(0.0), RandomFocus(0.0), RandomNoise(0.0)]
+SILENT = [
+    RandomStain(),
+    RandomFieldOfView(0.0),
+    RandomSurroundings(0.0),
+    RandomFocus(0.0),
+    RandomNoise(0.0),
+]
 LOUD = [
     RandomStain(strength=0.4),
     RandomStain(mix=0.4),
@@ -105,6 +116,14 @@ def test_focus_blurs_half_of_the_images_and_sharpens_the_others(images):
     assert (detail < before).mean() == pytest.approx(0.5, abs=0.2)
 
 
+def test_surroundings_are_emptied_and_the_cell_is_left_alone(images):
+    found = changed(np.tile(images, (4, 1, 1, 1)), [RandomSurroundings(0.5)])
+    emptied = np.ptp(found[:, [0, 0, -1, -1], [0, -1, 0, -1]], axis=1).max(-1) == 0
+    assert emptied.mean() == pytest.approx(0.5, abs=0.1)
+    middle = np.abs(found - np.tile(images, (4, 1, 1, 1)))[:, 9:19, 9:19]
+    assert middle.max() < 0.01
+
+
 def test_a_share_is_kept_as_it_is(images):
     many = np.tile(images, (8, 1, 1, 1))
     found = changed(many, [Sometimes([RandomStain(tint=0.6), RandomNoise(5.0)], kept=0.25)])
@@ -121,3 +140,25 @@ def test_the_recipe_names_what_is_built(images):
     assert [type(layer).__name__ for layer in only.layers] == ["RandomStain"]
     white = density(changed(images, [only])).reshape(64, 7, 4, 7, 4, 3).mean((2, 4)).min((1, 2))
     assert 0.2 < white.max() <= 0.31
+
+
+def test_cells_are_shown_as_elsewhere_only_to_a_recipe_that_trains_for_that(drawn):
+    assert as_elsewhere(drawn.val, RECIPES["residual"]) is drawn.val
+    shown = as_elsewhere(drawn.val, RECIPES["robust"], batch_size=32)
+    assert shown.images.dtype == np.uint8
+    assert np.array_equal(shown.labels, drawn.val.labels)
+    alike = (shown.images == drawn.val.images).all((1, 2, 3))
+    assert 0.3 < alike.mean() < 0.7  # `augment_kept` of the recipe
+    again = as_elsewhere(drawn.val, RECIPES["robust"], batch_size=32)
+    assert np.array_equal(shown.images, again.images)
+
+
+def test_another_stain_is_not_foreign_to_a_network_trained_for_it(drawn):
+    network = build_model(override(RECIPES["robust"], {"width": "0.25"}))
+    stained = Split(np.flip(drawn.val.images, -1), drawn.val.labels)  # red and blue change places
+    acceptance = []
+    for recipe in (RECIPES["residual"], RECIPES["robust"]):
+        found = calibrate(network, drawn, recipe)
+        doubt = score_images(with_features(network), found.statistics, stained.images)
+        acceptance.append((doubt[found.score] <= found.thresholds.foreign).mean())
+    assert acceptance[0] + 0.2 < acceptance[1]

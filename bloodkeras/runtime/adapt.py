@@ -98,20 +98,23 @@ def fit(model, cells: Labelled, classifier: Classifier, last_layer: bool) -> tup
     features, logits, foreign = features_and_logits(model, views.reshape(-1, *contract.IMAGE_SHAPE))
     features, logits = (x.reshape(len(cells), 8, -1) for x in (features, logits))
     before, foreign = logits[:, 0].astype(float), foreign.reshape(len(cells), 8)[:, 0]
-    weights, bias, penalty, judged = head.weights, head.bias, None, before
+    weights, bias, penalty, judged = head.weights, head.bias, None, before[None]
     if last_layer:
         fitted = fit_last_layer(features, cells.labels, head.weights, head.bias)
         weights, bias, penalty, judged = (
             fitted.weights, fitted.bias, fitted.penalty, fitted.left_out
         )  # fmt: skip
-    temperature = fit_temperature(judged, cells.labels, 1.0 if last_layer else head.temperature)
-    probs = softmax(judged / temperature)
-    right = probs.argmax(1) == cells.labels
+    expected = 1.0 if last_layer else head.temperature
+    temperatures = [fit_temperature(logits, cells.labels, expected) for logits in judged]
+    temperature = float(np.exp(np.mean(np.log(temperatures))))
+    probs = softmax(judged / temperature)  # (divisions, N, 8)
     # To the graph's precision, or a cell's own confidence might miss the threshold that it set.
-    confidence = confidence_threshold(probs.max(1).astype(np.float32), right)
+    sure, right = probs.max(-1).astype(np.float32), probs.argmax(-1) == cells.labels
+    pairs = zip(sure, right, strict=True)
+    confidence = float(np.median([confidence_threshold(*pair) for pair in pairs]))
     usual = float(np.quantile(foreign, TRUE_ACCEPTANCE, method="higher"))
     limit = max(usual, classifier.thresholds.foreign)
-    accepted = (probs.max(1) >= confidence) & (foreign <= limit)
+    accepted = (sure >= confidence) & (foreign <= limit)
     counts = np.bincount(cells.labels, minlength=len(classifier.labels)).tolist()
     facts = {
         "cells": dict(zip(classifier.labels, counts, strict=True)),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 FOLDS = 5
+DIVISIONS = 5  # into folds: with some tens of cells one division alone is a matter of luck
 PENALTIES = tuple(10.0 ** np.arange(-1, -4.1, -0.5))  # each goes on where the one before ended
 STEPS = 100  # of accelerated gradient descent, for each of them
 ACCURACY = 0.95  # of the accepted answers, to be expected by the cells that were left out
@@ -28,7 +29,8 @@ class Fit:
         weights: float64 (F, K).
         bias: float64 (K,).
         penalty: On its distance from the exported layer.
-        left_out: float64 (N, K): logits of each cell by a fit that had not seen it.
+        left_out: float64 (D, N, K): logits of each cell by a fit that had not seen it, for each
+            of D divisions into folds.
     """
 
     weights: np.ndarray
@@ -38,7 +40,7 @@ class Fit:
 
 
 def fit_last_layer(
-    features: np.ndarray, labels: np.ndarray, weights: np.ndarray, bias: np.ndarray, seed: int = 0
+    features: np.ndarray, labels: np.ndarray, weights: np.ndarray, bias: np.ndarray
 ) -> Fit:
     """Fit a last layer; the penalty is the one that does best on cells left out.
 
@@ -48,16 +50,18 @@ def fit_last_layer(
         labels: int (N,).
         weights: float (F, K), of the exported layer.
         bias: float (K,).
-        seed: Of the division into folds.
     """
-    folds = stratified_folds(labels, seed)
-    left_out = np.zeros((len(PENALTIES), len(labels), len(bias)))
-    for fold in range(folds.max() + 1):
-        seen = folds != fold
-        path = _descend(features[seen], labels[seen], weights, bias)
-        for place, found in enumerate(path):
-            left_out[place, ~seen] = features[~seen, 0] @ found[0] + found[1]
-    best = int(np.argmin([cross_entropy(logits, labels) for logits in left_out]))
+    left_out = np.zeros((len(PENALTIES), DIVISIONS, len(labels), len(bias)))
+    for division in range(DIVISIONS):
+        folds = stratified_folds(labels, division)
+        for fold in range(folds.max() + 1):
+            seen = folds != fold
+            path = _descend(features[seen], labels[seen], weights, bias)
+            for place, found in enumerate(path):
+                logits = features[~seen, 0] @ found[0] + found[1]
+                left_out[place, division, ~seen] = logits
+    losses = [[cross_entropy(logits, labels) for logits in each] for each in left_out]
+    best = int(np.argmin(np.mean(losses, axis=1)))
     *_, found = _descend(features, labels, weights, bias, PENALTIES[: best + 1])
     return Fit(*found, PENALTIES[best], left_out[best])
 
@@ -119,9 +123,9 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return probabilities (N, K)."""
-    powers = np.exp(logits - logits.max(1, keepdims=True))
-    return powers / powers.sum(1, keepdims=True)
+    """Return probabilities of logits (..., K)."""
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
 
 
 def _descend(
