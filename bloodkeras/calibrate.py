@@ -29,6 +29,7 @@ from bloodkeras.recipe import Recipe
 from bloodkeras.runtime.classifier import Thresholds
 
 SELECTIVE_ACCURACY = 0.995  # of the accepted answers
+SELECTIVE_ACCURACY_ELSEWHERE = 0.95  # the same on images as other laboratories might show them
 BOUND_CONFIDENCE = 0.9  # that the accepted answers are that accurate on other images
 TRUE_ACCEPTANCE = 0.95  # share of real cells that must not be called foreign
 
@@ -44,6 +45,7 @@ class Calibration:
         statistics: {name of some features: `gaussian` of them on the training split}.
         thresholds: Where an answer is unsure or foreign.
         coverage: Share of the validation split that is accepted.
+        elsewhere: Whether cells as other laboratories might show them were used too.
     """
 
     temperature: float
@@ -52,6 +54,7 @@ class Calibration:
     statistics: dict[str, dict[str, np.ndarray]]
     thresholds: Thresholds
     coverage: float
+    elsewhere: bool
 
 
 def calibrate(model: keras.Model, splits: Splits, recipe: Recipe) -> Calibration:
@@ -73,14 +76,21 @@ def calibrate(model: keras.Model, splits: Splits, recipe: Recipe) -> Calibration
     temperature = fit_temperature(logits, val.labels)
     probs = _softmax(logits / temperature)
     aurocs = compare_scores(network, statistics, val)
-    best = choose_score(aurocs)
-    doubt = ops.convert_to_numpy(SCORES[best](features, logits, statistics))
+    score = choose_score(aurocs)
+    doubt = ops.convert_to_numpy(SCORES[score](features, logits, statistics))
+    features, logits = predict_features(network, splits.val.images)
+    probs_here = _softmax(logits / temperature)
+    doubt_here = ops.convert_to_numpy(SCORES[score](features, logits, statistics))
     thresholds = Thresholds(
-        confidence=confidence_threshold(probs, val.labels),
+        confidence=max(
+            confidence_threshold(probs_here, splits.val.labels),
+            confidence_threshold(probs, val.labels, SELECTIVE_ACCURACY_ELSEWHERE),
+        ),
         foreign=float(np.quantile(doubt, TRUE_ACCEPTANCE)),
     )
-    accepted = (probs.max(1) >= thresholds.confidence) & (doubt <= thresholds.foreign)
-    return Calibration(temperature, best, aurocs, statistics, thresholds, float(accepted.mean()))
+    accepted = (probs_here.max(1) >= thresholds.confidence) & (doubt_here <= thresholds.foreign)
+    coverage, elsewhere = float(accepted.mean()), val is not splits.val
+    return Calibration(temperature, score, aurocs, statistics, thresholds, coverage, elsewhere)
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -10,7 +10,12 @@ import tempfile
 from pathlib import Path
 
 from bloodkeras import contract, figures
-from bloodkeras.calibrate import SELECTIVE_ACCURACY, TRUE_ACCEPTANCE, Calibration
+from bloodkeras.calibrate import (
+    SELECTIVE_ACCURACY,
+    SELECTIVE_ACCURACY_ELSEWHERE,
+    TRUE_ACCEPTANCE,
+    Calibration,
+)
 from bloodkeras.data import Splits
 from bloodkeras.document import render_document, render_figure, render_markdown
 from bloodkeras.doubt import doubt_table, judge_doubt, risk_coverage
@@ -60,6 +65,9 @@ def build_card(
             "aurocs_on_val": calibration.aurocs,
             "coverage_on_val": calibration.coverage,
             "selective_accuracy": SELECTIVE_ACCURACY,
+            "selective_accuracy_elsewhere": (
+                SELECTIVE_ACCURACY_ELSEWHERE if calibration.elsewhere else None
+            ),
             "true_acceptance": TRUE_ACCEPTANCE,
         },
         "parameters": run.info["parameters"],
@@ -157,8 +165,8 @@ Each answer has a verdict. `unsure`: the confidence is below
 {card["calibration"]["selective_accuracy"]:.1%} of what is accepted is right. `foreign`: the
 {card["calibration"]["foreign_score"]} is above {card["thresholds"]["foreign"]:.4g}, below which
 {card["calibration"]["true_acceptance"]:.0%} of the cells of the validation split stay.
-Probabilities are calibrated by a temperature of {card["calibration"]["temperature"]:.3f}. On the
-test split:
+Probabilities are calibrated by a temperature of {card["calibration"]["temperature"]:.3f}.
+{_elsewhere(card["calibration"])}On the test split:
 
 ```text
 {_doubt(card["metrics"])}
@@ -248,6 +256,18 @@ def _int8(card: dict) -> str:
         f"`{contract.INT8_FILE}` is the same network with convolutions in int8 (static, per "
         f"channel; ranges of activations on training images: {facts['range']}, chosen on the "
         f"validation split). Temperature and thresholds are those of fp32.\n\n" + "\n".join(rows)
+    )
+
+
+def _elsewhere(calibration: dict) -> str:
+    """Say so if the model is calibrated for other laboratories too."""
+    accuracy = calibration.get("selective_accuracy_elsewhere")
+    if accuracy is None:
+        return ""
+    return (
+        "Temperature, score and its threshold go by cells as other laboratories might show them,\n"
+        "which is how the network was trained; of what is accepted of those, "
+        f"{accuracy:.0%} is right.\n"
     )
 
 

@@ -133,7 +133,7 @@ def test_a_share_is_kept_as_it_is(images):
 
 
 def test_the_recipe_names_what_is_built(images):
-    inner = ["RandomFieldOfView", "RandomStain", "RandomFocus", "RandomNoise"]
+    inner = ["RandomFieldOfView", "RandomSurroundings", "RandomStain", "RandomFocus", "RandomNoise"]
     sometimes = build_augmentation(RECIPES["robust"])[1]
     assert [type(layer).__name__ for layer in sometimes.layers] == inner
     (only,) = build_augmentation(override(RECIPES["simple"], {"stain_tint": "0.3"}))
