@@ -212,7 +212,8 @@ def comparison(found: list[dict], split: str, path: Path, synthetic: bool) -> No
             ends = np.array([[number["low"], number["high"]] for _, number in shown])
             bars = np.abs(ends.T - values)
             places = [place for place, _ in shown]
-            axis.errorbar(values, places, xerr=bars, fmt="o", color=colour, label=key, capsize=3)
+            name = key.replace("_", " ")
+            axis.errorbar(values, places, xerr=bars, fmt="o", color=colour, label=name, capsize=3)
         axis.set_title(f"{title}, 95 % intervals", fontsize=11)
         axis.xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1))
     for place, row in enumerate(found[1:], 1):

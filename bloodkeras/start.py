@@ -116,7 +116,8 @@ def _refuse_another(folder: Path, recipe: Recipe, splits: Splits) -> None:
     if found != recipe:
         raise BloodkerasError(
             f"cannot go on with {folder}, which has another recipe "
-            f"({_difference(vars(found), vars(recipe))}): give the settings it began with"
+            f"({_difference(_options(found), _options(recipe))}): give the settings it began with, "
+            "or leave --resume out to train anew"
         )
     try:
         data = json.loads((folder / RUN_DATA).read_text())
@@ -128,6 +129,11 @@ def _refuse_another(folder: Path, recipe: Recipe, splits: Splits) -> None:
             f"cannot go on with {folder}, which began with other data ({data['file']}, SHA-256 "
             f"{data['sha256'][:12]}..., not {splits.sha256[:12]}...): name that with --data"
         )
+
+
+def _options(recipe: Recipe) -> dict:
+    """Return the recipe by the names that the command line has for its fields."""
+    return {f"--{name.split('_', 1)[1]}": value for name, value in vars(recipe).items()}
 
 
 def _difference(was: dict, now: dict) -> str:

@@ -232,7 +232,7 @@ def test_a_run_of_another_recipe_or_other_data_is_refused(tmp_path, few, drawn):
     from bloodkeras.train import train
 
     info = begun(tmp_path / "run", SMALL, few)
-    with pytest.raises(BloodkerasError, match="train_epochs 3, not 4"):
+    with pytest.raises(BloodkerasError, match="--epochs 3, not 4"):
         train(dataclasses.replace(SMALL, train_epochs=4), few, tmp_path / "run", resume=True)
     with pytest.raises(BloodkerasError, match="other data"):
         take_up(tmp_path / "run", SMALL, drawn, info)
