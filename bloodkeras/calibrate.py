@@ -29,7 +29,7 @@ from bloodkeras.recipe import Recipe
 from bloodkeras.runtime.classifier import Thresholds
 
 SELECTIVE_ACCURACY = 0.995  # of the accepted answers
-SELECTIVE_ACCURACY_ELSEWHERE = 0.95  # the same on images as other laboratories might show them
+SELECTIVE_ACCURACY_ELSEWHERE = 0.99  # the same, of cells as other laboratories might show them
 BOUND_CONFIDENCE = 0.9  # that the accepted answers are that accurate on other images
 TRUE_ACCEPTANCE = 0.95  # share of real cells that must not be called foreign
 
@@ -45,6 +45,7 @@ class Calibration:
         statistics: {name of some features: `gaussian` of them on the training split}.
         thresholds: Where an answer is unsure or foreign.
         coverage: Share of the validation split that is accepted.
+        selective_accuracy: Of the accepted, for which the confidence threshold was chosen.
         elsewhere: Whether cells as other laboratories might show them were used too.
     """
 
@@ -54,6 +55,7 @@ class Calibration:
     statistics: dict[str, dict[str, np.ndarray]]
     thresholds: Thresholds
     coverage: float
+    selective_accuracy: float
     elsewhere: bool
 
 
@@ -81,16 +83,17 @@ def calibrate(model: keras.Model, splits: Splits, recipe: Recipe) -> Calibration
     features, logits = predict_features(network, splits.val.images)
     probs_here = _softmax(logits / temperature)
     doubt_here = ops.convert_to_numpy(SCORES[score](features, logits, statistics))
+    elsewhere = val is not splits.val
+    wanted = SELECTIVE_ACCURACY_ELSEWHERE if elsewhere else SELECTIVE_ACCURACY
     thresholds = Thresholds(
-        confidence=max(
-            confidence_threshold(probs_here, splits.val.labels),
-            confidence_threshold(probs, val.labels, SELECTIVE_ACCURACY_ELSEWHERE),
-        ),
+        confidence=confidence_threshold(probs, val.labels, wanted),
         foreign=float(np.quantile(doubt, TRUE_ACCEPTANCE)),
     )
     accepted = (probs_here.max(1) >= thresholds.confidence) & (doubt_here <= thresholds.foreign)
-    coverage, elsewhere = float(accepted.mean()), val is not splits.val
-    return Calibration(temperature, score, aurocs, statistics, thresholds, coverage, elsewhere)
+    coverage = float(accepted.mean())
+    return Calibration(
+        temperature, score, aurocs, statistics, thresholds, coverage, wanted, elsewhere
+    )
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:

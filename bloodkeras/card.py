@@ -10,12 +10,7 @@ import tempfile
 from pathlib import Path
 
 from bloodkeras import contract, figures
-from bloodkeras.calibrate import (
-    SELECTIVE_ACCURACY,
-    SELECTIVE_ACCURACY_ELSEWHERE,
-    TRUE_ACCEPTANCE,
-    Calibration,
-)
+from bloodkeras.calibrate import TRUE_ACCEPTANCE, Calibration
 from bloodkeras.data import Splits
 from bloodkeras.document import render_document, render_figure, render_markdown
 from bloodkeras.doubt import doubt_table, judge_doubt, risk_coverage
@@ -64,10 +59,8 @@ def build_card(
             "foreign_score": calibration.score,
             "aurocs_on_val": calibration.aurocs,
             "coverage_on_val": calibration.coverage,
-            "selective_accuracy": SELECTIVE_ACCURACY,
-            "selective_accuracy_elsewhere": (
-                SELECTIVE_ACCURACY_ELSEWHERE if calibration.elsewhere else None
-            ),
+            "selective_accuracy": calibration.selective_accuracy,
+            "elsewhere": calibration.elsewhere,
             "true_acceptance": TRUE_ACCEPTANCE,
         },
         "parameters": run.info["parameters"],
@@ -261,13 +254,11 @@ def _int8(card: dict) -> str:
 
 def _elsewhere(calibration: dict) -> str:
     """Say so if the model is calibrated for other laboratories too."""
-    accuracy = calibration.get("selective_accuracy_elsewhere")
-    if accuracy is None:
+    if not calibration.get("elsewhere"):
         return ""
     return (
-        "Temperature, score and its threshold go by cells as other laboratories might show them,\n"
-        "which is how the network was trained; of what is accepted of those, "
-        f"{accuracy:.0%} is right.\n"
+        "Temperature, score and both thresholds go by cells of the validation split as other\n"
+        "laboratories might show them, which is how the network was trained.\n"
     )
 
 

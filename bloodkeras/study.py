@@ -292,11 +292,15 @@ def show_data(splits: Splits) -> None:
 
 
 def augmented_views(images: np.ndarray, recipe: Recipe) -> np.ndarray:
-    """Return float32 (V, N, 28, 28, 3): the recipe's augmentation applied V times."""
+    """Return float32 (V, N, 28, 28, 3): the recipe's augmentation applied V times.
+
+    But for the blending of images: the rows of a figure are to show one cell each.
+    """
     from bloodkeras.augment import build_augmentation
     from bloodkeras.pipeline import StepSeed, augment
 
-    layers = build_augmentation(recipe)
+    unmixed = dataclasses.replace(recipe, augment_mixup=0.0, augment_cutmix=0.0)
+    layers = build_augmentation(unmixed)
     pixels = images.astype(np.float32)
     seeds = (StepSeed(recipe.train_seed, 0, view) for view in range(AUGMENTED_VIEWS))
     labels = np.zeros(len(images), np.int64)
