@@ -38,7 +38,7 @@ def build_augmentation(recipe: Recipe) -> list[keras.layers.Layer]:
         (recipe.augment_flip, lambda: random.RandomFlip("horizontal")),
         (recipe.augment_turns, RandomTurn),
         (turn, lambda: random.RandomRotation(turn, fill_mode="reflect", interpolation=blur)),
-        (other_laboratory, lambda: Sometimes(other_laboratory, recipe.augment_kept)),
+        (other_laboratory, lambda: other_laboratory),
         (scale, lambda: random.RandomZoom((-scale, scale), fill_mode="reflect")),
         (shift, lambda: random.RandomTranslation(shift, shift, **nearest)),
         (recipe.augment_brightness, lambda: random.RandomBrightness(recipe.augment_brightness)),
@@ -52,8 +52,8 @@ def build_augmentation(recipe: Recipe) -> list[keras.layers.Layer]:
     return [build() for wanted, build in chosen if wanted]
 
 
-def build_other_laboratory(recipe: Recipe) -> list[keras.layers.Layer]:
-    """Return the layers that show a cell as another laboratory might: optics, stain, camera."""
+def build_other_laboratory(recipe: Recipe) -> Sometimes | None:
+    """Return the layer that shows some cells as another laboratory might; None without any."""
     prefix = "augment_stain_"
     stain = {
         name.removeprefix(prefix): value
@@ -67,7 +67,8 @@ def build_other_laboratory(recipe: Recipe) -> list[keras.layers.Layer]:
         (recipe.augment_focus, lambda: RandomFocus(recipe.augment_focus)),
         (recipe.augment_noise, lambda: RandomNoise(recipe.augment_noise)),
     ]
-    return [build() for wanted, build in chosen if wanted]
+    layers = [build() for wanted, build in chosen if wanted]
+    return Sometimes(layers, recipe.augment_kept) if layers else None
 
 
 class RandomTurn(ImageLayer):

@@ -74,22 +74,25 @@ def calibrate(model: keras.Model, splits: Splits, recipe: Recipe) -> Calibration
     train, val = as_elsewhere(splits.train, recipe), as_elsewhere(splits.val, recipe)
     features, _ = predict_features(network, train.images)
     statistics = feature_statistics(features, train.labels)
-    features, logits = predict_features(network, val.images)
-    temperature = fit_temperature(logits, val.labels)
-    probs = _softmax(logits / temperature)
+    answers = predict_features(network, val.images)
+    temperature = fit_temperature(answers[1], val.labels)
     aurocs = compare_scores(network, statistics, val)
     score = choose_score(aurocs)
-    doubt = ops.convert_to_numpy(SCORES[score](features, logits, statistics))
-    features, logits = predict_features(network, splits.val.images)
-    probs_here = _softmax(logits / temperature)
-    doubt_here = ops.convert_to_numpy(SCORES[score](features, logits, statistics))
+
+    def judge(features, logits):
+        doubt = ops.convert_to_numpy(SCORES[score](features, logits, statistics))
+        return _softmax(logits / temperature), doubt
+
+    probs, doubt = judge(*answers)
     elsewhere = val is not splits.val
     wanted = SELECTIVE_ACCURACY_ELSEWHERE if elsewhere else SELECTIVE_ACCURACY
     thresholds = Thresholds(
         confidence=confidence_threshold(probs, val.labels, wanted),
         foreign=float(np.quantile(doubt, TRUE_ACCEPTANCE)),
     )
-    accepted = (probs_here.max(1) >= thresholds.confidence) & (doubt_here <= thresholds.foreign)
+    if elsewhere:  # the coverage is that of the photographs as they are
+        probs, doubt = judge(*predict_features(network, splits.val.images))
+    accepted = (probs.max(1) >= thresholds.confidence) & (doubt <= thresholds.foreign)
     coverage = float(accepted.mean())
     return Calibration(
         temperature, score, aurocs, statistics, thresholds, coverage, wanted, elsewhere

@@ -3,6 +3,8 @@
 Flow: takes a `Split` and a recipe; gives a tf.data.Dataset of (images, labels[, weights]).
 """
 
+import dataclasses
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -11,7 +13,6 @@ from bloodkeras.augment import build_augmentation, build_other_laboratory
 from bloodkeras.contract import CLASS_COUNT
 from bloodkeras.data import Split, class_weights
 from bloodkeras.recipe import Recipe
-from bloodkeras.stain import Sometimes
 
 
 class StepSeed(keras.random.SeedGenerator):
@@ -109,18 +110,29 @@ def as_elsewhere(split: Split, recipe: Recipe, batch_size: int = 256) -> Split:
     Returns:
         The same cells in the same order; the split itself if the recipe trains for none.
     """
-    layers = build_other_laboratory(recipe)
-    if not layers:
+    layer = build_other_laboratory(recipe)
+    if layer is None:
         return split
-    layers = [Sometimes(layers, recipe.augment_kept)]
     found = []
     for step, start in enumerate(range(0, len(split), batch_size)):
         rows = slice(start, start + batch_size)
         pixels = tf.cast(split.images[rows], tf.float32)
         seeds = StepSeed(recipe.train_seed, tf.constant(0), tf.constant(step))
-        found.append(augment(pixels, split.labels[rows], layers, seeds)[0].numpy())
+        found.append(augment(pixels, split.labels[rows], [layer], seeds)[0].numpy())
     images = np.rint(np.concatenate(found)).astype(np.uint8)
     return Split(images, split.labels)
+
+
+def augmented_views(images: np.ndarray, recipe: Recipe, views: int = 8) -> np.ndarray:
+    """Return float32 (views, N, 28, 28, 3): each of uint8 (N, 28, 28, 3) augmented some times.
+
+    But for the blending of images: the rows of a figure are to show one cell each.
+    """
+    unmixed = dataclasses.replace(recipe, augment_mixup=0.0, augment_cutmix=0.0)
+    layers, pixels = build_augmentation(unmixed), images.astype(np.float32)
+    seeds = (StepSeed(recipe.train_seed, 0, view) for view in range(views))
+    labels = np.zeros(len(images), np.int64)
+    return np.stack([augment(pixels, labels, layers, seed)[0] for seed in seeds])
 
 
 def augment(images, labels, layers: list[keras.layers.Layer], seeds: keras.random.SeedGenerator):

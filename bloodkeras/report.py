@@ -202,12 +202,13 @@ def _model_results(run: Run, keras: Report, onnx: Report | None) -> dict:
 
 def _settings_used(recipes: list[dict]) -> list[str]:
     """Return the settings that some model has otherwise than switched off."""
-    used = []
-    for name, default in dataclasses.asdict(Recipe(model_name="")).items():
-        switched_off = not default and all(recipe[name] == default for recipe in recipes)
-        if name != "model_name" and not switched_off:
-            used.append(name)
-    return used
+    defaults = dataclasses.asdict(Recipe(model_name=""))
+    del defaults["model_name"]
+    return [
+        name
+        for name, default in defaults.items()
+        if default or any(recipe[name] != default for recipe in recipes)
+    ]
 
 
 def _agreement(model: dict) -> str:

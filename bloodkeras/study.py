@@ -37,8 +37,6 @@ from bloodkeras.places import Places, is_export, make_folder
 from bloodkeras.recipe import RECIPES, Recipe
 from bloodkeras.runtime.classifier import Classifier
 
-AUGMENTED_VIEWS = 8
-
 
 class Study:
     """One data set, one folder of runs and one of exports.
@@ -61,6 +59,7 @@ class Study:
     def explore(self) -> None:
         """Draw the data and audit it."""
         from bloodkeras import figures
+        from bloodkeras.pipeline import augmented_views
 
         folder, stamp = self.runs / "eda", self.splits.synthetic
         make_folder(folder)
@@ -289,19 +288,3 @@ def show_data(splits: Splits) -> None:
     print(f"data: {splits.source} ({'drawn cells' if splits.synthetic else official})")
     print(f"images: {sizes}, 28x28 RGB, {contract.CLASS_COUNT} classes")
     print(f"SHA-256: {splits.sha256}")
-
-
-def augmented_views(images: np.ndarray, recipe: Recipe) -> np.ndarray:
-    """Return float32 (V, N, 28, 28, 3): the recipe's augmentation applied V times.
-
-    But for the blending of images: the rows of a figure are to show one cell each.
-    """
-    from bloodkeras.augment import build_augmentation
-    from bloodkeras.pipeline import StepSeed, augment
-
-    unmixed = dataclasses.replace(recipe, augment_mixup=0.0, augment_cutmix=0.0)
-    layers = build_augmentation(unmixed)
-    pixels = images.astype(np.float32)
-    seeds = (StepSeed(recipe.train_seed, 0, view) for view in range(AUGMENTED_VIEWS))
-    labels = np.zeros(len(images), np.int64)
-    return np.stack([augment(pixels, labels, layers, seed)[0] for seed in seeds])
