@@ -47,12 +47,13 @@ def evaluate_photos(
     classifier = Classifier.load(export)
     cells = read_labelled(photos, table, classifier.labels, framing)
     found = judge(classifier, cells) | {"framing": dataclasses.asdict(framing)}
-    text = render_text(found)
+    numbers = render_text(found)
+    text = f"{numbers}\n\n{found['sentence']}"
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / "photos.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
         (out / "photos.txt").write_text(text + "\n", encoding="utf-8")
-        page = render_mistakes(found, text, cells, classifier.answer(cells.images))
+        page = render_mistakes(found, numbers, cells, classifier.answer(cells.images))
         (out / "mistakes.html").write_text(page, encoding="utf-8")
     except OSError as error:
         raise BloodkerasError(f"cannot write the folder {out}: {error.strerror}") from None
@@ -130,7 +131,7 @@ def render_text(found: dict) -> str:
         )
     rows += ["", f"those that occur: {describe(dict.fromkeys(found['present'], 1))}"]
     verdicts = ", ".join(f"{share:.1%} {name}" for name, share in found["verdicts"].items())
-    rows += [f"verdicts: {verdicts}", "", *_confusion(found), "", found["sentence"]]
+    rows += [f"verdicts: {verdicts}", "", *_confusion(found)]
     return "\n".join(rows)
 
 

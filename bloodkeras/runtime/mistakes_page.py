@@ -4,16 +4,14 @@ Flow: takes the numbers of `laboratory.judge`, cells and answers; gives HTML tha
 file and no network.
 """
 
-import base64
-import io
 from html import escape
 
 import numpy as np
-from PIL import Image
 
 from bloodkeras.runtime.classifier import Answers
 from bloodkeras.runtime.formats import one_line
 from bloodkeras.runtime.labelled import Labelled
+from bloodkeras.runtime.page import data_uri, percent, short_name
 from bloodkeras.runtime.page_style import head
 
 MAX_TILES = 60  # pictures a class
@@ -47,20 +45,18 @@ def render_mistakes(found: dict, text: str, cells: Labelled, answers: Answers) -
     return "".join(parts) + "</body></html>\n"
 
 
-STYLE = """pre { padding: 12px 14px; background: var(--card); font-size: 13px; overflow-x: auto;
+STYLE = """pre { padding: 12px 14px; background: var(--card); font-size: 11px; overflow-x: auto;
       border: 1px solid var(--line); border-radius: 10px; }
 """
 
 
 def _tile(row: int, labels: list[str], cells: Labelled, answers: Answers) -> str:
     probs, verdict = answers.probs[row], answers.verdicts[row]
-    png = io.BytesIO()
-    Image.fromarray(cells.images[row]).save(png, "PNG")
-    source = "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
     name, true = escape(one_line(cells.files[row])), cells.labels[row]
     return (
-        f'<figure data-v="{verdict}" title="{name}"><img src="{source}" alt="" loading=lazy>'
-        f"<figcaption><b>{escape(labels[probs.argmax()])}<s>{probs.max():.0%}</s></b>"
-        f"<i>is {escape(labels[true])}<s>{probs[true]:.0%}</s></i>"
+        f'<figure data-v="{verdict}" title="{name}">'
+        f'<img src="{data_uri(cells.images[row])}" alt="" loading=lazy>'
+        f"<figcaption><b>{short_name(labels[probs.argmax()])}<s>{percent(probs.max())}</s></b>"
+        f"<i>is {short_name(labels[true])}<s>{percent(probs[true])}</s></i>"
         f"<span>{verdict}, {name}</span></figcaption></figure>\n"
     )

@@ -13,6 +13,7 @@ from html import escape
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from bloodkeras.contract import FOREIGN, UNSURE, VERDICTS
@@ -141,9 +142,9 @@ class Page:
         return (
             f'<figure data-l="{first}" data-v="{row.verdict}" '
             f'title="{"&#10;".join((path, row.verdict, *hint))}">'
-            f'<img src="{_data_uri(row)}" alt="" loading=lazy><figcaption>'
-            f"<b>{_short(self._labels[first])}<s>{_percent(probs[first])}</s></b>"
-            f"<i>{_short(self._labels[second])}<s>{_percent(probs[second])}</s></i>"
+            f'<img src="{data_uri(row.pixels)}" alt="" loading=lazy><figcaption>'
+            f"<b>{short_name(self._labels[first])}<s>{percent(probs[first])}</s></b>"
+            f"<i>{short_name(self._labels[second])}<s>{percent(probs[second])}</s></i>"
             f"<span>{name}</span></figcaption></figure>\n"
         )
 
@@ -180,15 +181,18 @@ def _error_list(errors: list[Row], failed: int) -> Iterator[str]:
     yield "</ul></details>\n"
 
 
-def _short(label: str) -> str:
+def short_name(label: str) -> str:
+    """Return a class name as HTML that fits under a picture."""
     return escape(label.replace("immature granulocyte", "immature gran."))
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """Return a confidence as HTML, never as a round 100 %."""
     return f"{min(share, 0.999):.0%}" if share < 0.995 else "&gt;99%"
 
 
-def _data_uri(row: Row) -> str:
+def data_uri(pixels: np.ndarray) -> str:
+    """Return uint8 (28, 28, 3) as a PNG inside an address, so that a page needs no other file."""
     png = io.BytesIO()
-    Image.fromarray(row.pixels).save(png, "PNG")
+    Image.fromarray(pixels).save(png, "PNG")
     return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
