@@ -222,4 +222,4 @@ def _evaluation_figure(run: Run, kind: str) -> Path:
 
 
 def _row(name: str, cells: list[str], last: str = "") -> str:
-    return f"{name:28}" + "".join(f"{cell:>18}" for cell in cells) + f"{last:>18}".rstrip()
+    return f"{name:32}" + "".join(f"{cell:>18}" for cell in cells) + f"{last:>18}".rstrip()
