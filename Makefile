@@ -4,11 +4,12 @@ PYTHON ?= python3.11
 DATA ?= auto
 EPOCHS ?=
 VENV := .venv
+SERVE_VENV := .venv-serve
 RUN := $(VENV)/bin/python -m bloodkeras
 SHORTER := $(if $(EPOCHS),--epochs $(EPOCHS))
 
 .DEFAULT_GOAL := help
-.PHONY: help env data eda train evaluate export evaluate-onnx report all best benchmark seeds tune held-out test lint clean
+.PHONY: help env data eda train evaluate export evaluate-onnx report all best benchmark seeds tune held-out test test-serve lint clean
 
 help: ## list the targets, in the order of the flow
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -63,7 +64,7 @@ seeds: env ## both models with seeds 42, 43, 44: mean and standard deviation
 	$(RUN) seeds deeper --data $(DATA) $(SHORTER)
 
 tune: env ## search for a better recipe for deeper: 20 short trials, at most 20 minutes
-	$(RUN) tune deeper --data $(DATA) --trials 20 --strategy hyperband --epochs 9 --budget-minutes 20
+	$(RUN) tune deeper --data $(DATA) --trials 20 --strategy hyperband --epochs 9 --budget-minutes 20 --width 1 --depth 0
 
 held-out: env ## deeper without each class in turn: does it doubt what it was never shown?
 	$(RUN) held-out deeper --data $(DATA) $(SHORTER)
@@ -71,9 +72,19 @@ held-out: env ## deeper without each class in turn: does it doubt what it was ne
 test: env ## every test (offline; those on real data run where BLOODKERAS_DATA names it)
 	$(VENV)/bin/python -m pytest
 
+test-serve: $(SERVE_VENV)/ready ## the tests of `serve`, in an environment of their own (without TensorFlow)
+	$(SERVE_VENV)/bin/python -m pytest tests/test_serving.py
+
+# Apart from .venv: kserve and TensorFlow's newest ask for different versions of protobuf.
+$(SERVE_VENV)/ready: requirements-serve.txt pyproject.toml
+	$(PYTHON) -m venv $(SERVE_VENV)
+	$(SERVE_VENV)/bin/python -m pip install --quiet --requirement requirements-serve.txt
+	$(SERVE_VENV)/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
 lint: env ## style and simple mistakes
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
-clean: ## remove the environment; runs/ and exports/ stay
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+clean: ## remove the environments; runs/ and exports/ stay
+	rm -rf $(VENV) $(SERVE_VENV) build dist *.egg-info .pytest_cache .ruff_cache

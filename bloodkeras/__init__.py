@@ -34,6 +34,16 @@ The map, in the order the data flows. A module imports only modules above it.
         progress.py     how far it is: a bar, or a line now and then
         score.py        all of these: images -> a table of answers
 
+    serving/        answers over HTTP, on the runtime and kserve; never TensorFlow
+        options.py      names, folders, limits: what a server is told
+        tensors.py      a request's body -> images, or what is wrong with it
+        batcher.py      requests that wait at the same time -> one batch
+        audit_log.py    a line a request: what was asked and answered
+        served_model.py  an export behind the protocol
+        guard.py        who may ask, how much at once, how long a body may be
+        app.py          the addresses of the protocol
+        server.py       listens, starts workers, ends tidily
+
     synthetic.py    draws cells in the same layout: the offline demo and the tests' data
     download.py     MedMNIST's cache, or its server -> a file with the right MD5
     data.py         find, read and check a file -> Splits; class weights

@@ -5,13 +5,14 @@ Each command imports its step inside the function, so that `--help` and `predict
 need no TensorFlow.
 """
 
+import importlib.util
 from difflib import get_close_matches
 from pathlib import Path
 
 from bloodkeras.command_line import heed_sigterm, quiet_tensorflow, run
 from bloodkeras.contract import MODEL_FILE
 from bloodkeras.device import check_device, choose_device
-from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.errors import BloodkerasError, UsageError, missing_package
 from bloodkeras.recipe import convert
 
 RUNS = "runs"  # folders below the current one
@@ -195,6 +196,41 @@ def predict(*images: str, model: str = f"{EXPORTS}/residual", out: str = "", for
           classes, prior, microns_per_pixel)  # fmt: skip
 
 
+def serve(*, model: str = f"{EXPORTS}/deeper", host: str = "127.0.0.1", port: int = 8080,
+          workers: int = 1, precision: str = "float32", batch: int = 64, wait_ms: float = 0,
+          queue: int = 128, body_mb: float = 4, token_file: str = "", audit: str = "",
+          grace: float = 30):  # fmt: skip
+    """Serve exported models over HTTP: the Open Inference Protocol v2, and /metrics.
+
+    Clients of the protocol, such as tritonclient, send uint8 images to /v2/models/NAME/infer.
+    Ctrl-C or SIGTERM stops it after the last answer (docs/serving.md). Needs the extra serve.
+
+    Args:
+        model: Exports separated by commas: FOLDER, NAME=FOLDER or NAME:VERSION=FOLDER.
+        host: Where to listen; by default only this machine can ask.
+        port: 0 takes any that is free.
+        workers: Processes, each with its own session of every model.
+        precision: float32, or int8 for the smaller, quicker file of the exports.
+        batch: Images that go through a network together, at most.
+        wait_ms: How long an image waits for others to join it; 0: only while the network is busy.
+        queue: Requests that a worker takes before it has answered; more get a 503.
+        body_mb: MiB of a request, at most; longer ones get a 413.
+        token_file: A file with one word that clients must send as Authorization: Bearer.
+        audit: Add a line a request here: time, model, SHA-256 of the images, answers; no image.
+        grace: Seconds that taken requests have to end in when the server is stopped.
+    """
+    from bloodkeras.serving.options import Options, check, read_models
+
+    if importlib.util.find_spec("kserve") is None:
+        raise missing_package("kserve", "pip install 'bloodkeras[serve]'")
+    options = Options(read_models(model, _export_folder), host, port, workers, precision, batch,
+                      wait_ms, queue, body_mb, grace, token_file, audit)  # fmt: skip
+    check(options)
+    from bloodkeras.serving.server import serve as run_server
+
+    run_server(options)
+
+
 def benchmark(export: str = f"{EXPORTS}/deeper", *, run: str = "", data: str = "",
               runs: str = RUNS, rounds: int = 5, seconds: float = 0.5):  # fmt: skip
     """Compare Keras, ONNX fp32 and int8 (and PyTorch and OpenVINO where installed) side by side.
@@ -375,6 +411,7 @@ COMMANDS = {
         evaluate,
         export,
         predict,
+        serve,
         benchmark,
         calibrate,
         report,

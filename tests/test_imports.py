@@ -13,7 +13,7 @@ PACKAGE = Path(bloodkeras.__file__).parent
 HEAVY = (
     "tensorflow", "keras", "sklearn", "matplotlib", "seaborn", "pandas", "medmnist", "scipy",
     "onnx", "tf2onnx", "pooch", "requests", "tqdm", "pyarrow", "markdown_it",
-    "keras_tuner", "grpc", "rich",
+    "keras_tuner", "grpc", "rich", "kserve", "fastapi", "uvicorn",
 )  # fmt: skip
 RUNTIME_ALLOWED = {"numpy", "onnxruntime", "PIL"}
 RUNTIME_EXTRAS = {
@@ -29,7 +29,10 @@ FLOW = (
     "runtime.printed", "runtime.copies",
     "runtime.page_style", "runtime.page", "runtime.shift_score", "runtime.labelled",
     "runtime.mistakes_page", "runtime.laboratory", "runtime.graph",
-    "runtime.fit", "runtime.adapt", "runtime.progress", "runtime.score", "synthetic", "download",
+    "runtime.fit", "runtime.adapt", "runtime.progress", "runtime.score",
+    "serving.options", "serving.tensors", "serving.batcher", "serving.audit_log",
+    "serving.served_model", "serving.guard", "serving.app", "serving.server",
+    "synthetic", "download",
     "data", "audit", "stain", "augment", "pipeline", "checkpoint", "layers",
     "models", "optimizers", "device", "keeper", "start", "train",
     "metrics", "evaluate", "foreign", "foreign_score", "calibrate", "held_out", "doubt", "shifts",
@@ -86,6 +89,20 @@ def test_the_runtime_imports_three_packages_and_its_own_foundations(module):
     outside = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names)
     assert outside <= RUNTIME_ALLOWED | {"bloodkeras"} | RUNTIME_EXTRAS.get(module, set())
     assert own(names) <= {"errors", "contract"} | {m for m in FLOW if m.startswith("runtime.")}
+
+
+SERVING_ALLOWED = {
+    "numpy", "kserve", "fastapi", "starlette", "pydantic", "orjson", "prometheus_client", "uvicorn"
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("module", [m for m in FLOW if m.startswith("serving.")])
+def test_the_server_is_on_the_runtime_s_side_of_the_wall(module):
+    names = imported(PACKAGE / f"{module.replace('.', '/')}.py")
+    outside = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names)
+    assert outside <= SERVING_ALLOWED | {"bloodkeras"}
+    allowed = {m for m in FLOW if m.startswith(("runtime.", "serving."))}
+    assert own(names) <= {"errors", "contract"} | allowed
 
 
 def run_blocked(code: str) -> subprocess.CompletedProcess:

@@ -1,0 +1,127 @@
+"""What a server is told: which exports under which names, where it listens, and its limits.
+
+Flow: takes the texts of the command line; gives an `Options`, which also travels to the worker
+processes, as JSON in an environment variable.
+"""
+
+import ipaddress
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bloodkeras.errors import BloodkerasError, UsageError, gist
+
+VARIABLE = "BLOODKERAS_SERVE"  # how a worker process learns its Options
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # what may stand in an address
+FIRST_VERSION = "1"
+
+
+@dataclass(frozen=True)
+class Served:
+    """One export and what it is called."""
+
+    name: str
+    version: str
+    folder: str
+
+
+@dataclass(frozen=True)
+class Options:
+    """Every setting of a server."""
+
+    models: tuple[Served, ...]
+    host: str = "127.0.0.1"  # nobody but this machine, unless told otherwise
+    port: int = 8080  # 0: any that is free
+    workers: int = 1  # processes, each with a session of its own for every model
+    precision: str = "float32"
+    batch: int = 64  # images that are handed to the network at once, at most
+    wait_ms: float = 0.0  # how long an image may wait for others to join it
+    queue: int = 128  # requests that a worker has taken and not answered, at most
+    body_mb: float = 4.0  # of a request, in MiB: some 1,700 images in binary
+    grace: float = 30.0  # seconds that requests have to end in when the server is stopped
+    token_file: str = ""
+    audit: str = ""
+
+    def to_text(self) -> str:
+        """Return the settings as JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_text(cls, text: str) -> "Options":
+        """Return the settings that `to_text` wrote."""
+        fields = json.loads(text)
+        return cls(**fields | {"models": tuple(Served(**model) for model in fields["models"])})
+
+
+def read_models(text: str, folder_of) -> tuple[Served, ...]:
+    """Return what `--model` names.
+
+    Args:
+        text: Exports separated by commas, each FOLDER, NAME=FOLDER or NAME:VERSION=FOLDER. Without
+            a name it is called as its folder; without a version it is version 1.
+        folder_of: Turns what stands for an export into its folder.
+
+    Raises:
+        UsageError: A name or version cannot stand in an address, or stands twice.
+    """
+    served = []
+    for word in filter(None, text.split(",")):
+        title, _, place = word.rpartition("=")
+        folder = folder_of(place)
+        name, _, version = (title or Path(folder).resolve().name).partition(":")
+        version = version or FIRST_VERSION
+        for part in (name, version):
+            if not NAME.fullmatch(part):
+                raise UsageError(
+                    f"--model {word}: expected FOLDER, NAME=FOLDER or NAME:VERSION=FOLDER, with "
+                    f"letters, digits, points, dashes in the name; found {part!r}"
+                )
+        if (name, version) in {(other.name, other.version) for other in served}:
+            raise UsageError(
+                f"--model names {name} version {version} twice: NAME:VERSION=FOLDER tells them "
+                f"apart, such as {name}:2={folder}"
+            )
+        served.append(Served(name, version, folder))
+    if not served:
+        raise UsageError("--model needs an export: a folder, or the name of one in exports/")
+    return tuple(served)
+
+
+def check(options: Options) -> None:
+    """Refuse settings that cannot be meant.
+
+    Raises:
+        UsageError: A number is out of its range.
+    """
+    ranges = {"port": (0, 65535), "workers": (1, 256), "batch": (1, 4096), "wait_ms": (0, 10_000),
+              "queue": (1, 100_000), "body_mb": (0.01, 1024), "grace": (0, 3600)}  # fmt: skip
+    for name, (least, most) in ranges.items():
+        if not least <= (value := getattr(options, name)) <= most:
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option}: expected {least} to {most}, found {value}")
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach a server that listens there."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def read_token(path: str) -> bytes:
+    """Return the token of a file, b"" for no file.
+
+    Raises:
+        BloodkerasError: The file cannot be read, is empty, or holds more than one word.
+    """
+    if not path:
+        return b""
+    try:
+        words = Path(path).read_bytes().split()
+    except OSError as error:
+        raise BloodkerasError(f"cannot read --token-file {path}: {gist(error)}") from None
+    if len(words) != 1:
+        raise BloodkerasError(f"--token-file {path}: expected one word, found {len(words)}")
+    return words[0]

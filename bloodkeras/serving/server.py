@@ -1,0 +1,93 @@
+"""Listens, starts workers, and ends tidily.
+
+Flow: takes an `Options`; returns when the server was stopped.
+"""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import tempfile
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from bloodkeras.errors import BloodkerasError, gist
+from bloodkeras.serving.options import VARIABLE, Options, is_loopback
+
+
+def serve(options: Options) -> None:
+    """Serve until Ctrl-C or SIGTERM; requests that were taken are answered first.
+
+    Args:
+        options: Every setting.
+
+    Raises:
+        BloodkerasError: An export, the token or the audit log cannot be used, or the port is taken.
+        KeyboardInterrupt: Ctrl-C, after the last answer.
+    """
+    with tempfile.TemporaryDirectory(prefix="bloodkeras-metrics-") as folder:
+        if options.workers > 1:  # their counters meet in files; to be said before they are made
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        from bloodkeras.serving.app import build
+
+        app = build(options)  # here too with workers: what is wrong is said once, and now
+        listener = _listen(options)
+        _announce(options, listener)
+        settings = {
+            "log_config": None,
+            "access_log": False,
+            "server_header": False,
+            "workers": options.workers,
+            "timeout_graceful_shutdown": options.grace,
+        }
+        logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # uvicorn heeds it, then raises it again
+        if options.workers == 1:
+            uvicorn.Server(uvicorn.Config(app, **settings)).run(sockets=[listener])
+            return
+        del app
+        os.environ[VARIABLE] = options.to_text()
+        config = uvicorn.Config("bloodkeras.serving.app:build", factory=True, **settings)
+        supervisor = Multiprocess(config, sockets=[listener])
+        stopped_by = []
+
+        def stop(number, frame):
+            stopped_by.append(number)
+            supervisor.should_exit.set()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
+        supervisor.run()
+        if signal.SIGINT in stopped_by:
+            raise KeyboardInterrupt
+
+
+def _listen(options: Options) -> socket.socket:
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    try:
+        listener = socket.create_server((options.host, options.port), family=family, backlog=2048)
+    except OSError as error:
+        named = isinstance(error, socket.gaierror) or not error.errno
+        reason = gist(error) if named else os.strerror(error.errno)
+        raise BloodkerasError(
+            f"cannot listen on {options.host} port {options.port} ({reason}): --port 0 takes any "
+            "that is free"
+        ) from None
+    listener.set_inheritable(True)
+    return listener
+
+
+def _announce(options: Options, listener: socket.socket) -> None:
+    """Say where, what, and who can ask."""
+    host, port = listener.getsockname()[:2]
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    names = ", ".join(f"{model.name} (version {model.version})" for model in options.models)
+    print(f"{address} serves {names}; Ctrl-C stops it", flush=True)
+    if not is_loopback(options.host) and not options.token_file:
+        print(
+            f"bloodkeras: {options.host} can be reached from other machines, and anybody may ask: "
+            "--token-file FILE asks for a token",
+            file=sys.stderr,
+        )
