@@ -2,9 +2,9 @@
 
     .venv-serve/bin/python benchmarks/serve_load.py --model exports/residual   # `make test-serve`
 
-Bare onnxruntime in a loop, the server, and the server without batching, side by side: requests and
-images a second, milliseconds at 1, 8 and 64 clients; then at half the load, then a minute of far too
-much. The clients run on the same cores as the server, and take their share of them.
+Bare onnxruntime in a loop, the server, and the server without batching, side by side: requests
+and images a second, milliseconds at 1, 8 and 64 clients; then at half the load, then a minute of
+far too much. The clients run on the same cores as the server, and take their share of them.
 """
 
 import argparse
@@ -48,9 +48,8 @@ def compare(asked, images: int) -> None:
         for name, options in {"server": (), "without batching": ("--batch", "1")}.items():
             with Server(asked.model, *options) as port:
                 for clients in CLIENTS:
-                    count, waits = asyncio.run(load(port, request, clients, asked.seconds))
+                    rate, count, waits = asyncio.run(load(port, request, clients, asked.seconds))
                     assert set(count) == {200}, count
-                    rate = count[200] / asked.seconds
                     found.setdefault((name, clients), []).append((rate, waits))
     bare_rate = np.median([rate for rate, _ in found[("bare",)]])
     print(f"\nrequests of {images} image{'s' * (images > 1)}")
@@ -67,9 +66,8 @@ def compare(asked, images: int) -> None:
     with Server(asked.model) as port:
         waits = asyncio.run(paced(port, request, most / 2, asked.seconds * 2))
     cells = "".join(f"{value * 1000:8.1f}" for value in np.percentile(waits, (50, 95, 99)))
-    print(
-        f"{'server, at half of its most':28}{most / 2:10,.0f}{most / 2 * images:10,.0f}{'':9}{cells}"
-    )
+    name, rate = "server, at half of its most", most / 2
+    print(f"{name:28}{rate:10,.0f}{rate * images:10,.0f}{'':9}{cells}")
 
 
 def overload(asked) -> None:
@@ -77,13 +75,12 @@ def overload(asked) -> None:
     request = request_of(1)
     with Server(asked.model, "--queue", "16") as port:
         before = asyncio.run(load(port, request, 8, asked.seconds))
-        during, _ = asyncio.run(load(port, request, 64, asked.overload, patience=0.05))
+        _, during, _ = asyncio.run(load(port, request, 64, asked.overload, patience=0.05))
         after = asyncio.run(load(port, request, 8, asked.seconds))
     print(f"\n{asked.overload:.0f} s of 64 clients where the queue holds 16: ", end="")
     print(", ".join(f"{count:,} times {status}" for status, count in sorted(during.items())))
-    for name, (count, waits) in {"before": before, "after": after}.items():
-        print(f"{name}: {count[200] / asked.seconds:,.0f} requests/s, p99 "
-              f"{np.percentile(waits, 99) * 1000:.1f} ms")  # fmt: skip
+    for name, (rate, _, waits) in {"before": before, "after": after}.items():
+        print(f"{name}: {rate:,.0f} requests/s, p99 {np.percentile(waits, 99) * 1000:.1f} ms")
 
 
 def request_of(images: int) -> bytes:
@@ -143,7 +140,7 @@ async def ask(reader, writer, request: bytes) -> int:
 
 
 async def load(port: int, request: bytes, clients: int, seconds: float, patience: float = 0):
-    """Ask as fast as so many clients can; return statuses and seconds of each answer.
+    """Ask as fast as so many clients can; return answers a second, statuses, seconds of each.
 
     Args:
         port: Of the server.
@@ -152,7 +149,8 @@ async def load(port: int, request: bytes, clients: int, seconds: float, patience
         seconds: How long.
         patience: Seconds that a client waits after a 503.
     """
-    end, count, waits = time.perf_counter() + seconds, Counter(), []
+    count, waits, begin = Counter(), [], time.perf_counter()
+    end = begin + seconds
 
     async def client():
         streams = None
@@ -171,7 +169,7 @@ async def load(port: int, request: bytes, clients: int, seconds: float, patience
             streams[1].close()
 
     await asyncio.gather(*(client() for _ in range(clients)))
-    return count, np.array(waits)
+    return count[200] / (time.perf_counter() - begin), count, np.array(waits)
 
 
 async def paced(port: int, request: bytes, rate: float, seconds: float) -> np.ndarray:

@@ -4,6 +4,7 @@ The map, in the order the data flows. A module imports only modules above it.
 
     errors.py       what a user is told, and the exit status that goes with it
     contract.py     facts: class names, shapes, tensor names, URL, MD5, licence
+    interrupts.py   Ctrl-C and SIGTERM, which must not get lost
     recipe.py       choices: one frozen dataclass, the named recipes, typed overrides
     search_space.py  which of them a search may change, and how far
 

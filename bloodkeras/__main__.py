@@ -9,10 +9,11 @@ import importlib.util
 from difflib import get_close_matches
 from pathlib import Path
 
-from bloodkeras.command_line import heed_sigterm, quiet_tensorflow, run
+from bloodkeras.command_line import quiet_tensorflow, run
 from bloodkeras.contract import MODEL_FILE
 from bloodkeras.device import check_device, choose_device
 from bloodkeras.errors import BloodkerasError, UsageError, missing_package
+from bloodkeras.interrupts import heed_stops
 from bloodkeras.recipe import convert
 
 RUNS = "runs"  # folders below the current one
@@ -80,7 +81,7 @@ def train(model: str, *, data: str = "", runs: str = RUNS, out: str = "", recipe
     if numbers and (out or {"seed", "train_seed"} & set(settings)):
         raise UsageError("--seeds makes a folder for each seed: leave --seed and --out away")
     check_device(device)
-    heed_sigterm()
+    heed_stops()
     quiet_tensorflow()
     choose_device(device)
     from bloodkeras.study import Study

@@ -9,14 +9,13 @@ import functools
 import inspect
 import itertools
 import os
-import signal
 import sys
 import tempfile
 import typing
 
 import fire
 
-from bloodkeras.errors import BloodkerasError, Terminated, UsageError, missing_package
+from bloodkeras.errors import BloodkerasError, UsageError, missing_package
 from bloodkeras.recipe import convert, hint
 
 
@@ -53,15 +52,6 @@ def run(commands: dict) -> None:
     except KeyboardInterrupt as stop:
         print(f"bloodkeras: {str(stop) or 'stopped by Ctrl-C'}", file=sys.stderr)
         sys.exit(getattr(stop, "exit_status", 130))
-
-
-def heed_sigterm() -> None:
-    """Let SIGTERM end the program as Ctrl-C does: tidily, with one line."""
-
-    def stop(number, frame):
-        raise Terminated("stopped by SIGTERM")
-
-    signal.signal(signal.SIGTERM, stop)
 
 
 def quiet_tensorflow() -> None:

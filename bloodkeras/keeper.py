@@ -1,4 +1,4 @@
-"""What watches over the epochs: keeps the state after each, and stops at a loss that is no number.
+"""What watches over the epochs: keeps the state after each, stops when told or at a bad loss.
 
 Flow: two Keras callbacks, used by `train.py`.
 """
@@ -28,6 +28,7 @@ from bloodkeras.checkpoint import (
 )
 from bloodkeras.data import Split
 from bloodkeras.errors import BloodkerasError
+from bloodkeras.interrupts import raise_noted
 from bloodkeras.pipeline import batch_rows, steps_per_epoch, train_dataset
 from bloodkeras.recipe import Recipe
 
@@ -128,7 +129,10 @@ class Keeper(keras.callbacks.Callback):
 
 
 class LossGuard(keras.callbacks.Callback):
-    """Ends the run at a loss that is NaN or infinite, and names the batch that it came from."""
+    """Ends the run at a loss that is NaN or infinite, and names the batch that it came from.
+
+    Ends it too at a stop that got lost on the way here (`interrupts.py`).
+    """
 
     def __init__(self, keeper: Keeper, split: Split):
         super().__init__()
@@ -145,6 +149,7 @@ class LossGuard(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Look at the loss: the mean of the epoch so far, so one bad batch shows."""
+        raise_noted()
         if not math.isfinite(loss := float(logs["loss"])):
             raise self._explained(loss, batch)
 

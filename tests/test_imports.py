@@ -22,7 +22,7 @@ RUNTIME_EXTRAS = {
 }  # imported where it is asked for
 # The order of the map in bloodkeras/__init__.py; a module imports only modules above it.
 FLOW = (
-    "errors", "contract", "recipe", "search_space",
+    "errors", "contract", "interrupts", "recipe", "search_space",
     "runtime.refusal", "runtime.decode", "runtime.scale",
     "runtime.preprocess", "runtime.prior", "runtime.classifier", "runtime.benchmark",
     "runtime.arrays", "runtime.pages", "runtime.sources", "runtime.formats", "runtime.table",

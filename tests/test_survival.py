@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from killed import Process, Training, command_here, server
 
+from bloodkeras import keeper, train
 from bloodkeras.checkpoint import (
     Checkpoint,
     newest_checkpoint,
@@ -27,6 +28,7 @@ from bloodkeras.checkpoint import (
 )
 from bloodkeras.data import read_npz
 from bloodkeras.errors import BloodkerasError
+from bloodkeras.interrupts import heed_stops
 from bloodkeras.recipe import RECIPES, override
 from bloodkeras.synthetic import draw_arrays
 
@@ -367,7 +369,7 @@ def test_a_stopped_command_says_one_line_and_loses_nothing(
             os.kill(started.process.pid, number)
         code = started.end()
         lines = errors.read_text().splitlines()
-        assert len(lines) == 1, lines
+        assert len(lines) == 1, (code, lines)
         return code, lines[0]
 
     code, line = outcome([*command, *data], stop=True)
@@ -386,6 +388,36 @@ def test_a_stopped_command_says_one_line_and_loses_nothing(
     assert newest_checkpoint(folder).epochs == kept
     assert read_checkpoint(folder / f"checkpoints/epoch-{kept:04}").epochs == kept
     assert not list(folder.rglob("*.part"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_that_c_code_swallows_ends_the_training_all_the_same(few, tmp_path, number):
+    """NumPy clears every error of a __len__ that it calls; so would a stop be that comes then."""
+
+    class Stopped:
+        def __len__(self):
+            os.kill(os.getpid(), number)
+            return 1  # the handler has run, and raised, before this line
+
+        def __getitem__(self, index):  # without it NumPy would not take it for a sequence
+            raise IndexError
+
+    class Stopping(keeper.LossGuard):
+        def on_train_batch_end(self, batch, logs=None):
+            np.asarray(Stopped())
+            super().on_train_batch_end(batch, logs)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    heed_stops()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(train, "LossGuard", Stopping)
+            with pytest.raises(KeyboardInterrupt, match="in its first epoch"):
+                train.train(SMALL, few, tmp_path / "run")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "interrupted"
 
 
 def test_a_gpu_that_is_not_there_is_one_line():

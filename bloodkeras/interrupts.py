@@ -1,0 +1,39 @@
+"""Ctrl-C and SIGTERM, so that neither gets lost.
+
+Flow: `__main__` heeds them before a training; `keeper.py` looks after each batch.
+
+Python raises an exception for a signal wherever it happens to be. Where that is inside a call from
+C code which clears errors (NumPy and TensorFlow do while they find out what an object is), the stop
+would be cleared with it, and the training go on. So it is noted too, and raised again.
+"""
+
+import signal
+
+from bloodkeras.errors import Terminated
+
+_noted: list[KeyboardInterrupt] = []
+
+
+def heed_stops() -> None:
+    """Let SIGTERM end the program as Ctrl-C does, with one line, and note both."""
+    _noted.clear()
+
+    def stop(number, frame):
+        _noted.append(
+            Terminated("stopped by SIGTERM") if number == signal.SIGTERM else KeyboardInterrupt()
+        )
+        raise _noted[-1]
+
+    signal.signal(signal.SIGTERM, stop)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored
+        signal.signal(signal.SIGINT, stop)
+
+
+def raise_noted() -> None:
+    """Raise what was noted, if it did not end the training by itself.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C or SIGTERM came.
+    """
+    if _noted:
+        raise _noted.pop()
