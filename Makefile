@@ -4,12 +4,12 @@ PYTHON ?= python3.11
 DATA ?= auto
 EPOCHS ?=
 VENV := .venv
-SERVE_VENV := .venv-serve
+DEPLOY_VENV := .venv-deploy
 RUN := $(VENV)/bin/python -m bloodkeras
 SHORTER := $(if $(EPOCHS),--epochs $(EPOCHS))
 
 .DEFAULT_GOAL := help
-.PHONY: help env data eda train evaluate export evaluate-onnx report all best benchmark seeds tune held-out test test-serve lint clean
+.PHONY: help env data eda train evaluate export evaluate-onnx report all best benchmark seeds tune held-out test test-deploy lint clean
 
 help: ## list the targets, in the order of the flow
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -72,14 +72,14 @@ held-out: env ## deeper without each class in turn: does it doubt what it was ne
 test: env ## every test (offline; those on real data run where BLOODKERAS_DATA names it)
 	$(VENV)/bin/python -m pytest
 
-test-serve: $(SERVE_VENV)/ready ## the tests of `serve`, in an environment of their own (without TensorFlow)
-	$(SERVE_VENV)/bin/python -m pytest tests/test_serving.py
+test-deploy: $(DEPLOY_VENV)/ready ## the tests of what deploys, in an environment of their own (without TensorFlow)
+	$(DEPLOY_VENV)/bin/python -m pytest tests/test_serving.py
 
 # Apart from .venv: kserve and TensorFlow's newest ask for different versions of protobuf.
-$(SERVE_VENV)/ready: requirements-serve.txt pyproject.toml
-	$(PYTHON) -m venv $(SERVE_VENV)
-	$(SERVE_VENV)/bin/python -m pip install --quiet --requirement requirements-serve.txt
-	$(SERVE_VENV)/bin/python -m pip install --quiet --no-deps --editable .
+$(DEPLOY_VENV)/ready: requirements-deploy.txt pyproject.toml
+	$(PYTHON) -m venv $(DEPLOY_VENV)
+	$(DEPLOY_VENV)/bin/python -m pip install --quiet --requirement requirements-deploy.txt
+	$(DEPLOY_VENV)/bin/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
 lint: env ## style and simple mistakes
@@ -87,4 +87,4 @@ lint: env ## style and simple mistakes
 	$(VENV)/bin/ruff format --check .
 
 clean: ## remove the environments; runs/ and exports/ stay
-	rm -rf $(VENV) $(SERVE_VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(DEPLOY_VENV) build dist *.egg-info .pytest_cache .ruff_cache

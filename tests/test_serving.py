@@ -1,6 +1,6 @@
 """The server: the protocol as others' clients speak it, what is malformed, too much, or unwelcome.
 
-They run where kserve is installed, without TensorFlow: `make test-serve`.
+They run where kserve is installed, without TensorFlow: `make test-deploy`.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("kserve", reason="needs the extra serve: make test-serve")
+pytest.importorskip("kserve", reason="needs the extra serve: make test-deploy")
 import psutil
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
