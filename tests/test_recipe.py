@@ -78,9 +78,9 @@ def test_wrong_settings_are_refused(name, value, message):
         override(RECIPES["deeper"], {name: value})
 
 
-def test_quick_takes_a_quarter_of_the_epochs():
+def test_quick_takes_a_third_of_the_epochs():
     for recipe in RECIPES.values():
-        assert quick(recipe).train_epochs == recipe.train_epochs // 4
+        assert quick(recipe).train_epochs == recipe.train_epochs // 3
         assert quick(recipe).train_schedule == "cosine"
 
 
