@@ -56,6 +56,7 @@ class Guard:
                     (("retry-after", RETRY_AFTER),),
                 )
         except Refusal as refusal:
+            await self._read_away(scope, receive)
             await self._refuse(refusal, send)
             return
         self._in_flight += counted
@@ -94,16 +95,33 @@ class Guard:
             read += len(message.get("body", b""))
             if read > self._most_bytes:  # raised where the application reads: it answers
                 REFUSED.labels(413).inc()
+                if message.get("more_body", False):
+                    await self._read_away(scope, receive)
                 raise HTTPException(413, self._too_long(), {"connection": "close"})
             return message
 
         await self._app(scope, counted_receive, send)
 
+    async def _read_away(self, scope, receive) -> None:
+        """Read what is still sent, up to a limit, and keep nothing.
+
+        A connection that is closed while its client sends is reset, and the client sees a broken
+        pipe in the place of the refusal.
+        """
+        if any(name == b"expect" for name, _ in scope["headers"]):
+            return  # it waits to be told before it sends
+        read = 0
+        while read <= self._most_bytes:
+            message = await receive()
+            read += len(message.get("body", b""))
+            if not message.get("more_body", False):
+                return
+
     @staticmethod
     async def _refuse(refusal: Refusal, send) -> None:
         REFUSED.labels(refusal.status).inc()
         body = json.dumps({"error": str(refusal)}).encode()
-        # The rest of the body is not read: no other request can follow on this connection.
+        # Some of a long body is not read: no other request can follow on this connection.
         headers = {"content-type": "application/json", "content-length": str(len(body)),
                    "connection": "close"} | dict(refusal.headers)  # fmt: skip
         await send({

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import tempfile
+from functools import partial
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -34,7 +35,6 @@ def serve(options: Options) -> None:
 
         app = build(options)  # here too with workers: what is wrong is said once, and now
         listener = _listen(options)
-        _announce(options, listener)
         settings = {
             "log_config": None,
             "access_log": False,
@@ -43,25 +43,39 @@ def serve(options: Options) -> None:
             "timeout_graceful_shutdown": options.grace,
         }
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # uvicorn heeds it, then raises it again
         if options.workers == 1:
-            uvicorn.Server(uvicorn.Config(app, **settings)).run(sockets=[listener])
-            return
-        del app
-        os.environ[VARIABLE] = options.to_text()
-        config = uvicorn.Config("bloodkeras.serving.app:build", factory=True, **settings)
-        supervisor = Multiprocess(config, sockets=[listener])
-        stopped_by = []
-
-        def stop(number, frame):
-            stopped_by.append(number)
-            supervisor.should_exit.set()
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, stop)
-        supervisor.run()
+            server = uvicorn.Server(uvicorn.Config(app, **settings))
+            run, stop = partial(server.run, [listener]), server.handle_exit
+        else:
+            del app
+            os.environ[VARIABLE] = options.to_text()
+            config = uvicorn.Config("bloodkeras.serving.app:build", factory=True, **settings)
+            supervisor = Multiprocess(config, [listener])
+            run, stop = supervisor.run, lambda number, frame: supervisor.should_exit.set()
+        # Before the address is said: who reads it may stop the server at once.
+        stopped_by = _stop_with(stop)
+        _announce(options, listener)
+        run()
         if signal.SIGINT in stopped_by:
             raise KeyboardInterrupt
+
+
+def _stop_with(stop) -> list[int]:
+    """Let Ctrl-C and SIGTERM call a function of a signal's number and frame.
+
+    Returns:
+        A list that the signals that came are added to. (uvicorn has handlers too, and raises what
+        it caught again when it is through: that is noted here as well.)
+    """
+    came = []
+
+    def handle(number, frame):
+        came.append(number)
+        stop(number, frame)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handle)
+    return came
 
 
 def _listen(options: Options) -> socket.socket:
