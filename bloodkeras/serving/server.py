@@ -17,6 +17,10 @@ from uvicorn.supervisors import Multiprocess
 from bloodkeras.errors import BloodkerasError, gist
 from bloodkeras.serving.options import VARIABLE, Options, is_loopback
 
+# Seconds that an idle connection is held. uvicorn's 5 close those that a client keeps for its next
+# request, just as it sends one.
+KEEP_ALIVE = 75
+
 
 def serve(options: Options) -> None:
     """Serve until Ctrl-C or SIGTERM; requests that were taken are answered first.
@@ -41,6 +45,7 @@ def serve(options: Options) -> None:
             "server_header": False,
             "workers": options.workers,
             "timeout_graceful_shutdown": options.grace,
+            "timeout_keep_alive": KEEP_ALIVE,
         }
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
         if options.workers == 1:
