@@ -54,12 +54,15 @@ The map, in the order the data flows. A module imports only modules above it.
     pipeline.py     Splits -> tf.data: train_dataset(), eval_dataset()
     checkpoint.py   a training's state after an epoch <-> a file that is whole or not there
     layers.py       the layers Keras lacks, or has more slowly
+    gaussian.py     features, labels -> a normal distribution a class
+    colours.py      layers that look at an image's colours alone
     models.py       name -> functional keras.Model; the table MODELS
     optimizers.py   the optimiser Keras lacks: Muon for convolutions
     device.py       what TensorFlow computes on
     keeper.py       watches the epochs: checkpoints, the best model, a loss that is no number
     start.py        begins a run folder, or takes one up again
     train.py        recipe + Splits -> run folder
+    join.py         two runs -> a run of both in one: for images like training's, and all others
     metrics.py      (labels, probabilities) -> numbers, with bootstrap intervals
     evaluate.py     (predict_proba, split) -> Report
     foreign.py      draws and cuts images that are no cells

@@ -94,6 +94,26 @@ def train(model: str, *, data: str = "", runs: str = RUNS, out: str = "", recipe
         study.train(chosen, out or None, **options)
 
 
+def join(home: str = "residual", elsewhere: str = "robust", *, data: str = "", runs: str = RUNS,
+         out: str = ""):  # fmt: skip
+    """Join two trained models into one: by an image's colours it decides whom to ask.
+
+    Where they are those of the training data it answers the mean of both, elsewhere what the
+    second says. `evaluate` and `export` take the run folder that comes of it.
+
+    Args:
+        home: The run that is better on images like the training data: a model name or a folder.
+        elsewhere: The run that is better on another laboratory's.
+        data: What both were trained on; as in `bloodkeras data`.
+        runs: Folder of all runs.
+        out: The new run folder; default: <runs>/joined-seed<seed of elsewhere>.
+    """
+    quiet_tensorflow()
+    from bloodkeras.study import Study
+
+    Study(_splits(data), runs).join(home, elsewhere, out)
+
+
 def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "test",
              margins: str = "", views: bool = False, shifts: bool = False,
              photos: str = "", labels: str = "", microns_per_pixel: float = 0.0,
@@ -409,6 +429,7 @@ COMMANDS = {
         data,
         eda,
         train,
+        join,
         evaluate,
         export,
         predict,

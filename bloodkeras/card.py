@@ -15,7 +15,7 @@ from bloodkeras.data import Splits
 from bloodkeras.document import render_document, render_figure, render_markdown
 from bloodkeras.doubt import doubt_table, judge_doubt, risk_coverage
 from bloodkeras.evaluate import evaluate
-from bloodkeras.foreign_score import gaussian
+from bloodkeras.gaussian import gaussian
 from bloodkeras.quantise import Quantised
 from bloodkeras.runtime.classifier import Classifier
 from bloodkeras.runtime.shift_score import colours, describe_colours

@@ -12,19 +12,13 @@ import numpy as np
 from keras import ops
 from sklearn.metrics import roc_auc_score
 
-from bloodkeras.contract import IMAGE_SIDE
+from bloodkeras.colours import COLOUR_COUNT, Colours
 from bloodkeras.data import Split
 from bloodkeras.foreign import cut_corners, draw_foreign
+from bloodkeras.gaussian import gaussian
 from bloodkeras.models import predict_outputs
-from bloodkeras.runtime.shift_score import CENTRE
 
-SHRINKAGE = 0.05  # of the features' covariance towards its diagonal: it is to be inverted
 TIE = 0.005  # of a mean AUROC: less is no difference between scores
-PARTS = np.zeros((2, IMAGE_SIDE, IMAGE_SIDE), np.float32)  # weights of the whole and the centre
-PARTS[0] = 1 / IMAGE_SIDE**2
-PARTS[1, CENTRE, CENTRE] = 4 / IMAGE_SIDE**2
-PARTS = PARTS.reshape(2, -1)
-COLOUR_COUNT = 15  # the last columns of what `with_features` adds
 
 
 def with_features(model: keras.Model) -> keras.Model:
@@ -37,32 +31,6 @@ def with_features(model: keras.Model) -> keras.Model:
     pooling = [x for x in model.layers if isinstance(x, keras.layers.GlobalAveragePooling2D)]
     features = ops.concatenate([pooling[-1].output, Colours()(model.input)], axis=-1)
     return keras.Model(model.input, [features, model.output])
-
-
-class Colours(keras.layers.Layer):
-    """`colours` as one layer, so that none of its steps shares a name with one of the network."""
-
-    def call(self, images):
-        """Return float (B, 15) of float (B, 28, 28, 3), 0..255."""
-        return colours(images)
-
-
-def colours(images):
-    """Return mean and deviation of each channel, those of the centre, and its darkest values.
-
-    Args:
-        images: float (B, 28, 28, 3), 0..255.
-
-    Returns:
-        float (B, 15), of pixels scaled to 0..1.
-    """
-    pixels = ops.reshape(images / 255.0, (-1, IMAGE_SIDE * IMAGE_SIDE, 3))
-    # By products of matrices, which take a quarter of the time of reductions in onnxruntime.
-    means = ops.matmul(PARTS, pixels)  # (B, 2, 3): of the whole, of the centre
-    variances = ops.relu(ops.matmul(PARTS, pixels * pixels) - means * means)
-    moments = ops.concatenate([means, ops.sqrt(variances)], axis=-1)
-    darkest = ops.min(images[:, CENTRE, CENTRE, :], axis=(1, 2)) / 255.0
-    return ops.concatenate([ops.reshape(moments, (-1, 12)), darkest], axis=-1)
 
 
 def predict_features(network: keras.Model, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -88,31 +56,6 @@ def feature_statistics(features: np.ndarray, labels: np.ndarray) -> dict[str, di
         "colours": gaussian(features[:, -COLOUR_COUNT:], labels),
         "both": gaussian(features, labels),
     }
-
-
-def gaussian(features: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Fit one normal distribution a class, all with the same covariance.
-
-    Args:
-        features: float (N, F).
-        labels: int (N,), of K classes.
-
-    Returns:
-        "centre": float32 (F,), to be subtracted first, because float32 forgets small differences
-        of large numbers; "whitening": float32 (F, F), to be multiplied with next; "means": float32
-        (K, F), of the classes after both.
-    """
-    centre = features.mean(0)
-    features = features - centre
-    classes, members = np.unique(labels, return_inverse=True)
-    means = np.stack([features[members == k].mean(0) for k in range(len(classes))])
-    covariance = np.cov((features - means[members]).T)
-    # A feature that never varies must not make it singular; colours vary by .01 and less.
-    diagonal = np.diag(np.diag(covariance)) + 1e-6 * np.eye(len(covariance))
-    covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * diagonal
-    whitening = np.linalg.cholesky(np.linalg.inv(covariance))
-    found = {"centre": centre, "whitening": whitening, "means": means @ whitening}
-    return {name: array.astype(np.float32) for name, array in found.items()}
 
 
 def compare_scores(network: keras.Model, statistics: dict, cells: Split) -> dict:

@@ -23,11 +23,15 @@ SCALING = ("Transpose", "Add", "Mul", "Cast")  # from the first convolution back
 
 
 def scaling_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """Return the four nodes that scale the pixels to -1..1, the last first; none if others do."""
-    conv = next((node for node in graph.node if node.op_type == "Conv"), None)
-    chain = _back(graph, conv.input[0], SCALING) if conv else None
-    if chain is None:
+    """Return the four nodes that scale the pixels to -1..1, the last first; none if others do.
+
+    None either where several convolutions start from the pixels, as in two joined networks.
+    """
+    starts = [_back(graph, node.input[0], SCALING) for node in graph.node if node.op_type == "Conv"]
+    starts = [chain for chain in starts if chain]
+    if len(starts) != 1:
         return []
+    (chain,) = starts
     constants = _constants(graph)
     slope, offset = (constants.get(node.input[1]) for node in (chain[2], chain[1]))
     return chain if (slope, offset) == (STEP, -1) else []

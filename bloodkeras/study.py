@@ -111,6 +111,20 @@ class Study:
         (self.runs / f"{recipe.model_name}-seeds-val.txt").write_text(text + "\n")
         print(text)
 
+    def join(self, home: str, elsewhere: str, out: str) -> None:
+        """Join two runs into one run: for images like the training data, and for all others."""
+        from bloodkeras.join import NAME, join
+        from bloodkeras.train import load_run
+
+        runs = [load_run(self.places.run_folder(target)) for target in (home, elsewhere)]
+        seed = runs[1].recipe.train_seed
+        folder = Path(out) if out else self.runs / f"{NAME}-seed{seed}"
+        run = load_run(join(*runs, self.splits, folder))
+        print(
+            f"{NAME}: {run.info['parameters']:,} parameters, validation accuracy "
+            f"{run.best_val_accuracy:.4f}; run in {folder}"
+        )
+
     def evaluate(
         self, target: str, split: str = "test", margins: str = "", views: bool = False
     ) -> None:

@@ -4,16 +4,10 @@ import keras
 import numpy as np
 import pytest
 
+from bloodkeras.colours import COLOUR_COUNT, Colours
 from bloodkeras.foreign import CORNER_SIDE, cut_corners
-from bloodkeras.foreign_score import (
-    COLOUR_COUNT,
-    SCORES,
-    choose_score,
-    colours,
-    feature_statistics,
-    gaussian,
-    with_features,
-)
+from bloodkeras.foreign_score import SCORES, choose_score, feature_statistics, with_features
+from bloodkeras.gaussian import gaussian
 from bloodkeras.models import MODELS, build_model
 from bloodkeras.recipe import RECIPES
 
@@ -72,7 +66,7 @@ def test_a_class_may_be_missing(cloud):
 def test_colours_by_hand():
     images = np.full((1, 28, 28, 3), 255, np.float32)
     images[0, 10, 10] = 0, 51, 102
-    mean, deviation, centre_mean, centre_deviation, darkest = np.asarray(colours(images)).reshape(
+    mean, deviation, centre_mean, centre_deviation, darkest = np.asarray(Colours()(images)).reshape(
         5, 3
     )
     assert mean == pytest.approx(1 - np.array([1, 0.8, 0.6]) / 784, abs=1e-5)
@@ -88,7 +82,7 @@ def test_every_model_gives_features_and_its_own_logits(name, drawn):
     images = drawn.test.images[:4].astype(np.float32)
     features, logits = with_features(model).predict(images, verbose=0)
     assert features.shape[1] > COLOUR_COUNT
-    assert features[:, -COLOUR_COUNT:] == pytest.approx(np.asarray(colours(images)), abs=1e-5)
+    assert features[:, -COLOUR_COUNT:] == pytest.approx(np.asarray(Colours()(images)), abs=1e-5)
     assert logits == pytest.approx(model.predict(images, verbose=0), abs=1e-6)
     keras.backend.clear_session()
 

@@ -43,11 +43,9 @@ def describe_colours(fitted: dict, images: np.ndarray, labels: np.ndarray) -> di
         Plain numbers and lists.
     """
     found = {name: np.round(fitted[name].astype(float), 5).tolist() for name in PARTS}
-    distances = _distances(found, images)
-    threshold = float(np.quantile(distances, USUAL))
-    unusual = {
-        int(k): float((distances[labels == k] > threshold).mean()) for k in np.unique(labels)
-    }
+    far = distances(found, images)
+    threshold = float(np.quantile(far, USUAL))
+    unusual = {int(k): float((far[labels == k] > threshold).mean()) for k in np.unique(labels)}
     return found | {
         "threshold": threshold,
         "unusual_on_val": 1 - USUAL,
@@ -70,7 +68,7 @@ def judge_colours(described: dict, images: np.ndarray) -> dict:
         "unusual": share of images; "limit": of that share; "shifted": whether it is above it;
         "mean_colour" of the images, RGB, 0..255, and "mean_colour_of_training".
     """
-    unusual = float((_distances(described, images) > described["threshold"]).mean())
+    unusual = float((distances(described, images) > described["threshold"]).mean())
     most = described["most_in_a_class"]
     limit = min(1.0, most + CERTAINTY * float(np.sqrt(most * (1 - most) / len(images))))
     return {
@@ -110,8 +108,16 @@ def sentence(shift: dict | None, model: str) -> str:
     )
 
 
-def _distances(fitted: dict, images: np.ndarray) -> np.ndarray:
-    """Return the distance of each image's colours to those of the nearest class, float (N,)."""
+def distances(fitted: dict, images: np.ndarray) -> np.ndarray:
+    """Return the distance of each image's colours to those of the nearest class.
+
+    Args:
+        fitted: `gaussian` of the training split's colours, or the card's numbers of it.
+        images: uint8 (N, 28, 28, 3).
+
+    Returns:
+        float (N,), in standard deviations.
+    """
     centre, whitening, means = (np.asarray(fitted[name]) for name in PARTS)
     white = (colours(images) - centre) @ whitening
     return np.sqrt(((white[:, None] - means) ** 2).sum(-1).min(1))
