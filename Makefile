@@ -9,7 +9,7 @@ RUN := $(VENV)/bin/python -m bloodkeras
 SHORTER := $(if $(EPOCHS),--epochs $(EPOCHS))
 
 .DEFAULT_GOAL := help
-.PHONY: help env data eda train evaluate export evaluate-onnx report all best benchmark seeds tune held-out test test-deploy lint clean
+.PHONY: help env data eda train evaluate export evaluate-onnx report all best joined benchmark seeds tune held-out test test-deploy lint clean
 
 help: ## list the targets, in the order of the flow
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -55,6 +55,13 @@ all: env ## all of the above in one go, each step timed
 
 best: env ## tiny and residual: train, evaluate, export (about 20 minutes)
 	$(RUN) study tiny residual --data $(DATA) $(SHORTER)
+
+joined: env ## residual and robust in one, for other laboratories: train, join, evaluate, export (about an hour)
+	$(RUN) train residual --data $(DATA) $(SHORTER)
+	$(RUN) train robust --data $(DATA) $(SHORTER)
+	$(RUN) join residual robust --data $(DATA)
+	$(RUN) evaluate joined --data $(DATA)
+	$(RUN) export joined --data $(DATA)
 
 benchmark: env ## Keras, fp32 and int8 side by side, after `make train` (5 minutes, nothing else running)
 	$(RUN) benchmark exports/deeper --data $(DATA)

@@ -9,14 +9,17 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from bloodkeras import contract, figures
 from bloodkeras.calibrate import TRUE_ACCEPTANCE, Calibration
-from bloodkeras.data import Splits
+from bloodkeras.data import Split, Splits
 from bloodkeras.document import render_document, render_figure, render_markdown
 from bloodkeras.doubt import doubt_table, judge_doubt, risk_coverage
 from bloodkeras.evaluate import evaluate
 from bloodkeras.gaussian import gaussian
 from bloodkeras.quantise import Quantised
+from bloodkeras.recipe import Recipe
 from bloodkeras.runtime.classifier import Classifier
 from bloodkeras.runtime.shift_score import colours, describe_colours
 from bloodkeras.shifts import judge_shifts, shifts_table
@@ -65,6 +68,7 @@ def build_card(
         },
         "parameters": run.info["parameters"],
         "multiply_adds": run.info["multiply_adds"],
+        "class_shares": expected_shares(splits.train, run.recipe),
         "recipe": dataclasses.asdict(run.recipe),
         "training": {
             "status": run.info["status"],
@@ -88,6 +92,14 @@ def build_card(
         "license": {"code and weights": "MIT", "data": contract.DATA_LICENSE},
         "credits": list(contract.DATA_CREDITS),
     }
+
+
+def expected_shares(train: Split, recipe: Recipe) -> list[float]:
+    """Return how common a network that was trained so takes each class to be, (8,)."""
+    counts = np.bincount(train.labels, minlength=contract.CLASS_COUNT)
+    if recipe.train_class_weights:
+        counts = counts > 0
+    return (counts / counts.sum()).round(6).tolist()
 
 
 def judge(classifier: Classifier, splits: Splits, model: str) -> dict:

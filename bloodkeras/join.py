@@ -22,11 +22,11 @@ from bloodkeras.data import Splits
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.gaussian import gaussian
 from bloodkeras.models import multiply_adds, parameter_count, predict_proba
+from bloodkeras.recipe import JOINED
 from bloodkeras.runtime.shift_score import colours, distances
 from bloodkeras.start import begin_run, conditions, write_info
 from bloodkeras.train import Run
 
-NAME = "joined"
 USUAL_ON_VAL = 0.99  # share of the validation split whose colours count as usual
 HOME_SHARE = 0.5  # of the answer, where colours are usual: chosen on the validation split
 TINY = 1e-9  # a probability whose logarithm is still a number
@@ -66,7 +66,7 @@ def join(home: Run, elsewhere: Run, splits: Splits, folder: Path) -> Path:
             for place, run in (("home", home), ("elsewhere", elsewhere))
         },
     }
-    begin_run(folder, dataclasses.replace(elsewhere.recipe, model_name=NAME), splits, info)
+    begin_run(folder, dataclasses.replace(elsewhere.recipe, model_name=JOINED), splits, info)
     with written_plainly(folder):
         model.save(folder / RUN_MODEL)
         row = f"0,{right.mean():.6f},{-np.log(chosen).mean():.6f}"
@@ -89,7 +89,7 @@ def build_joined(home: keras.Model, elsewhere: keras.Model) -> keras.Model:
         for model, name in ((home, "home"), (elsewhere, "elsewhere"))
     )
     probs = share * first + (1 - share) * second
-    return keras.Model(images, ops.log(probs + TINY), name=NAME)
+    return keras.Model(images, ops.log(probs + TINY), name=JOINED)
 
 
 def graft(model: keras.Model, images, prefix: str):

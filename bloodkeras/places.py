@@ -10,7 +10,7 @@ from pathlib import Path
 from bloodkeras import contract
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.evaluate import Report, load_report
-from bloodkeras.recipe import RECIPES, STUDIED, Recipe, hint
+from bloodkeras.recipe import JOINED, RECIPES, STUDIED, Recipe, hint
 from bloodkeras.runtime.classifier import Classifier
 
 
@@ -89,12 +89,18 @@ class Places:
         """Return the run folder a model name or a path stands for."""
         if target in RECIPES:
             return self.run_folder_of(RECIPES[target])
+        if target == JOINED:
+            return self.joined_folder(RECIPES["robust"].train_seed)
         if Path(target).is_dir():
             return Path(target)
         raise UsageError(
             f"{target!r} is neither a model, a run folder nor an export: expected "
-            f"{hint(target, RECIPES)}, or a folder"
+            f"{hint(target, (*RECIPES, JOINED))}, or a folder"
         )
+
+    def joined_folder(self, seed: int) -> Path:
+        """Return where a run belongs that `join` made."""
+        return self.runs / f"{JOINED}-seed{seed}"
 
     def run_folder_of(self, recipe: Recipe) -> Path:
         """Return where a recipe's run belongs: <runs>/<model>-seed<seed>."""

@@ -168,6 +168,7 @@ RECIPES["robust"] = dataclasses.replace(
     train_class_weights=True,  # another laboratory's shares are not BloodMNIST's
 )
 
+JOINED = "joined"  # what `join` makes of two runs: no recipe trains it
 STUDIED = ("simple", "deeper")  # the baseline and its improvement: what `make all` compares
 
 

@@ -34,7 +34,7 @@ from bloodkeras.evaluate import (
     spread_table,
 )
 from bloodkeras.places import Places, is_export, make_folder
-from bloodkeras.recipe import RECIPES, Recipe
+from bloodkeras.recipe import JOINED, RECIPES, Recipe
 from bloodkeras.runtime.classifier import Classifier
 
 
@@ -113,15 +113,15 @@ class Study:
 
     def join(self, home: str, elsewhere: str, out: str) -> None:
         """Join two runs into one run: for images like the training data, and for all others."""
-        from bloodkeras.join import NAME, join
+        from bloodkeras.join import join
         from bloodkeras.train import load_run
 
         runs = [load_run(self.places.run_folder(target)) for target in (home, elsewhere)]
-        seed = runs[1].recipe.train_seed
-        folder = Path(out) if out else self.runs / f"{NAME}-seed{seed}"
+        usual = self.places.joined_folder(runs[1].recipe.train_seed)
+        folder = Path(out) if out else usual
         run = load_run(join(*runs, self.splits, folder))
         print(
-            f"{NAME}: {run.info['parameters']:,} parameters, validation accuracy "
+            f"{JOINED}: {run.info['parameters']:,} parameters, validation accuracy "
             f"{run.best_val_accuracy:.4f}; run in {folder}"
         )
 

@@ -226,7 +226,8 @@ def in_float32(model: keras.Model) -> keras.Model:
     """Return the same network computing in float32, whatever precision it was trained in."""
 
     def rebuild(layer):
-        return type(layer).from_config(layer.get_config() | {"dtype": "float32"})
+        kind = {"dtype": "float32"} if isinstance(layer, keras.Layer) else {}  # else an operation
+        return type(layer).from_config(layer.get_config() | kind)
 
     copy = keras.models.clone_model(model, clone_function=rebuild)
     copy.set_weights(model.get_weights())

@@ -131,16 +131,16 @@ def test_missing_files_and_folders_are_named(tmp_path, lab):
 
 
 def test_colours_are_those_of_the_graph(drawn):
-    from bloodkeras.foreign_score import colours as in_graph
+    from bloodkeras.colours import Colours
 
     images = drawn.test.images[:20]
-    expected = np.asarray(in_graph(images.astype(np.float32)))
+    expected = np.asarray(Colours()(images.astype(np.float32)))
     assert colours(images) == pytest.approx(expected, abs=5e-5)
 
 
 @pytest.fixture
 def described(drawn):
-    from bloodkeras.foreign_score import gaussian
+    from bloodkeras.gaussian import gaussian
 
     fitted = gaussian(colours(drawn.train.images), drawn.train.labels)
     return describe_colours(fitted, drawn.val.images, drawn.val.labels)

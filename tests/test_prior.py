@@ -11,7 +11,13 @@ from tiny_export import build_export, expected_probs
 from bloodkeras.contract import ACCEPTED, CLASS_NAMES, UNSURE
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.runtime.classifier import Classifier
-from bloodkeras.runtime.prior import class_name, class_weights, describe, read_prior
+from bloodkeras.runtime.prior import (
+    class_name,
+    class_weights,
+    describe,
+    estimate_shares,
+    read_prior,
+)
 from bloodkeras.runtime.score import score
 
 
@@ -152,3 +158,67 @@ def test_what_is_printed_and_the_page_say_it_too(export, cell, tmp_path, capsys)
     score([cell], str(export), classes="eosinophil,monocyte", report=str(page))
     assert "possible answers: eosinophil; monocyte" in capsys.readouterr().out
     assert "eosinophil; monocyte" in page.read_text()
+
+
+# --- shares from the images themselves --------------------------------------------------------
+
+
+def two_kinds(count: int, share: float) -> np.ndarray:
+    """Return true probabilities, prior one half, of which of two classes a number is from."""
+    rng = np.random.default_rng(0)
+    numbers = rng.normal(np.where(rng.random(count) < share, 1.0, -1.0))
+    first = 1 / (1 + np.exp(-2 * numbers))
+    return np.stack([first, 1 - first], 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.5, 0.97])
+def test_shares_are_found_where_probabilities_are_true(share):
+    found = estimate_shares(two_kinds(4000, share), np.array([0.5, 0.5]))
+    assert found == pytest.approx([share, 1 - share], abs=0.02)
+
+
+def test_what_the_network_expects_is_taken_out():
+    """The same numbers, seen by a network that was trained where the first class is rare."""
+    odds = two_kinds(4000, 0.7) * [0.1, 0.9]
+    found = estimate_shares(odds / odds.sum(1, keepdims=True), np.array([0.1, 0.9]))
+    assert found == pytest.approx([0.7, 0.3], abs=0.02)
+
+
+def test_few_images_say_little_and_none_nothing():
+    own = np.full(8, 1 / 8)
+    assert estimate_shares(np.empty((0, 8), np.float32), own) == pytest.approx(own)
+    sure = np.eye(8, dtype=np.float32)[:1]
+    assert 1 / 8 < estimate_shares(sure, own)[0] < 0.3
+    assert estimate_shares(np.repeat(sure, 1000, 0), own)[0] > 0.98
+
+
+def test_a_class_that_cannot_occur_gets_no_share():
+    own = np.full(8, 1 / 8)
+    weights = np.array([0, 1, 1, 0, 0, 0, 0, 0])
+    found = estimate_shares(np.eye(8, dtype=np.float32), own, weights)
+    assert (found > 0).tolist() == weights.astype(bool).tolist()
+    assert found.sum() == pytest.approx(1)
+
+
+def test_what_hardly_occurs_is_unsure_but_what_is_rare_is_not(export):
+    """Pure red is class 0 with certainty."""
+    classifier = Classifier.load(export)
+    rare, hardly = ({CLASS_NAMES[0]: weight, CLASS_NAMES[1]: 1} for weight in (0.1, 0.001))
+    assert classifier.predict(flat(255, 0, 0), prior=rare)[0].verdict == ACCEPTED
+    assert classifier.predict(flat(255, 0, 0), prior=hardly)[0].verdict == UNSURE
+
+
+def test_the_estimate_is_recorded_and_resumed(export, tmp_path):
+    for number in range(30):
+        Image.new("RGB", (28, 28), (200, number, 0)).save(tmp_path / f"{number}.png")
+    out = tmp_path / "x.csv"
+    score([str(tmp_path)], str(export), str(out), prior="estimate", classes="basophil,eosinophil")
+    known = json.loads((tmp_path / "x.csv.origin.json").read_text())["prior"]
+    assert known["basophil"] == 1
+    assert 0 < known["eosinophil"] < 0.2
+    score(
+        [str(tmp_path)], str(export), str(out), resume=True, prior="estimate",
+        classes="basophil,eosinophil",
+    )  # fmt: skip
+    with pytest.raises(UsageError, match="reads the images twice"):
+        score(["-"], str(export), prior="estimate")

@@ -30,7 +30,13 @@ from bloodkeras.contract import (
 )
 from bloodkeras.errors import BloodkerasError, UsageError, gist
 from bloodkeras.runtime.preprocess import read_image
-from bloodkeras.runtime.prior import LEAST_KEPT, Prior, apply_weights, class_weights
+from bloodkeras.runtime.prior import (
+    LEAST_KEPT,
+    Prior,
+    apply_weights,
+    class_weights,
+    estimate_shares,
+)
 from bloodkeras.runtime.scale import Framing
 
 # Measured, not guessed: `python -m bloodkeras benchmark exports/deeper`, on two cores of a Xeon,
@@ -176,6 +182,28 @@ class Classifier:
             probs, kept = apply_weights(probs, weights)
             confidence = np.where(kept >= LEAST_KEPT, probs.max(1, initial=0), -np.inf)
         return Answers(probs, foreign, self.thresholds.verdicts(confidence, foreign))
+
+    def estimate_prior(self, probs: np.ndarray, prior: Prior = None) -> dict[str, float]:
+        """Return a prior for many images of one place: how common each class seems to be there.
+
+        Args:
+            probs: float32 (N, 8), what `predict_proba` says of them.
+            prior: The names of the classes that can occur, as in `answer`; None: all.
+
+        Returns:
+            {class: weight}, for `answer` and `predict`: estimated share over the share that the
+            network expects.
+        """
+        own = np.array(self.card.get("class_shares") or np.ones(len(self.labels)), float)
+        own = np.maximum(own / own.sum(), 1e-6)  # a class that no training image was of
+        shares = estimate_shares(probs, own, class_weights(prior, self.labels))
+        weights = shares / own
+        # Rounded, so that a table that is resumed finds the same.
+        return {
+            label: round(float(weight / weights.max()), 4)
+            for label, weight in zip(self.labels, weights, strict=True)
+            if weight
+        }
 
     def predict(
         self, images, prior: Prior = None, microns_per_pixel: float = 0.0

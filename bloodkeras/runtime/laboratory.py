@@ -23,6 +23,12 @@ from bloodkeras.runtime.shift_score import judge_colours, sentence
 
 WILSON = 1.96  # standard errors of a 95 % interval
 SHOWN_ERRORS = 5
+ROWS = {
+    "all_classes": "all classes open",
+    "all_classes_estimated": "  shares estimated",
+    "present_classes": "those that occur",
+    "present_classes_estimated": "  shares estimated",
+}  # what `judge` tries, as the table calls it
 
 
 def evaluate_photos(
@@ -70,14 +76,17 @@ def judge(classifier: Classifier, cells: Labelled) -> dict:
 
     Returns:
         "all_classes" and "present_classes" (only those that occur among the labels may be the
-        answer): each {"accuracy", "low", "high" (95 %), "coverage", "selective_accuracy"};
+        answer), both with "_estimated" behind it too (the shares of the classes estimated from
+        these images): each {"accuracy", "low", "high" (95 %), "coverage", "selective_accuracy"};
         "verdicts": {verdict: share}; "recall": {class: share found}; "labels"; "confusion": counts,
         rows of true classes; "shift": `judge_colours` or None; "sentence".
     """
     labels = classifier.labels
     present = [labels[k] for k in np.unique(cells.labels)]
     answers = classifier.answer(cells.images)
-    narrowed = classifier.answer(cells.images, prior=present)
+    tried = {"all_classes": None, "present_classes": present}
+    for key, prior in list(tried.items()):
+        tried[f"{key}_estimated"] = classifier.estimate_prior(answers.probs, prior)
     described = classifier.card.get("colours")
     shift = judge_colours(described, cells.images) if described else None
     confusion = np.zeros((len(labels), len(labels)), int)
@@ -92,8 +101,10 @@ def judge(classifier: Classifier, cells: Labelled) -> dict:
         "unreadable": len(cells.errors),
         "labels": list(labels),
         "present": present,
-        "all_classes": score_answers(answers, cells.labels),
-        "present_classes": score_answers(narrowed, cells.labels),
+        **{
+            key: score_answers(classifier.answer(cells.images, prior), cells.labels)
+            for key, prior in tried.items()
+        },
         "verdicts": {name: float((answers.verdicts == name).mean()) for name in VERDICTS},
         "recall": {name: float(hits[labels.index(name)]) for name in present},
         "confusion": confusion.tolist(),
@@ -121,7 +132,7 @@ def render_text(found: dict) -> str:
     left_out = f", {found['unlabelled']} more have no label" if found["unlabelled"] else ""
     rows = [f"{found['model']} on {found['images']} photographs{left_out}", ""]
     rows.append(f"{'':26}{'accuracy':>9}  {'95 % interval':18}{'accepted':>9}{'right':>9}")
-    for key, name in (("all_classes", "all classes open"), ("present_classes", "those that occur")):
+    for key, name in ROWS.items():
         numbers = found[key]
         right = numbers["selective_accuracy"]
         interval = f"[{numbers['low']:.4f}, {numbers['high']:.4f}]"
@@ -129,7 +140,8 @@ def render_text(found: dict) -> str:
             f"{name:26}{numbers['accuracy']:>9.4f}  {interval:18}{numbers['coverage']:>9.4f}"
             + (f"{'-':>9}" if right is None else f"{right:>9.4f}")
         )
-    rows += ["", f"those that occur: {describe(dict.fromkeys(found['present'], 1))}"]
+    rows += ["", "shares estimated: how common each class is, from these images (--prior estimate)"]
+    rows += [f"those that occur: {describe(dict.fromkeys(found['present'], 1))}"]
     verdicts = ", ".join(f"{share:.1%} {name}" for name, share in found["verdicts"].items())
     rows += [f"verdicts: {verdicts}", "", *_confusion(found)]
     return "\n".join(rows)

@@ -1,7 +1,9 @@
 """Takes in what the user knows: which classes can occur at all, or how common each is.
 
 Flow: takes class names or weights; gives float32 (8,), by which probabilities are multiplied before
-they are made to sum to 1 again.
+they are made to sum to 1 again. Where the user knows nothing, the images themselves say how common
+each class is among them.
+Sources: shares from unlabelled images, Saerens et al. 2002, doi:10.1162/089976602753284446.
 """
 
 import csv
@@ -16,6 +18,10 @@ import numpy as np
 from bloodkeras.errors import BloodkerasError, UsageError
 
 LEAST_KEPT = 0.5  # of the network's own probability: with less on what may occur, it is unsure
+MAY_OCCUR = 0.01  # of the largest weight: with less, a class is taken not to occur
+ESTIMATE = "estimate"  # stands for a prior file: the shares are those of the images themselves
+PSEUDO_COUNT = 1.0  # images of each class that are taken to be there too: no share becomes 0
+ROUNDS, STILL = 1000, 1e-7  # of the estimation; a change of a share that is none
 
 Prior = Mapping[str, float] | Iterable[str] | None
 
@@ -87,7 +93,7 @@ def read_prior(classes: str, file: str, labels: tuple[str, ...]) -> dict[str, fl
 
 
 def apply_weights(probs: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return weighed probabilities, and the share of the network's own that was kept.
+    """Return weighed probabilities, and the share of the network's own on what may occur.
 
     Args:
         probs: float32 (N, 8), rows sum to 1.
@@ -97,8 +103,36 @@ def apply_weights(probs: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, n
         float32 (N, 8), rows sum to 1; float32 (N,).
     """
     weighed = np.maximum(probs, np.finfo(np.float32).tiny) * weights  # none left: all alike
-    kept = weighed.sum(1, keepdims=True)
-    return weighed / kept, kept[:, 0]
+    kept = probs[:, weights >= MAY_OCCUR].sum(1)
+    return weighed / weighed.sum(1, keepdims=True), kept
+
+
+def estimate_shares(
+    probs: np.ndarray, own: np.ndarray, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """Return how common each class seems to be among some images, by expectation maximisation.
+
+    Shares are those with which the answers, weighed by them, have just these means.
+
+    Args:
+        probs: float32 (N, 8), calibrated, unweighed.
+        own: float (8,), the shares that the network expects, from its training.
+        weights: float (8,), 0 for a class that cannot occur; None: all can.
+
+    Returns:
+        float64 (8,), sum to 1.
+    """
+    start = own if weights is None else own * (weights > 0)
+    start = start / start.sum()
+    shares = start
+    for _ in range(ROUNDS):
+        weighed = probs * (shares / own) + np.finfo(float).tiny
+        found = (weighed / weighed.sum(1, keepdims=True)).sum(0) * (start > 0)
+        pseudo = PSEUDO_COUNT * len(own) * start
+        before, shares = shares, (found + pseudo) / (found + pseudo).sum()
+        if np.abs(shares - before).max() < STILL:
+            break
+    return shares
 
 
 def describe(prior: Mapping[str, float] | None) -> str:

@@ -23,7 +23,7 @@ from bloodkeras.runtime.copies import Copies
 from bloodkeras.runtime.formats import import_pyarrow, valid_text
 from bloodkeras.runtime.page import Page
 from bloodkeras.runtime.printed import Printed
-from bloodkeras.runtime.prior import Prior, describe, read_prior
+from bloodkeras.runtime.prior import ESTIMATE, Prior, describe, read_prior
 from bloodkeras.runtime.progress import Progress
 from bloodkeras.runtime.scale import Framing
 from bloodkeras.runtime.sources import STDIN, check_words, count_images, stream
@@ -55,7 +55,8 @@ def score(
         report: Write a page of the answers here.
         precision: float32, or int8 for the smaller, quicker file of the export.
         classes: Names of the classes that can occur, separated by commas; "" for all.
-        prior: A file that weighs the classes; "" for none.
+        prior: A file that weighs the classes, or "estimate": from the images, which are then read
+            twice; "" for none.
         microns_per_pixel: Of the photographs; 0 where that is not known.
 
     Raises:
@@ -67,7 +68,11 @@ def score(
     kind = _check_options(words, out, kind, resume)
     check_words(words)
     classifier = Classifier.load(model, precision=precision)
-    known = read_prior(classes, prior, classifier.labels)
+    if prior == ESTIMATE:
+        possible = read_prior(classes, "", classifier.labels)
+        known = _estimate_prior(classifier, words, framing, possible)
+    else:
+        known = read_prior(classes, prior, classifier.labels)
     said = describe(known)
     copies = Copies(sort_into, words) if sort_into else None
     page = Page(report, classifier, said) if report else None
@@ -91,6 +96,21 @@ def score(
     if page:
         page.finish(tally, table.kept.rows)
     _conclude(tally, out, report, sort_into)
+
+
+def _estimate_prior(
+    classifier: Classifier, words: list[str], framing: Framing, possible: Prior
+) -> dict[str, float]:
+    """Read all images a first time to say how common each class is among them."""
+    if STDIN in words:
+        raise UsageError(f"--prior estimate reads the images twice, and {STDIN} only comes once")
+    parts = [np.empty((0, len(classifier.labels)), np.float32)]
+    with Progress(partial(count_images, words), 0, None) as progress:
+        for rows in answer_batches(classifier, stream(words, framing=framing)):
+            parts.append(np.array([row.probs for row in rows if not row.error], np.float32))
+            progress.add(len(rows))
+    probs = np.concatenate([part for part in parts if len(part)] or parts)
+    return classifier.estimate_prior(probs, possible)
 
 
 def answer_batches(
