@@ -126,7 +126,8 @@ def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "tes
         runs: Folder of all runs; the results lie in <runs>/<run>/evaluation.
         split: train, val or test.
         margins: A folder of photographs of cells: an export should refuse what their margins show.
-        views: Say too how good the average over the eight flips and quarter turns is.
+        views: Say too how good the mean over the eight flips and quarter turns is; with --photos,
+            judge that mean.
         shifts: Judge an export on simulated shifts of the split instead (light, stain, focus,
             compression, scale, place): a table, shifts.json, and <runs>/shifts.png.
         photos: A folder of your own photographs of cells, to judge an export on instead; no
@@ -137,9 +138,9 @@ def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "tes
             0.7 of the usual side.
     """
     if photos or labels:
-        if margins or views or shifts:
-            raise UsageError("--photos judges your own cells: without --margins, --views, --shifts")
-        _evaluate_photos(target, photos, labels, runs, (microns_per_pixel, tightness))
+        if margins or shifts:
+            raise UsageError("--photos judges your own cells: without --margins, --shifts")
+        _evaluate_photos(target, photos, labels, runs, (microns_per_pixel, tightness), views)
         return
     if not (Path(target) / MODEL_FILE).exists():  # an ONNX file needs no TensorFlow
         quiet_tensorflow()
@@ -152,7 +153,7 @@ def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "tes
         study.evaluate(target, split, margins, views)
 
 
-def _evaluate_photos(target: str, photos: str, labels: str, runs: str, framing) -> None:
+def _evaluate_photos(target: str, photos: str, labels: str, runs: str, framing, views) -> None:
     if not photos or not labels:
         raise UsageError("--photos FOLDER and --labels CSV belong together: give both")
     from bloodkeras.runtime.laboratory import evaluate_photos
@@ -160,7 +161,7 @@ def _evaluate_photos(target: str, photos: str, labels: str, runs: str, framing) 
 
     export = Path(_export_folder(target))
     out = Path(runs, f"onnx-{export.resolve().name}", f"photos-{Path(photos).resolve().name}")
-    evaluate_photos(str(export), photos, labels, out, Framing(*framing))
+    evaluate_photos(str(export), photos, labels, out, Framing(*framing), views)
 
 
 def export(*models: str, data: str = "", runs: str = RUNS, exports: str = ""):
@@ -181,7 +182,7 @@ def export(*models: str, data: str = "", runs: str = RUNS, exports: str = ""):
 def predict(*images: str, model: str = f"{EXPORTS}/residual", out: str = "", format: str = "",
             resume: bool = False, sort_into: str = "", report: str = "",
             precision: str = "float32", classes: str = "", prior: str = "",
-            microns_per_pixel: float = 0.0):  # fmt: skip
+            microns_per_pixel: float = 0.0, views: bool = False):  # fmt: skip
     """Classify images with an exported model: label, confidence, probabilities, verdict.
 
     The verdict is accepted, unsure (too close to call) or foreign (probably no such cell). An
@@ -209,13 +210,15 @@ def predict(*images: str, model: str = f"{EXPORTS}/residual", out: str = "", for
             how common each class is, is found out from all the images, which are read twice.
         microns_per_pixel: Of the photographs, where it is known: the crop then has the true
             scale, instead of being guessed from the cell.
+        views: Answer the mean over each image's eight flips and quarter turns: eight times the
+            work, for photographs unlike the training data.
     """
     from bloodkeras.runtime.score import score
 
     if not images:
         raise UsageError("predict needs at least one image file or folder")
     score(images, _export_folder(model), out, format, resume, sort_into, report, precision,
-          classes, prior, microns_per_pixel)  # fmt: skip
+          classes, prior, microns_per_pixel, views)  # fmt: skip
 
 
 def serve(*, model: str = f"{EXPORTS}/deeper", host: str = "127.0.0.1", port: int = 8080,

@@ -21,12 +21,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from bloodkeras import colours  # noqa: F401  registered for load_model, as the layer below is
 from bloodkeras.checkpoint import remove_checkpoints, written_plainly
 from bloodkeras.contract import RUN_DATA, RUN_HISTORY, RUN_INFO, RUN_MODEL, RUN_RECIPE
 from bloodkeras.data import Splits
 from bloodkeras.errors import BloodkerasError, gist, missing_package
 from bloodkeras.keeper import Keeper, LossGuard
-from bloodkeras.layers import FusedBatchNormalization  # noqa: F401  registers it for load_model
+from bloodkeras.layers import FusedBatchNormalization  # noqa: F401  registered for load_model
 from bloodkeras.models import build_model, multiply_adds, parameter_count
 from bloodkeras.optimizers import ConvMuon
 from bloodkeras.pipeline import eval_dataset, steps_per_epoch, train_dataset

@@ -14,6 +14,8 @@ from tiny_export import FILES, build_export, expected_probs, write_sums
 from bloodkeras.contract import CLASS_NAMES
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.runtime.classifier import BATCH_SIZE, Classifier, Prediction
+from bloodkeras.runtime.preprocess import eight_views
+from bloodkeras.synthetic import draw_arrays
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -234,3 +236,14 @@ def test_no_onnx_is_refused(export, content):
     (export / "model.onnx").write_bytes(content)
     write_sums(export)
     assert "onnxruntime cannot load" in refusal(export)
+
+
+def test_views_are_the_mean_over_flips_and_turns():
+    """Asked of a real network: the one made by hand cannot tell up from down."""
+    classifier = Classifier.load(Path(__file__).parent.parent / "exports/tiny")
+    images = draw_arrays({"train": 8, "val": 8, "test": BATCH_SIZE + 6})["test_images"]
+    seen = [classifier.answer(view) for view in eight_views(images)]
+    found = classifier.answer(images, views=True)
+    assert found.probs == pytest.approx(np.mean([a.probs for a in seen], axis=0), abs=1e-5)
+    assert found.foreign == pytest.approx(np.mean([a.foreign for a in seen], axis=0), rel=1e-4)
+    assert np.abs(found.probs - seen[0].probs).max() > 0.01

@@ -187,7 +187,7 @@ def test_it_works_without_the_training_side(export, lab, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words", [["--photos", "x"], ["--labels", "x"], ["--photos", "x", "--labels", "y", "--views"]]
+    "words", [["--photos", "x"], ["--labels", "x"], ["--photos", "x", "--labels", "y", "--shifts"]]
 )
 def test_options_that_do_not_fit_are_wrong_usage(words):
     command = [sys.executable, "-m", "bloodkeras", "evaluate", "tiny", *words]

@@ -283,9 +283,9 @@ import sys, time
 from bloodkeras.runtime.classifier import Classifier
 from bloodkeras.runtime.score import score
 answer = Classifier.answer
-def slow(self, images, prior=None):
+def slow(self, images, *settings):
     time.sleep(0.2)
-    return answer(self, images, prior)
+    return answer(self, images, *settings)
 Classifier.answer = slow
 score([sys.argv[1]], sys.argv[2], sys.argv[3])
 """

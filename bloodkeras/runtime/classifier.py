@@ -29,7 +29,7 @@ from bloodkeras.contract import (
     UNSURE,
 )
 from bloodkeras.errors import BloodkerasError, UsageError, gist
-from bloodkeras.runtime.preprocess import read_image
+from bloodkeras.runtime.preprocess import eight_views, read_image
 from bloodkeras.runtime.prior import (
     LEAST_KEPT,
     Prior,
@@ -149,7 +149,7 @@ class Classifier:
         """
         return self.answer(images).probs
 
-    def answer(self, images: np.ndarray, prior: Prior = None) -> Answers:
+    def answer(self, images: np.ndarray, prior: Prior = None, views: bool = False) -> Answers:
         """Return probabilities and verdicts of many images.
 
         Args:
@@ -157,6 +157,8 @@ class Classifier:
             prior: What the user knows: the names of the classes that can occur, or {class:
                 weight}. Probabilities are multiplied by it and made to sum to 1 again. An image
                 whose own probabilities lie mostly where nothing can be is unsure.
+            views: Answer the mean over the image's eight flips and quarter turns, which takes
+                eight times as long. A cell has no upside.
 
         Raises:
             BloodkerasError: The array has another type or shape.
@@ -172,16 +174,23 @@ class Classifier:
         foreign = np.zeros(len(images), np.float32)
         for start in range(0, len(images), BATCH_SIZE):
             batch = slice(start, start + BATCH_SIZE)
-            found = self._session.run(self._outputs, {INPUT_NAME: images[batch]})
-            by_name = dict(zip(self._outputs, found, strict=True))
-            probs[batch] = by_name[OUTPUT_NAME]
-            if FOREIGN_NAME in by_name:
-                foreign[batch] = by_name[FOREIGN_NAME]
+            shown = eight_views(images[batch]) if views else [images[batch]]
+            answered = [self._run(view) for view in shown]
+            probs[batch], foreign[batch] = (
+                np.mean(each, axis=0) for each in zip(*answered, strict=True)
+            )
         confidence = probs.max(1, initial=0)
         if weights is not None:
             probs, kept = apply_weights(probs, weights)
             confidence = np.where(kept >= LEAST_KEPT, probs.max(1, initial=0), -np.inf)
         return Answers(probs, foreign, self.thresholds.verdicts(confidence, foreign))
+
+    def _run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return probabilities (N, 8) and foreign scores (N,) of one batch, 0 without any."""
+        found = self._session.run(self._outputs, {INPUT_NAME: images})
+        by_name = dict(zip(self._outputs, found, strict=True))
+        nothing = np.zeros(len(images), np.float32)
+        return by_name[OUTPUT_NAME], by_name.get(FOREIGN_NAME, nothing)
 
     def estimate_prior(self, probs: np.ndarray, prior: Prior = None) -> dict[str, float]:
         """Return a prior for many images of one place: how common each class seems to be there.
@@ -206,7 +215,7 @@ class Classifier:
         }
 
     def predict(
-        self, images, prior: Prior = None, microns_per_pixel: float = 0.0
+        self, images, prior: Prior = None, microns_per_pixel: float = 0.0, views: bool = False
     ) -> list[Prediction]:
         """Classify images or image files.
 
@@ -214,6 +223,7 @@ class Classifier:
             images: Either uint8 (N, 28, 28, 3), or a path, or a list of paths.
             prior: As in `answer`.
             microns_per_pixel: Of photographs; 0 where that is not known.
+            views: As in `answer`.
 
         Returns:
             One `Prediction` an image, in order.
@@ -229,7 +239,7 @@ class Classifier:
                 raise BloodkerasError("found a list of arrays: np.stack makes one array of it")
             pixels = [read_image(path, Framing(microns_per_pixel)) for path in images]
             images = np.stack(pixels) if pixels else np.empty((0, *IMAGE_SHAPE), np.uint8)
-        answers = self.answer(images, prior)
+        answers = self.answer(images, prior, views)
         return [
             Prediction(self.labels[probs.argmax()], float(probs.max()), str(verdict), probs)
             for probs, verdict in zip(answers.probs, answers.verdicts, strict=True)

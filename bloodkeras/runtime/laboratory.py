@@ -32,7 +32,12 @@ ROWS = {
 
 
 def evaluate_photos(
-    export: str, photos: str, table: str, out: Path, framing: Framing = UNKNOWN
+    export: str,
+    photos: str,
+    table: str,
+    out: Path,
+    framing: Framing = UNKNOWN,
+    views: bool = False,
 ) -> dict:
     """Judge an export on a labelled folder; print the numbers and leave them in a folder.
 
@@ -42,6 +47,7 @@ def evaluate_photos(
         table: CSV with the columns file and label.
         out: Where photos.json, photos.txt and mistakes.html go.
         framing: What is known of the photographs' magnification.
+        views: Judge the mean over each cell's eight flips and quarter turns.
 
     Returns:
         What `judge` returned.
@@ -52,14 +58,14 @@ def evaluate_photos(
     """
     classifier = Classifier.load(export)
     cells = read_labelled(photos, table, classifier.labels, framing)
-    found = judge(classifier, cells) | {"framing": dataclasses.asdict(framing)}
+    found = judge(classifier, cells, views) | {"framing": dataclasses.asdict(framing)}
     numbers = render_text(found)
     text = f"{numbers}\n\n{found['sentence']}"
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / "photos.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
         (out / "photos.txt").write_text(text + "\n", encoding="utf-8")
-        page = render_mistakes(found, numbers, cells, classifier.answer(cells.images))
+        page = render_mistakes(found, numbers, cells, classifier.answer(cells.images, None, views))
         (out / "mistakes.html").write_text(page, encoding="utf-8")
     except OSError as error:
         raise BloodkerasError(f"cannot write the folder {out}: {error.strerror}") from None
@@ -71,7 +77,7 @@ def evaluate_photos(
     return found
 
 
-def judge(classifier: Classifier, cells: Labelled) -> dict:
+def judge(classifier: Classifier, cells: Labelled, views: bool = False) -> dict:
     """Return how good a classifier is on some cells.
 
     Returns:
@@ -83,7 +89,7 @@ def judge(classifier: Classifier, cells: Labelled) -> dict:
     """
     labels = classifier.labels
     present = [labels[k] for k in np.unique(cells.labels)]
-    answers = classifier.answer(cells.images)
+    answers = classifier.answer(cells.images, None, views)
     tried = {"all_classes": None, "present_classes": present}
     for key, prior in list(tried.items()):
         tried[f"{key}_estimated"] = classifier.estimate_prior(answers.probs, prior)
@@ -96,13 +102,14 @@ def judge(classifier: Classifier, cells: Labelled) -> dict:
     trained = str(classifier.card.get("calibrated_on", {}).get("model", model))
     return {
         "model": model,
+        "views": views,
         "images": len(cells),
         "unlabelled": cells.unlabelled,
         "unreadable": len(cells.errors),
         "labels": list(labels),
         "present": present,
         **{
-            key: score_answers(classifier.answer(cells.images, prior), cells.labels)
+            key: score_answers(classifier.answer(cells.images, prior, views), cells.labels)
             for key, prior in tried.items()
         },
         "verdicts": {name: float((answers.verdicts == name).mean()) for name in VERDICTS},
@@ -130,7 +137,8 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
 def render_text(found: dict) -> str:
     """Return the numbers as text."""
     left_out = f", {found['unlabelled']} more have no label" if found["unlabelled"] else ""
-    rows = [f"{found['model']} on {found['images']} photographs{left_out}", ""]
+    how = ", mean of eight views" if found["views"] else ""
+    rows = [f"{found['model']} on {found['images']} photographs{how}{left_out}", ""]
     rows.append(f"{'':26}{'accuracy':>9}  {'95 % interval':18}{'accepted':>9}{'right':>9}")
     for key, name in ROWS.items():
         numbers = found[key]

@@ -42,6 +42,7 @@ def score(
     classes: str = "",
     prior: str = "",
     microns_per_pixel: float = 0.0,
+    views: bool = False,
 ) -> None:
     """Classify what the words mean; print a table, or write one.
 
@@ -58,6 +59,7 @@ def score(
         prior: A file that weighs the classes, or "estimate": from the images, which are then read
             twice; "" for none.
         microns_per_pixel: Of the photographs; 0 where that is not known.
+        views: Answer the mean over each image's eight flips and quarter turns.
 
     Raises:
         UsageError: The options contradict each other.
@@ -70,7 +72,7 @@ def score(
     classifier = Classifier.load(model, precision=precision)
     if prior == ESTIMATE:
         possible = read_prior(classes, "", classifier.labels)
-        known = _estimate_prior(classifier, words, framing, possible)
+        known = _estimate_prior(classifier, words, framing, possible, views)
     else:
         known = read_prior(classes, prior, classifier.labels)
     said = describe(known)
@@ -79,6 +81,7 @@ def score(
     origin = _origin(model, classifier, precision) | {
         "prior": known,
         "microns_per_pixel": microns_per_pixel,
+        "views": views,
     }
     table = Table(out, kind, origin, resume) if out else Printed(kind, classifier.labels, said)
     takers = [taker for taker in (copies, page, table) if taker]  # what is in the table, is done
@@ -87,7 +90,7 @@ def score(
     bar = None if out else False  # it would be drawn into a printed table
     with table, Progress(total, table.kept.rows, bar) as progress:
         items = _items_after(words, table.kept, framing)
-        for rows in answer_batches(classifier, items, known):
+        for rows in answer_batches(classifier, items, known, views):
             for taker in takers:
                 taker.write(rows)
             tally.update((row.label, row.verdict) for row in rows)
@@ -99,14 +102,14 @@ def score(
 
 
 def _estimate_prior(
-    classifier: Classifier, words: list[str], framing: Framing, possible: Prior
+    classifier: Classifier, words: list[str], framing: Framing, possible: Prior, views: bool
 ) -> dict[str, float]:
     """Read all images a first time to say how common each class is among them."""
     if STDIN in words:
         raise UsageError(f"--prior estimate reads the images twice, and {STDIN} only comes once")
     parts = [np.empty((0, len(classifier.labels)), np.float32)]
     with Progress(partial(count_images, words), 0, None) as progress:
-        for rows in answer_batches(classifier, stream(words, framing=framing)):
+        for rows in answer_batches(classifier, stream(words, framing=framing), views=views):
             parts.append(np.array([row.probs for row in rows if not row.error], np.float32))
             progress.add(len(rows))
     probs = np.concatenate([part for part in parts if len(part)] or parts)
@@ -114,7 +117,7 @@ def _estimate_prior(
 
 
 def answer_batches(
-    classifier: Classifier, items: Iterable[Item], prior: Prior = None
+    classifier: Classifier, items: Iterable[Item], prior: Prior = None, views: bool = False
 ) -> Iterator[list[Row]]:
     """Yield the rows of one batch after the other; the network is at the next one meanwhile."""
     items = iter(items)
@@ -123,7 +126,7 @@ def answer_batches(
         while batch := list(islice(items, BATCH_SIZE)):
             images = [pixels for _, pixels in batch if isinstance(pixels, np.ndarray)]
             stacked = np.stack(images) if images else np.empty((0, *IMAGE_SHAPE), np.uint8)
-            now = batch, network.submit(classifier.answer, stacked, prior)
+            now = batch, network.submit(classifier.answer, stacked, prior, views)
             if before:
                 yield _rows(before[0], before[1].result(), classifier.labels)
             before = now
