@@ -30,6 +30,7 @@ The map, in the order the data flows. A module imports only modules above it.
         mistakes_page.py  wrong answers -> one HTML page
         laboratory.py   export + labelled photographs -> how good it is there
         graph.py        the last layer of an ONNX file, to read and to replace
+        activation_map.py  an export -> what its network looked at
         fit.py          some tens of cells -> last layer, temperature, thresholds
         adapt.py        export + one's own cells -> an export calibrated on them
         progress.py     how far it is: a bar, or a line now and then
@@ -43,9 +44,15 @@ The map, in the order the data flows. A module imports only modules above it.
         served_model.py  an export behind the protocol
         guard.py        who may ask, how much at once, how long a body may be
         app.py          the addresses of the protocol
-        server.py       listens, starts workers, ends tidily
+        listener.py     a port, and a stop that is heeded
+        server.py       starts workers, ends tidily
 
     synthetic.py    draws cells in the same layout: the offline demo and the tests' data
+    demo/           a page to try a model on, on the runtime and Gradio; never TensorFlow
+        explain.py      a file -> answer, and what the network looked at
+        tile.py         that -> HTML
+        page.py         files in, tiles out: Gradio's Blocks
+        server.py       serves the page
     download.py     MedMNIST's cache, or its server -> a file with the right MD5
     data.py         find, read and check a file -> Splits; class weights
     audit.py        Splits -> class balance and duplicates

@@ -256,6 +256,26 @@ def serve(*, model: str = f"{EXPORTS}/deeper", host: str = "127.0.0.1", port: in
     run_server(options)
 
 
+def demo(*, model: str = f"{EXPORTS}/residual", host: str = "127.0.0.1", port: int = 7860):
+    """Show a page to try a model on: photographs in, label, verdict and what it looked at out.
+
+    It works without internet (docs/demo.md). Ctrl-C or SIGTERM stops it. Needs the extra demo.
+
+    Args:
+        model: The export to show: a folder, or the name of one in exports/.
+        host: Where to listen; by default only this machine can look.
+        port: 0 takes any that is free.
+    """
+    for package in ("gradio", "onnx"):
+        if importlib.util.find_spec(package) is None:
+            raise missing_package(package, "pip install 'bloodkeras[demo]'")
+    if not 0 <= port <= 65535:
+        raise UsageError(f"--port: expected 0 to 65535, found {port}")
+    from bloodkeras.demo.server import demo as run_demo
+
+    run_demo(_export_folder(model), host, port)
+
+
 def benchmark(export: str = f"{EXPORTS}/deeper", *, run: str = "", data: str = "",
               runs: str = RUNS, rounds: int = 5, seconds: float = 0.5):  # fmt: skip
     """Compare Keras, ONNX fp32 and int8 (and PyTorch and OpenVINO where installed) side by side.
@@ -438,6 +458,7 @@ COMMANDS = {
         export,
         predict,
         serve,
+        demo,
         benchmark,
         calibrate,
         report,

@@ -13,7 +13,7 @@ PACKAGE = Path(bloodkeras.__file__).parent
 HEAVY = (
     "tensorflow", "keras", "sklearn", "matplotlib", "seaborn", "pandas", "medmnist", "scipy",
     "onnx", "tf2onnx", "pooch", "requests", "tqdm", "pyarrow", "markdown_it",
-    "keras_tuner", "grpc", "rich", "kserve", "fastapi", "uvicorn",
+    "keras_tuner", "grpc", "rich", "kserve", "fastapi", "uvicorn", "gradio",
 )  # fmt: skip
 RUNTIME_ALLOWED = {"numpy", "onnxruntime", "PIL"}
 RUNTIME_EXTRAS = {
@@ -29,10 +29,11 @@ FLOW = (
     "runtime.printed", "runtime.copies",
     "runtime.page_style", "runtime.page", "runtime.shift_score", "runtime.labelled",
     "runtime.mistakes_page", "runtime.laboratory", "runtime.graph",
+    "runtime.activation_map",
     "runtime.fit", "runtime.adapt", "runtime.progress", "runtime.score",
     "serving.options", "serving.tensors", "serving.batcher", "serving.audit_log",
-    "serving.served_model", "serving.guard", "serving.app", "serving.server",
-    "synthetic", "download",
+    "serving.served_model", "serving.guard", "serving.app", "serving.listener", "serving.server",
+    "synthetic", "demo.explain", "demo.tile", "demo.page", "demo.server", "download",
     "data", "audit", "stain", "augment", "pipeline", "checkpoint", "layers", "gaussian",
     "colours", "models", "optimizers", "device", "keeper", "start", "train", "join",
     "metrics", "evaluate", "foreign", "foreign_score", "calibrate", "held_out", "doubt", "shifts",

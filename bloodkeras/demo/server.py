@@ -1,0 +1,76 @@
+"""Serves the page, on this machine only unless told otherwise.
+
+Flow: takes an export and an address; returns when it was stopped.
+"""
+
+import logging
+import os
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+from PIL import Image
+
+from bloodkeras.contract import CLASS_COUNT
+from bloodkeras.demo.explain import Explainer
+from bloodkeras.demo.page import build_page, gr
+from bloodkeras.demo.tile import STYLE
+from bloodkeras.serving.listener import address, listen, run_until_stopped
+from bloodkeras.serving.options import is_loopback
+from bloodkeras.synthetic import draw_arrays
+
+FONTS = ["system-ui", "sans-serif"]  # of the machine: nothing is fetched from elsewhere
+MOST_BYTES = "100mb"  # of a file
+GRACE = 2  # seconds for what is being answered when it is stopped
+
+
+def demo(folder: str, host: str, port: int) -> None:
+    """Serve the page until Ctrl-C or SIGTERM.
+
+    Args:
+        folder: Of an export.
+        host: Where to listen.
+        port: 0 takes any that is free.
+
+    Raises:
+        BloodkerasError: The export cannot be used, or the port is taken.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    explainer = Explainer(folder)
+    listener = listen(host, port)
+    with tempfile.TemporaryDirectory(prefix="bloodkeras-demo-") as scratch:
+        os.environ["GRADIO_TEMP_DIR"] = scratch  # what was uploaded goes with it
+        page = build_page(explainer, draw_examples(Path(scratch)))
+        app = gr.mount_gradio_app(
+            FastAPI(openapi_url=None), page, "/", css=STYLE, footer_links=[], ssr_mode=False,
+            max_file_size=MOST_BYTES, show_error=False, enable_monitoring=False,
+            theme=gr.themes.Base(font=FONTS, font_mono=["monospace"]), allowed_paths=[scratch],
+        )  # fmt: skip
+        logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
+        config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False,
+                                timeout_graceful_shutdown=GRACE)  # fmt: skip
+        server = uvicorn.Server(config)
+        announce = partial(_announce, listener, host, folder)
+        run_until_stopped(partial(server.run, [listener]), server.handle_exit, announce)
+
+
+def draw_examples(folder: Path) -> list[str]:
+    """Draw one cell of each class into a folder; return the files."""
+    arrays = draw_arrays({"train": 8, "val": 8, "test": 400})
+    labels = arrays["test_labels"].ravel()
+    paths = []
+    for k in range(CLASS_COUNT):
+        image = arrays["test_images"][int((labels == k).argmax())]
+        paths.append(str(folder / f"drawn-{k}.png"))
+        Image.fromarray(image).save(paths[-1])
+    return paths
+
+
+def _announce(listener, host: str, folder: str) -> None:
+    print(f"{address(listener)} shows {folder}; Ctrl-C stops it", flush=True)
+    if not is_loopback(host):
+        print(f"bloodkeras: {host} can be reached from other machines, and anybody may look",
+              file=sys.stderr)  # fmt: skip

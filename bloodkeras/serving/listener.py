@@ -1,0 +1,62 @@
+"""Opens a port, and heeds a stop from the moment that it is open.
+
+Flow: takes a host and a port; gives a socket; runs a server on it until Ctrl-C or SIGTERM.
+"""
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+
+from bloodkeras.errors import BloodkerasError, gist
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        BloodkerasError: The host is unknown, or the port is taken or not allowed.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        named = isinstance(error, socket.gaierror) or not error.errno
+        reason = gist(error) if named else os.strerror(error.errno)
+        raise BloodkerasError(
+            f"cannot listen on {host} port {port} ({reason}): --port 0 takes any that is free"
+        ) from None
+    listener.set_inheritable(True)
+    return listener
+
+
+def address(listener: socket.socket) -> str:
+    """Return the address of a socket as a browser takes it."""
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def run_until_stopped(run: Callable, stop: Callable, announce: Callable) -> None:
+    """Run a server until Ctrl-C or SIGTERM.
+
+    Args:
+        run: Serves, and returns once it was stopped.
+        stop: Takes a signal's number and frame, and makes `run` return.
+        announce: Says the address: called when a stop would be heeded already, for who reads it
+            may stop the server at once.
+
+    Raises:
+        KeyboardInterrupt: It was Ctrl-C, after `run` returned.
+    """
+    came = []  # uvicorn, which has handlers too, raises what it caught again when it is through
+
+    def handle(number, frame):
+        came.append(number)
+        stop(number, frame)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handle)
+    announce()
+    run()
+    if signal.SIGINT in came:
+        raise KeyboardInterrupt
