@@ -75,6 +75,7 @@ def test_neither_imports_tensorflow(words, cell):
         (["train", "deeper", "--tensorboard", "perhaps"], "true or false"),
         (["evaluate", "nothing", "--data", "synthetic"], "'nothing'"),
         (["evaluate", "simple", "--splitt", "val"], "splitt"),
+        (["join", "nothing", "--data", "synthetic"], "'nothing'"),
         (["predict"], "at least one"),
         (["predict", ".", "--out", "x.csv", "--resume", "perhaps"], "true or false"),
         (["predict", ".", "--resume"], "--out"),
