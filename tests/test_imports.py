@@ -116,7 +116,7 @@ def test_scoring_is_on_the_runtime_s_side_of_the_wall(module):
     outside = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names)
     assert outside <= RUNTIME_ALLOWED | {"bloodkeras"} | SCORING_EXTRAS.get(module, set())
     allowed = {m for m in FLOW if m.startswith(("runtime.", "scoring."))}
-    assert own(names) <= {"errors", "contract"} | allowed
+    assert own(names) <= {"errors", "contract", "interrupts"} | allowed
 
 
 def run_blocked(code: str) -> subprocess.CompletedProcess:

@@ -24,9 +24,10 @@ from bloodkeras.runtime.score import answer_batches
 from bloodkeras.runtime.table import Row
 from bloodkeras.scoring.plan import MODEL_FOLDER, PLAN_FOLDER, Plan, describe_model, read_plan
 from bloodkeras.scoring.reading import read_items
-from bloodkeras.scoring.whole_file import whole_file
+from bloodkeras.scoring.whole_file import temporary_files, whole_file
 
 MARK = b"bloodkeras"  # the key of what a part says of itself
+MOST_KILLED = 5  # workers at the same partition, whose temporary files are left
 FAILED = "failed"  # counted beside the verdicts: images that could not be read
 
 
@@ -68,10 +69,16 @@ class Worker:
         """Write a partition's answers, if they are not there.
 
         Raises:
-            BloodkerasError: The source is not there, or the answers cannot be written.
+            BloodkerasError: The source is not there, the answers cannot be written, or several
+                workers were killed at it.
         """
         if done := finished(self._out, self._plan, partition):
             return done
+        if len(list(temporary_files(part_path(self._out, partition)))) >= MOST_KILLED:
+            raise BloodkerasError(
+                f"partition {partition} was begun {MOST_KILLED} times by workers that were killed "
+                "then: is there memory enough for it? Go on with a smaller --partition-images"
+            )
         items = read_items(self._folder, self._plan, partition, self._threads)
         return write_part(self._out, self._plan, partition, answer_batches(self._classifier, items))
 

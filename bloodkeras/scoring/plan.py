@@ -41,8 +41,8 @@ class Plan:
     source_sha256: str
     partition_images: int  # items of a partition
     model: str
-    model_sha256: str
     precision: str
+    model_sha256: str
     batch: int  # images that go through the network together
     labels: tuple[str, ...]
     confidence_threshold: float
@@ -70,8 +70,8 @@ def describe_model(classifier: Classifier, folder: Path, precision: str) -> dict
     """Return what a plan says of the model, and of the programs that run it."""
     return {
         "model": str(classifier.card.get("model", folder.name)),
-        "model_sha256": sha256_of(model_file(folder, precision)),
         "precision": precision,
+        "model_sha256": sha256_of(model_file(folder, precision)),
         "labels": classifier.labels,
         "confidence_threshold": classifier.thresholds.confidence,
         "foreign_threshold": str(classifier.thresholds.foreign),
@@ -112,9 +112,12 @@ def occupy(out: Path) -> Iterator[Path]:
             ) from None
         except OSError:  # a file system without locks
             pass
-        for place in (out, folder):
-            remove_temporary(place)
-        yield folder
+        try:
+            for place in (out, folder):
+                remove_temporary(place)
+            yield folder
+        finally:
+            remove_temporary(out)  # of workers that were lost
 
 
 def begin(folder: Path, plan: Plan, listed: Path, model: Path) -> None:

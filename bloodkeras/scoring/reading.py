@@ -77,38 +77,55 @@ def _tables(listed: Path) -> tuple[tuple[str, int], ...]:
 
 
 def _table_reads(path: str, first: int, last: int) -> Iterator[Read]:
-    """Yield what decodes some rows of a file; rows that it does not give are errors."""
+    """Yield what decodes the rows from first to last of a file; what it does not give is errors."""
     arrow = import_pyarrow()
     row = first
     try:
-        with arrow.parquet.ParquetFile(path, buffer_size=BUFFER_BYTES) as table:
-            for start, chunk in _chunks(table, first, last):
-                for offset in range(0, len(chunk), READ_ROWS):
-                    yield partial(_decode, path, start + offset, chunk.slice(offset, READ_ROWS))
-                row = start + len(chunk)
+        opened = arrow.parquet.ParquetFile(
+            path, buffer_size=BUFFER_BYTES, page_checksum_verification=True
+        )
+        with opened as table:
+            for group, held, wanted in _row_groups(table.metadata, first, last):
+                yield from _group_reads(path, table, group, held, wanted)
+                row = wanted.stop
     except (OSError, arrow.ArrowException) as error:
-        reason = f"cannot read {path}: {gist(error)}"
-        yield partial(lambda rows: [(f"{path}#{r}", reason) for r in rows], range(row, last))
+        yield _error_read(path, range(row, last), error)
 
 
-def _chunks(table, first: int, last: int) -> Iterator[tuple[int, object]]:
-    """Yield the rows from first to last as (number of its first row, pyarrow.RecordBatch)."""
-    groups, start, before = [], 0, 0
-    for group in range(table.metadata.num_row_groups):
-        rows = table.metadata.row_group(group).num_rows
-        if before < last and before + rows > first:
-            groups.append(group)
-            start = before if len(groups) == 1 else start
-        before += rows
+def _row_groups(metadata, first: int, last: int) -> Iterator[tuple[int, range, range]]:
+    """Yield the row groups that hold rows from first to last: number, its rows, the wanted."""
+    start = 0
+    for group in range(metadata.num_row_groups):
+        held = range(start, start + metadata.row_group(group).num_rows)
+        wanted = range(max(first, held.start), min(last, held.stop))
+        if wanted:
+            yield group, held, wanted
+        start = held.stop
+
+
+def _group_reads(path: str, table, group: int, held: range, wanted: range) -> Iterator[Read]:
+    """Yield what decodes the wanted rows of a row group."""
+    arrow = import_pyarrow()
     name = name_column(table.schema_arrow.names)
     columns = [IMAGE_COLUMN, *([name] if name else [])]
-    for chunk in table.iter_batches(CHUNK_ROWS, groups, columns, use_threads=False):
-        begin, end = max(first - start, 0), min(last - start, len(chunk))
-        if begin < end:
-            yield start + begin, chunk.slice(begin, end - begin)
-        start += len(chunk)
-        if start >= last:
-            return
+    start, row = held.start, wanted.start  # of the next chunk, and what is not read yet
+    try:
+        for chunk in table.iter_batches(CHUNK_ROWS, [group], columns, use_threads=False):
+            end = min(start + len(chunk), wanted.stop)
+            while row < end:
+                length = min(READ_ROWS, end - row)
+                yield partial(_decode, path, row, chunk.slice(row - start, length))
+                row += length
+            start += len(chunk)
+            if row == wanted.stop:
+                return
+    except (OSError, arrow.ArrowException) as error:  # a damaged one costs its own rows only
+        yield _error_read(path, range(row, wanted.stop), error)
+
+
+def _error_read(path: str, rows: range, error: Exception) -> Read:
+    reason = f"cannot read {path}: {gist(error)}"
+    return lambda: [(f"{path}#{row}", reason) for row in rows]
 
 
 def _decode(path: str, first: int, chunk) -> list[Item]:

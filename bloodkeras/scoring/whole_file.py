@@ -43,6 +43,11 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
 
 
+def temporary_files(path: Path) -> Iterator[Path]:
+    """Yield what those who write a file now, or were killed at it, have of it."""
+    return path.parent.glob(f"{TEMPORARY}{path.name}-*")
+
+
 def remove_temporary(folder: Path) -> None:
     """Remove what killed processes left in a folder."""
     with suppress(OSError):
