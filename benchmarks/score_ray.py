@@ -9,6 +9,7 @@ left when starting costs nothing. Every table is compared with the first, row fo
 """
 
 import argparse
+import io
 import os
 import subprocess
 import sys
@@ -19,11 +20,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as arrow
 import pyarrow.parquet as pq
+from PIL import Image
 
 from bloodkeras.contract import IMAGE_SHAPE
 from bloodkeras.runtime.classifier import Classifier
 from bloodkeras.scoring.listing import RAW_BYTES
-from bloodkeras.scoring.ray_engine import SETTINGS
+from bloodkeras.scoring.ray_cluster import SETTINGS
 from bloodkeras.synthetic import draw_arrays
 
 DRAWN = 2_000  # cells; the others are these in another light
@@ -36,11 +38,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="exports/tiny", help="folder of an export")
     parser.add_argument("--count", type=int, default=200_000, help="images")
+    parser.add_argument("--photographs", action="store_true",
+                        help="JPEG files of 360x363 pixels, to be decoded and cropped")  # fmt: skip
     parser.add_argument("--partition-images", type=int, default=4_000)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_images(folder / "images", asked.count)
+        write_images(folder / "images", asked.count, asked.photographs)
         bare = [bare_rate(asked.model, threads) for threads in (1, None)]
         print(f"{asked.model}, {asked.count:,} images, {os.cpu_count()} cores")
         print(f"{'':34}images/s  from first to last partition  of one process")
@@ -48,11 +52,8 @@ def main() -> None:
         print(f"{'bare onnxruntime, all cores':34}{bare[1]:8,.0f}", flush=True)
         one = scored(asked, folder, "local")
         show("score, one process", one, one)
-        for kill, title in (
-            (False, "score, Ray, two nodes"),
-            (True, "the same, one killed half way"),
-        ):
-            show(title, scored_on_nodes(asked, folder, kill), one)
+        show("score, Ray, two nodes", scored_on_nodes(asked, folder, kill=False), one)
+        show("the same, one killed half way", scored_on_nodes(asked, folder, kill=True), one)
         tables = {out: pq.read_table(folder / out) for out in ("local", "ray", "ray-killed")}
     same = all(table.equals(tables["local"]) for table in tables.values())
     rows = ", ".join(f"{len(table):,}" for table in tables.values())
@@ -60,20 +61,27 @@ def main() -> None:
     sys.exit(not same)
 
 
-def write_images(folder: Path, count: int) -> None:
-    """Write drawn cells, each in a light of its own, as Parquet files of raw pixels."""
+def write_images(folder: Path, count: int, photographs: bool) -> None:
+    """Write drawn cells, each in a light of its own, as Parquet files of raw pixels or of JPEGs."""
     folder.mkdir()
     cells = draw_arrays({"train": 8, "val": 8, "test": DRAWN})["test_images"]
     rng = np.random.default_rng(0)
     for number, start in enumerate(range(0, count, FILE_IMAGES)):
-        rows = range(start, min(start + FILE_IMAGES, count))
+        rows = np.arange(start, min(start + FILE_IMAGES, count))
         light = rng.normal(0, 6, (len(rows), 1, 1, 3)) + rng.normal(0, 2, (len(rows), 28, 28, 1))
-        images = np.clip(cells[np.array(rows) % DRAWN] + light, 0, 255).astype(np.uint8)
-        pixels = arrow.FixedSizeBinaryArray.from_buffers(
-            arrow.binary(RAW_BYTES), len(images), [None, arrow.py_buffer(images.tobytes())]
-        )
-        table = arrow.table({"id": [f"cell-{row}" for row in rows], "image": pixels})
+        images = np.clip(cells[rows % DRAWN] + light, 0, 255).astype(np.uint8)
+        column = map(photograph, images) if photographs else map(np.ndarray.tobytes, images)
+        kind = arrow.binary() if photographs else arrow.binary(RAW_BYTES)
+        names = [f"cell-{row}" for row in rows]
+        table = arrow.table({"id": names, "image": arrow.array(column, kind)})
         pq.write_table(table, folder / f"{number:03}.parquet", row_group_size=5_000)
+
+
+def photograph(cell: np.ndarray) -> bytes:
+    """Return a cell as a JPEG file of the size that the PBC set's photographs have."""
+    buffer = io.BytesIO()
+    Image.fromarray(cell).resize((360, 363)).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
 
 
 def bare_rate(model: str, threads: int | None) -> float:

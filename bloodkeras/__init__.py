@@ -42,7 +42,8 @@ The map, in the order the data flows. A module imports only modules above it.
         reading.py      a partition -> its images, read ahead
         partition.py    a partition -> part-000123.parquet: what every worker does
         local.py        partitions on this machine, in one process or several
-        ray_engine.py   the same on a cluster, through Ray Data
+        ray_cluster.py  a Ray cluster, found or started here
+        ray_engine.py   partitions on it, through Ray Data
         command.py      `score` with its options
 
     serving/        answers over HTTP, on the runtime and kserve; never TensorFlow

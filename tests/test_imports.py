@@ -31,7 +31,8 @@ FLOW = (
     "runtime.mistakes_page", "runtime.laboratory", "runtime.graph",
     "runtime.fit", "runtime.adapt", "runtime.progress", "runtime.score",
     "scoring.whole_file", "scoring.listing", "scoring.plan", "scoring.reading",
-    "scoring.partition", "scoring.local", "scoring.ray_engine", "scoring.command",
+    "scoring.partition", "scoring.local", "scoring.ray_cluster", "scoring.ray_engine",
+    "scoring.command",
     "serving.options", "serving.tensors", "serving.batcher", "serving.audit_log",
     "serving.served_model", "serving.guard", "serving.app", "serving.server",
     "synthetic", "download",
@@ -107,7 +108,7 @@ def test_the_server_is_on_the_runtime_s_side_of_the_wall(module):
     assert own(names) <= {"errors", "contract"} | allowed
 
 
-SCORING_EXTRAS = {"scoring.ray_engine": {"ray"}}  # pyarrow comes from runtime.formats
+SCORING_EXTRAS = {m: {"ray"} for m in ("scoring.ray_cluster", "scoring.ray_engine")}
 
 
 @pytest.mark.parametrize("module", [m for m in FLOW if m.startswith("scoring.")])

@@ -27,7 +27,8 @@ from bloodkeras.runtime.score import score
 from bloodkeras.scoring import partition as partition_module
 from bloodkeras.scoring.command import Options, score_source
 from bloodkeras.scoring.partition import Worker
-from bloodkeras.scoring.ray_engine import SETTINGS, run_ray
+from bloodkeras.scoring.ray_cluster import SETTINGS
+from bloodkeras.scoring.ray_engine import run_ray
 from bloodkeras.synthetic import draw_arrays
 
 EXPORTS = Path(__file__).parent.parent / "exports"
@@ -379,6 +380,7 @@ def test_another_schema_is_refused(tmp_path, columns, words):
     message = refusal(source, tmp_path / "out")
     assert words in message
     assert str(source) in message
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_no_source_is_refused(folder, table, tmp_path):

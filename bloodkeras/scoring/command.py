@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bloodkeras.contract import VERDICTS
@@ -110,7 +111,7 @@ def _carry_out(options: Options, out: Path, plan: Plan) -> Counter:
 
 def _run(options: Options, out: Path, plan: Plan, wanted: list[int]) -> Iterator[Done]:
     if options.engine == "ray":
-        find = lambda partition: finished(out, plan, partition)  # noqa: E731
+        find = partial(finished, out, plan)
         return run_ray(out, wanted, options.workers, options.address, find)
     allowed = getattr(os, "sched_getaffinity", None)
     cores = len(allowed(0)) if allowed else os.cpu_count() or 1

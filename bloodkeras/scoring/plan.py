@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -93,7 +93,7 @@ def occupy(out: Path) -> Iterator[Path]:
     Raises:
         BloodkerasError: It cannot be written, holds something else, or is being written.
     """
-    folder = out / PLAN_FOLDER
+    folder, made = out / PLAN_FOLDER, not out.exists()
     try:
         if out.is_dir() and not folder.is_dir() and any(out.iterdir()):
             raise BloodkerasError(
@@ -118,6 +118,11 @@ def occupy(out: Path) -> Iterator[Path]:
             yield folder
         finally:
             remove_temporary(out)  # of workers that were lost
+            if not (folder / PLAN_FILE).exists():  # nothing was begun
+                shutil.rmtree(folder, ignore_errors=True)
+                with suppress(OSError):
+                    if made:
+                        out.rmdir()
 
 
 def begin(folder: Path, plan: Plan, listed: Path, model: Path) -> None:

@@ -8,27 +8,16 @@ is done is what lies on the disk, never what a worker said.
 """
 
 import json
-import logging
-import os
-import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from bloodkeras.errors import BloodkerasError, gist, missing_package
-from bloodkeras.interrupts import heed_stops
+from bloodkeras.errors import BloodkerasError, gist
 from bloodkeras.scoring.partition import Done, Worker
+from bloodkeras.scoring.ray_cluster import joined_cluster
 
-SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # no warning of what a later Ray will do
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
-    "RAY_worker_niceness": "0",  # 15 by default: whatever else runs here would go first
-}
 IDLE_ROUNDS = 3  # in a row without one finished partition: then no other round will help
 MOST_BLOCKS = 10_000  # that Ray Data is given; a block of more partitions takes them in turn
-REACH_SECONDS = 5
 AHEAD = 2  # blocks that an actor has, the one it is at among them
 
 
@@ -79,7 +68,7 @@ def run_ray(
             rounds end without one finished partition.
     """
     left, idle = dict.fromkeys(partitions), 0
-    with _cluster(address, workers) as ray:
+    with joined_cluster(address, workers) as ray:
         while left:
             before, reason = len(left), "its workers were lost"
             try:
@@ -127,72 +116,3 @@ def _round(ray, out: Path, partitions: list[int], workers: int) -> Iterator[Done
 
 def _machines(ray) -> int:
     return sum(node["Alive"] for node in ray.nodes())
-
-
-@contextmanager
-def _cluster(address: str, workers: int) -> Iterator:
-    """Connect to a cluster, or start one here; yield ray.
-
-    Raises:
-        BloodkerasError: Ray is not installed, or there is no such cluster.
-    """
-    for name, value in SETTINGS.items():
-        os.environ.setdefault(name, value)
-    try:
-        import ray
-        import ray.data
-    except ImportError:
-        raise missing_package("Ray", "pip install 'bloodkeras[ray]'") from None
-    address = address or os.environ.get("RAY_ADDRESS", "") or "local"
-    _reach(address)
-    options = {"include_dashboard": False, "num_cpus": workers or None}
-    try:
-        with _no_start_up_notes():
-            ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL,
-                     **(options if address == "local" else {}))  # fmt: skip
-    except Exception as error:  # ConnectionError, ValueError, RuntimeError: whatever is wrong there
-        raise BloodkerasError(f"no Ray cluster at {address}: {gist(error)}") from None
-    heed_stops()  # Ray took SIGTERM
-    _quiet(ray)
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
-
-
-def _reach(address: str) -> None:
-    """Find out that something listens at HOST:PORT: Ray itself would try for minutes.
-
-    Raises:
-        BloodkerasError: Nothing does.
-    """
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not port.isdecimal():  # auto, local
-        return
-    try:
-        socket.create_connection((host, int(port)), REACH_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        raise BloodkerasError(f"no Ray cluster at {address}: {gist(error)}") from None
-
-
-@contextmanager
-def _no_start_up_notes() -> Iterator[None]:
-    """Keep the process' stderr to oneself: Ray's C++ says there which log level it was given."""
-    stderr, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 2)
-    try:
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(nothing)
-
-
-def _quiet(ray) -> None:
-    """Keep Ray's words off the terminal, a machine's last ones among them: they are in its logs."""
-    context = ray.data.DataContext.get_current()
-    context.max_errored_blocks = -1  # the next round has them
-    context.enable_progress_bars = context.print_on_execution_start = False
-    for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    ray._private.worker._worker_logs_enabled = False

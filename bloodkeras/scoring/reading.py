@@ -58,7 +58,7 @@ def _folder_reads(listed: Path, plan: Plan, partition: int) -> Iterator[Read]:
 def _parquet_reads(listed: Path, plan: Plan, partition: int) -> Iterator[Read]:
     wanted = plan.items_of(partition)
     before = 0  # rows of the files before
-    for path, rows in _tables(listed):
+    for path, rows in _tables(listed, plan.source_sha256):
         first, last = max(wanted.start - before, 0), min(wanted.stop - before, rows)
         if first < last:
             yield from _table_reads(path, first, last)
@@ -66,8 +66,8 @@ def _parquet_reads(listed: Path, plan: Plan, partition: int) -> Iterator[Read]:
 
 
 @lru_cache(1)
-def _tables(listed: Path) -> tuple[tuple[str, int], ...]:
-    """Return path and number of rows of every Parquet file."""
+def _tables(listed: Path, sha256: str) -> tuple[tuple[str, int], ...]:
+    """Return path and number of rows of every Parquet file of a source with that SHA-256."""
     arrow = import_pyarrow()
     try:
         rows = arrow.parquet.read_table(listed).to_pylist()
