@@ -8,6 +8,7 @@ is done is what lies on the disk, never what a worker said.
 """
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from bloodkeras.scoring.ray_cluster import joined_cluster
 
 IDLE_ROUNDS = 3  # in a row without one finished partition: then no other round will help
 MOST_BLOCKS = 10_000  # that Ray Data is given; a block of more partitions takes them in turn
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 AHEAD = 2  # blocks that an actor has, the one it is at among them
 
 
@@ -33,8 +35,8 @@ class PartitionActor:
         self._failure = ""
         try:
             self._worker = Worker(Path(out), max(1, int(cores)))
-        except BloodkerasError as error:
-            self._failure = str(error)
+        except Exception as error:  # raised, Ray Data would take it for a lost worker
+            self._failure = _said(error)
 
     def __call__(self, batch: dict) -> dict:
         """Classify one partition; give its `Done`, or a failure, which another worker has too."""
@@ -43,12 +45,16 @@ class PartitionActor:
         try:
             if not failure:
                 counts = self._worker.classify(partition).counts
-        except BloodkerasError as error:
-            failure = str(error)
-        except Exception as error:  # the driver would only learn that something failed
-            failure = f"partition {partition}: {type(error).__name__}: {gist(error)}"
+        except Exception as error:  # the same
+            failure = f"partition {partition}: {_said(error)}"
         failure = f"{failure} (on {self._host})" if failure else ""
         return {"partition": [partition], "counts": [json.dumps(counts)], "failure": [failure]}
+
+
+def _said(error: Exception) -> str:
+    """Return an error as one line; one that is not ours with its name."""
+    own = isinstance(error, BloodkerasError)
+    return str(error) if own else f"{type(error).__name__}: {gist(error)}"
 
 
 def run_ray(
@@ -77,7 +83,7 @@ def run_ray(
                         del left[done.partition]
                         yield done
             except (ray.exceptions.RayError, ray.data.exceptions.ExecutionTimeoutError) as error:
-                reason = gist(error)
+                reason = COLOURS.sub("", gist(error))
             for done in filter(None, map(find, list(left))):  # done, and its worker lost then
                 del left[done.partition]
                 yield done
