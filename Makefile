@@ -80,7 +80,7 @@ test: env ## every test (offline; those on real data run where BLOODKERAS_DATA n
 	$(VENV)/bin/python -m pytest
 
 test-deploy: $(DEPLOY_VENV)/ready ## the tests of what deploys, in an environment of their own (without TensorFlow)
-	$(DEPLOY_VENV)/bin/python -m pytest tests/test_serving.py tests/test_demo.py
+	$(DEPLOY_VENV)/bin/python -m pytest tests/test_serving.py tests/test_demo.py tests/test_scoring.py
 
 # Apart from .venv: kserve and TensorFlow's newest ask for different versions of protobuf.
 $(DEPLOY_VENV)/ready: requirements-deploy.txt pyproject.toml

@@ -36,6 +36,17 @@ The map, in the order the data flows. A module imports only modules above it.
         progress.py     how far it is: a bar, or a line now and then
         score.py        all of these: images -> a table of answers
 
+    scoring/        millions of images: partitions, here or on Ray; needs pyarrow, ray
+        whole_file.py   a file that is whole or not there
+        listing.py      a folder of images, or Parquet -> the list of what is in it
+        plan.py         the list and a model -> partitions, written down
+        reading.py      a partition -> its images, read ahead
+        partition.py    a partition -> part-000123.parquet: what every worker does
+        local.py        partitions on this machine, in one process or several
+        ray_cluster.py  a Ray cluster, found or started here
+        ray_engine.py   partitions on it, through Ray Data
+        command.py      `score` with its options
+
     serving/        answers over HTTP, on the runtime and kserve; never TensorFlow
         options.py      names, folders, limits: what a server is told
         tensors.py      a request's body -> images, or what is wrong with it

@@ -6,6 +6,7 @@ need no TensorFlow.
 """
 
 import importlib.util
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -219,6 +220,38 @@ def predict(*images: str, model: str = f"{EXPORTS}/residual", out: str = "", for
         raise UsageError("predict needs at least one image file or folder")
     score(images, _export_folder(model), out, format, resume, sort_into, report, precision,
           classes, prior, microns_per_pixel, views)  # fmt: skip
+
+
+def score(source: str, *, out: str, model: str = f"{EXPORTS}/residual", engine: str = "local",
+          address: str = "", partition_images: int = 10_000, precision: str = "float32",
+          batch: int = 64, workers: int = 0):  # fmt: skip
+    """Classify millions of images into a folder of Parquet files, here or on a Ray cluster.
+
+    The answers are those of `predict`, a file for each 10,000 images. The same command goes on
+    with a job that was stopped; what is finished is not done again (docs/scoring.md). Needs the
+    package pyarrow, and for --engine ray the extra ray.
+
+    Args:
+        source: A folder of images (searched to any depth), or a Parquet file, or a folder of them,
+            with a column image: files (binary) or raw pixels (fixed_size_binary[2352], uint8
+            28x28x3); a column path or id names the rows.
+        out: The folder of the answers.
+        model: The export to use: a folder, or the name of one in exports/.
+        engine: local: this machine; ray: a session on every core of a cluster, and a lost worker
+            costs a retry.
+        address: Of a running Ray cluster; default: RAY_ADDRESS, or else one on this machine.
+        partition_images: Images of a file: what is lost at most when a worker is.
+        precision: float32, or int8: a smaller, quicker file that answers nearly the same.
+        batch: Images that go through the network together.
+        workers: Processes; default: local one with all cores, ray one for every core.
+    """
+    from bloodkeras.scoring.command import Options, check, score_source
+
+    options = Options(source, out, model, engine, address, partition_images, precision, batch,
+                      workers)  # fmt: skip
+    check(options)
+    heed_stops()
+    score_source(replace(options, model=_export_folder(model)))
 
 
 def serve(*, model: str = f"{EXPORTS}/deeper", host: str = "127.0.0.1", port: int = 8080,
@@ -457,6 +490,7 @@ COMMANDS = {
         evaluate,
         export,
         predict,
+        score,
         serve,
         demo,
         benchmark,

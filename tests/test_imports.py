@@ -13,7 +13,7 @@ PACKAGE = Path(bloodkeras.__file__).parent
 HEAVY = (
     "tensorflow", "keras", "sklearn", "matplotlib", "seaborn", "pandas", "medmnist", "scipy",
     "onnx", "tf2onnx", "pooch", "requests", "tqdm", "pyarrow", "markdown_it",
-    "keras_tuner", "grpc", "rich", "kserve", "fastapi", "uvicorn", "gradio",
+    "keras_tuner", "grpc", "rich", "kserve", "fastapi", "uvicorn", "gradio", "ray",
 )  # fmt: skip
 RUNTIME_ALLOWED = {"numpy", "onnxruntime", "PIL"}
 RUNTIME_EXTRAS = {
@@ -31,6 +31,9 @@ FLOW = (
     "runtime.mistakes_page", "runtime.laboratory", "runtime.graph",
     "runtime.activation_map",
     "runtime.fit", "runtime.adapt", "runtime.progress", "runtime.score",
+    "scoring.whole_file", "scoring.listing", "scoring.plan", "scoring.reading",
+    "scoring.partition", "scoring.local", "scoring.ray_cluster", "scoring.ray_engine",
+    "scoring.command",
     "serving.options", "serving.tensors", "serving.batcher", "serving.audit_log",
     "serving.served_model", "serving.guard", "serving.app", "serving.listener", "serving.server",
     "synthetic", "demo.explain", "demo.tile", "demo.page", "demo.server", "download",
@@ -106,6 +109,18 @@ def test_the_server_is_on_the_runtime_s_side_of_the_wall(module):
     assert own(names) <= {"errors", "contract"} | allowed
 
 
+SCORING_EXTRAS = {m: {"ray"} for m in ("scoring.ray_cluster", "scoring.ray_engine")}
+
+
+@pytest.mark.parametrize("module", [m for m in FLOW if m.startswith("scoring.")])
+def test_scoring_is_on_the_runtime_s_side_of_the_wall(module):
+    names = imported(PACKAGE / f"{module.replace('.', '/')}.py")
+    outside = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names)
+    assert outside <= RUNTIME_ALLOWED | {"bloodkeras"} | SCORING_EXTRAS.get(module, set())
+    allowed = {m for m in FLOW if m.startswith(("runtime.", "scoring."))}
+    assert own(names) <= {"errors", "contract", "interrupts"} | allowed
+
+
 def run_blocked(code: str) -> subprocess.CompletedProcess:
     """Run Python in which importing any heavy package fails."""
     block = f"import sys\nfor name in {HEAVY!r}: sys.modules[name] = None\n"
@@ -118,7 +133,8 @@ def test_the_block_blocks():
 
 
 def test_the_runtime_and_the_command_line_work_without_the_training_side():
-    code = "import bloodkeras.runtime.score, bloodkeras.__main__; print('imported')"
+    modules = "bloodkeras.runtime.score, bloodkeras.scoring.command, bloodkeras.__main__"
+    code = f"import {modules}; print('imported')"
     assert run_blocked(code).stdout == "imported\n"
 
 

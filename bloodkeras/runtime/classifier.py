@@ -102,6 +102,7 @@ class Classifier:
         labels: Class names, in the order of the columns of `predict_proba`.
         card: What card.json says: training data, metrics, versions.
         thresholds: Where an answer is no longer accepted.
+        batch_size: Images handed to onnxruntime at once.
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, labels: tuple[str, ...], card: dict):
@@ -110,6 +111,7 @@ class Classifier:
         self.labels = labels
         self.card = card
         self.thresholds = Thresholds(**card.get("thresholds", {}))
+        self.batch_size = BATCH_SIZE
 
     @classmethod
     def load(
@@ -172,8 +174,8 @@ class Classifier:
             )
         probs = np.empty((len(images), len(self.labels)), np.float32)
         foreign = np.zeros(len(images), np.float32)
-        for start in range(0, len(images), BATCH_SIZE):
-            batch = slice(start, start + BATCH_SIZE)
+        for start in range(0, len(images), self.batch_size):
+            batch = slice(start, start + self.batch_size)
             shown = eight_views(images[batch]) if views else [images[batch]]
             answered = [self._run(view) for view in shown]
             probs[batch], foreign[batch] = (

@@ -4,8 +4,10 @@ Flow: takes a path; gives a Pillow image, or raises what `refusal.py` makes one 
 Sources: Pillow, of which only the decoders in FORMATS are let near a file.
 """
 
+import io
 import os
 import stat
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -38,14 +40,25 @@ def load_image(path: str | os.PathLike) -> Image.Image:
     """
     _refuse_special(os.stat(path))
     with open(path, "rb") as file:
-        with Image.open(file, formats=FORMATS) as image:
-            _refuse_size(*image.size)
-            if image.format != "PNG":
-                return decoded(image)
-            image.verify()  # Pillow itself does not compare the checksums of the pixels
-        file.seek(0)
-        with Image.open(file, formats=FORMATS) as image:
+        return load_open(file)
+
+
+def load_content(content: bytes) -> Image.Image:
+    """Decode the bytes of an image file, as `load_image` does the file itself."""
+    _refuse_length(len(content))
+    return load_open(io.BytesIO(content))
+
+
+def load_open(file: BinaryIO) -> Image.Image:
+    """Decode an open image file, as `load_image` does."""
+    with Image.open(file, formats=FORMATS) as image:
+        _refuse_size(*image.size)
+        if image.format != "PNG":
             return decoded(image)
+        image.verify()  # Pillow itself does not compare the checksums of the pixels
+    file.seek(0)
+    with Image.open(file, formats=FORMATS) as image:
+        return decoded(image)
 
 
 def decoded(image: Image.Image) -> Image.Image:
@@ -91,10 +104,14 @@ def _refuse_special(status: os.stat_result) -> None:
         raise Refused("it is a directory")
     if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
         raise Refused("it is a pipe, socket or device, not a file")
-    if status.st_size == 0:
+    _refuse_length(status.st_size)
+
+
+def _refuse_length(length: int) -> None:
+    if length == 0:
         raise Refused("the file is empty")
-    if status.st_size > MAX_BYTES:
-        raise Refused(f"{status.st_size:,} bytes are over the limit of {MAX_BYTES:,}")
+    if length > MAX_BYTES:
+        raise Refused(f"{length:,} bytes are over the limit of {MAX_BYTES:,}")
 
 
 def _refuse_size(width: int, height: int) -> None:

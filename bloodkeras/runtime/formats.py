@@ -120,6 +120,13 @@ def import_pyarrow():
     return pyarrow
 
 
+def parquet_schema(names: Iterable[str]):
+    """Return a table's columns with their types, as a pyarrow.Schema: float32, the others text."""
+    arrow = import_pyarrow()
+    numbers = {name for name in names if name == "confidence" or name.startswith("prob_")}
+    return arrow.schema([(c, arrow.float32() if c in numbers else arrow.string()) for c in names])
+
+
 def to_parquet(rows: Path, out: Path, names: tuple[str, ...]) -> None:
     """Turn JSON lines into a Parquet file, which appears whole or not at all.
 
@@ -132,8 +139,7 @@ def to_parquet(rows: Path, out: Path, names: tuple[str, ...]) -> None:
         BloodkerasError: The file cannot be written, or pyarrow is missing.
     """
     arrow = import_pyarrow()
-    numbers = {name for name in names if name == "confidence" or name.startswith("prob_")}
-    schema = arrow.schema([(c, arrow.float32() if c in numbers else arrow.string()) for c in names])
+    schema = parquet_schema(names)
     partial = out.with_name(out.name + ".part")
     try:
         with (

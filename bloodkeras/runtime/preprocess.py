@@ -12,11 +12,14 @@ import numpy as np
 from PIL import Image
 
 from bloodkeras.contract import CROP_SIDE, IMAGE_SIDE, JPEG_QUALITY
-from bloodkeras.runtime.decode import MAX_PIXELS, load_image, rgb
+from bloodkeras.runtime.decode import MAX_PIXELS, load_content, load_image, rgb
 from bloodkeras.runtime.refusal import refusals
 from bloodkeras.runtime.scale import UNKNOWN, Framing, kept_side
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "eight_views", "medmnist_pixels", "read_image", "square"]
+__all__ = [
+    "IMAGE_SUFFIXES", "MAX_PIXELS", "eight_views", "medmnist_pixels", "read_content", "read_image",
+    "square",
+]  # fmt: skip
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
@@ -44,6 +47,18 @@ def read_image(path: str | os.PathLike, framing: Framing = UNKNOWN) -> np.ndarra
     """
     with refusals(path):
         return medmnist_pixels(load_image(path), framing)
+
+
+def read_content(content: bytes, name: str, framing: Framing = UNKNOWN) -> np.ndarray:
+    """Read the bytes of an image file, as `read_image` does the file itself.
+
+    Args:
+        content: The bytes.
+        name: What they are called in a refusal.
+        framing: What is known of its magnification.
+    """
+    with refusals(name):
+        return medmnist_pixels(load_content(content), framing)
 
 
 def medmnist_pixels(image: Image.Image, framing: Framing = UNKNOWN) -> np.ndarray:

@@ -10,7 +10,7 @@ import stat
 import sys
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -62,8 +62,20 @@ def stream(
         threads: Threads to read with; all cores when None.
         framing: What is known of the photographs' magnification.
     """
+    yield from read_ahead(_reads(find_parts(words, framing), skip), threads)
+
+
+def read_ahead(
+    reads: Iterable[Callable[[], list[Item]]], threads: int | None = None
+) -> Iterator[Item]:
+    """Yield what the functions return, in order; threads call those that come next meanwhile.
+
+    Args:
+        reads: They read some items each, as those of a `Part` do.
+        threads: All cores when None.
+    """
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # too large is refused anyway
-    reads = _reads(find_parts(words, framing), skip)
+    reads = iter(reads)
     threads = threads or os.cpu_count() or 1
     ahead = deque()
     pool = ThreadPoolExecutor(threads, "read")
@@ -92,13 +104,18 @@ def count_images(words: Iterable[str]) -> int:
 def find_parts(words: Iterable[str], framing: Framing = UNKNOWN) -> Iterator[Part]:
     """Yield what the words mean, unread: one part a file, or 256 rows of an array."""
     for path, error in find_paths(words):
-        error = error or _refusal(path)
-        if error:
-            yield error_part(path, error)
-        elif is_array(path):
+        if is_array(path) and not (error or _refusal(path)):
             yield from array_parts(path)
         else:
-            yield Part(partial(count_pages, path), partial(read_file, path, framing))
+            yield file_part(path, error, framing)
+
+
+def file_part(path: str, error: str, framing: Framing = UNKNOWN) -> Part:
+    """Return an image file, unread, as `find_paths` names it; an error for what must stay shut."""
+    error = error or _refusal(path)
+    if error:
+        return error_part(path, error)
+    return Part(partial(count_pages, path), partial(read_file, path, framing))
 
 
 def find_paths(words: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,128 @@
+"""`score` with its options: a job is begun or gone on with, carried out, and summed up.
+
+Flow: takes the options; gives a folder of Parquet files, and says on one line what is in them.
+"""
+
+import importlib.util
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from bloodkeras.contract import VERDICTS
+from bloodkeras.errors import BloodkerasError, UsageError, missing_package
+from bloodkeras.runtime.classifier import Classifier
+from bloodkeras.runtime.formats import import_pyarrow
+from bloodkeras.runtime.progress import Progress
+from bloodkeras.scoring.listing import list_source
+from bloodkeras.scoring.local import run_local
+from bloodkeras.scoring.partition import FAILED, Done, finished
+from bloodkeras.scoring.plan import LIST_FILE, Plan, begin, describe_model, make_plan, occupy
+from bloodkeras.scoring.ray_engine import run_ray
+from bloodkeras.scoring.whole_file import TEMPORARY
+
+ENGINES = ("local", "ray")
+RANGES = {"partition_images": (1, 1_000_000), "batch": (1, 256), "workers": (0, 100_000)}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `score` is told."""
+
+    source: str
+    out: str
+    model: str  # a folder
+    engine: str = "local"
+    address: str = ""  # of a Ray cluster
+    partition_images: int = 10_000  # what a lost worker can cost, and a file's rows
+    precision: str = "float32"
+    batch: int = 64  # images that go through the network together
+    workers: int = 0  # 0: local one process with all cores, ray every core of the cluster
+
+
+def check(options: Options) -> None:
+    """Refuse options that cannot be meant, or need what is not installed.
+
+    Raises:
+        UsageError: There is no such engine, or a number is out of its range.
+        BloodkerasError: Ray or pyarrow is not installed.
+    """
+    if options.engine not in ENGINES:
+        raise UsageError(f"--engine takes {' or '.join(ENGINES)}, not {options.engine!r}")
+    if options.address and options.engine != "ray":
+        raise UsageError("--address names a Ray cluster: it needs --engine ray")
+    for name, (least, most) in RANGES.items():
+        if not least <= (value := getattr(options, name)) <= most:
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option}: expected {least} to {most:,}, found {value:,}")
+    if options.engine == "ray" and importlib.util.find_spec("ray") is None:
+        raise missing_package("Ray", "pip install 'bloodkeras[ray]'")
+    import_pyarrow()
+
+
+def score_source(options: Options) -> None:
+    """Classify a source into a folder of Parquet files; go on where an earlier call ended.
+
+    Raises:
+        UsageError: The options contradict each other.
+        BloodkerasError: The source or model is missing or of another kind, the folder cannot be
+            written or holds another job, or an image could not be read (after all the others were
+            answered).
+    """
+    check(options)
+    out = Path(os.path.abspath(options.out))
+    _refuse_out_in_source(out, Path(os.path.abspath(options.source)))
+    classifier = Classifier.load(options.model, precision=options.precision)
+    model = describe_model(classifier, Path(options.model), options.precision)
+    with occupy(out) as folder:
+        listed = folder / f"{TEMPORARY}{LIST_FILE}"
+        listing = list_source(options.source, listed, options.partition_images)
+        plan = make_plan(listing, model, options.partition_images, options.batch)
+        begin(folder, plan, listed, Path(options.model))
+        counts = _carry_out(options, out, plan)
+    _conclude(counts, plan, options.out)
+
+
+def _refuse_out_in_source(out: Path, source: Path) -> None:
+    if out == source or source in out.parents:
+        raise UsageError(
+            f"--out {out} lies in {source}, where its answers would be read: put it elsewhere"
+        )
+
+
+def _carry_out(options: Options, out: Path, plan: Plan) -> Counter:
+    """Finish what is not finished; return how many rows there are of each kind."""
+    found = {k: finished(out, plan, k) for k in range(plan.partitions)}
+    wanted = [k for k, done in found.items() if not done]
+    counts = Counter()
+    for done in filter(None, found.values()):
+        counts.update(done.counts)
+    if wanted and counts:
+        print(f"{len(found) - len(wanted):,} of {len(found):,} partitions are finished already")
+    if wanted:
+        with Progress(lambda: plan.items, counts.total()) as progress:
+            for done in _run(options, out, plan, wanted):
+                counts.update(done.counts)
+                progress.add(sum(done.counts.values()))
+    return counts
+
+
+def _run(options: Options, out: Path, plan: Plan, wanted: list[int]) -> Iterator[Done]:
+    if options.engine == "ray":
+        find = partial(finished, out, plan)
+        return run_ray(out, wanted, options.workers, options.address, find)
+    allowed = getattr(os, "sched_getaffinity", None)
+    cores = len(allowed(0)) if allowed else os.cpu_count() or 1
+    return run_local(out, wanted, options.workers or 1, cores)
+
+
+def _conclude(counts: Counter, plan: Plan, out: str) -> None:
+    """Say what came out, and fail if there is an image without an answer."""
+    said = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in VERDICTS)
+    print(f"wrote {counts.total():,} rows to {out} in {plan.partitions:,} partitions: {said}")
+    if failed := counts[FAILED]:
+        raise BloodkerasError(
+            f"{failed:,} of {counts.total():,} images could not be read: see their rows"
+        )

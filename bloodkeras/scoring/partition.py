@@ -1,0 +1,150 @@
+"""Classifies one partition: what every worker does, wherever it is, as often as it must.
+
+Flow: takes the folder of answers, a loaded model, a partition's number; gives part-000123.parquet
+and a `Done`. The file is whole or not there, and the same whoever writes it.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bloodkeras.errors import BloodkerasError
+from bloodkeras.runtime.classifier import Classifier
+from bloodkeras.runtime.formats import (
+    PARQUET_ROWS,
+    columns,
+    import_pyarrow,
+    one_line,
+    parquet_schema,
+    valid_text,
+)
+from bloodkeras.runtime.score import answer_batches
+from bloodkeras.runtime.table import Row
+from bloodkeras.scoring.plan import MODEL_FOLDER, PLAN_FOLDER, Plan, describe_model, read_plan
+from bloodkeras.scoring.reading import read_items
+from bloodkeras.scoring.whole_file import temporary_files, whole_file
+
+MARK = b"bloodkeras"  # the key of what a part says of itself
+MOST_KILLED = 5  # workers at the same partition, whose temporary files are left
+FAILED = "failed"  # counted beside the verdicts: images that could not be read
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished partition."""
+
+    partition: int
+    counts: dict[str, int]  # rows of each verdict, and FAILED
+
+
+def part_path(out: Path, partition: int) -> Path:
+    """Return where a partition's answers are."""
+    return out / f"part-{partition:06}.parquet"
+
+
+class Worker:
+    """A session of the plan's model, and the threads that feed it."""
+
+    def __init__(self, out: Path, threads: int):
+        """Load the model of a folder of answers.
+
+        Args:
+            out: The folder; `begin` has written its plan.
+            threads: For the network, and as many for reading.
+
+        Raises:
+            BloodkerasError: The folder is not there, or this machine runs other versions.
+        """
+        self._out, self._threads = out, threads
+        self._folder = out / PLAN_FOLDER
+        self._plan = read_plan(self._folder)
+        model = self._folder / MODEL_FOLDER
+        self._classifier = Classifier.load(model, threads, self._plan.precision)
+        self._classifier.batch_size = self._plan.batch
+        _check_model(self._plan, describe_model(self._classifier, model, self._plan.precision))
+
+    def classify(self, partition: int) -> Done:
+        """Write a partition's answers, if they are not there.
+
+        Raises:
+            BloodkerasError: The source is not there, the answers cannot be written, or several
+                workers were killed at it.
+        """
+        if done := finished(self._out, self._plan, partition):
+            return done
+        if len(list(temporary_files(part_path(self._out, partition)))) >= MOST_KILLED:
+            raise BloodkerasError(
+                f"partition {partition} was begun {MOST_KILLED} times by workers that were killed "
+                "then: is there memory enough for it? Go on with a smaller --partition-images"
+            )
+        items = read_items(self._folder, self._plan, partition, self._threads)
+        return write_part(self._out, self._plan, partition, answer_batches(self._classifier, items))
+
+
+def write_part(out: Path, plan: Plan, partition: int, batches: Iterable[list[Row]]) -> Done:
+    """Write a partition's rows, as they come."""
+    arrow = import_pyarrow()
+    schema = parquet_schema(columns(plan.labels))
+    counts: Counter[str] = Counter()
+    with (
+        whole_file(part_path(out, partition)) as file,
+        arrow.parquet.ParquetWriter(file, schema) as writer,
+    ):
+        for table in _tables(arrow, schema, batches, counts):
+            writer.write_table(table, PARQUET_ROWS)
+        mark = {"plan": plan.sha256, "partition": partition, "counts": dict(sorted(counts.items()))}
+        writer.add_key_value_metadata({MARK: json.dumps(mark)})
+    return Done(partition, dict(counts))
+
+
+def finished(out: Path, plan: Plan, partition: int) -> Done | None:
+    """Return what a finished partition holds; None where it is not there, damaged or another's."""
+    arrow = import_pyarrow()
+    path = part_path(out, partition)
+    if not path.exists():
+        return None
+    try:
+        with arrow.parquet.ParquetFile(path) as table:
+            mark = json.loads(table.metadata.metadata[MARK])
+    except (OSError, arrow.ArrowException, KeyError, TypeError, ValueError):
+        return None
+    if (mark["plan"], mark["partition"]) != (plan.sha256, partition):
+        return None
+    return Done(partition, mark["counts"])
+
+
+def _tables(arrow, schema, batches, counts: Counter) -> Iterator:
+    """Yield the rows as pyarrow.Tables of some PARQUET_ROWS; count them."""
+    held, rows_held = [], 0
+    for rows in batches:
+        counts.update(row.verdict or FAILED for row in rows)
+        held.append(_columns(arrow, schema, rows))
+        rows_held += len(rows)
+        if rows_held >= PARQUET_ROWS:
+            yield arrow.Table.from_batches(held, schema).combine_chunks()
+            held, rows_held = [], 0
+    if held:
+        yield arrow.Table.from_batches(held, schema).combine_chunks()
+
+
+def _columns(arrow, schema, rows: list[Row]):
+    """Return rows as a pyarrow.RecordBatch, spelt as `predict` does, numbers unrounded."""
+    nothing = (None,) * (len(schema) - 5)  # all but path, label, confidence, verdict, error
+    cells = [
+        (valid_text(row.path), row.label or None, row.confidence, *(row.probs or nothing),
+         row.verdict or None, one_line(row.error) or None)
+        for row in rows
+    ]  # fmt: skip
+    arrays = zip(schema, zip(*cells, strict=True), strict=True)
+    return arrow.record_batch([arrow.array(v, f.type) for f, v in arrays], schema=schema)
+
+
+def _check_model(plan: Plan, found: dict) -> None:
+    for name, here in found.items():
+        if (planned := getattr(plan, name)) != here:
+            raise BloodkerasError(
+                f"the plan is for {name.replace('_', ' ')} {planned}, this machine has {here}: "
+                "install the same everywhere"
+            )

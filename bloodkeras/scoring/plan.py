@@ -1,0 +1,182 @@
+"""Cuts a job into partitions, writes down how, and lets only the same job go on with it.
+
+Flow: takes a `Listing` and a model; gives a `Plan`, and in the folder of answers _plan/: plan.json,
+files.parquet (the list), model/ (the export). Names with _ in front are overlooked by readers of
+Parquet, so the folder of answers is a data set.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import onnxruntime
+
+import bloodkeras
+from bloodkeras.contract import SUMS_FILE
+from bloodkeras.errors import BloodkerasError
+from bloodkeras.runtime.classifier import Classifier, model_file, sha256_of
+from bloodkeras.scoring.listing import Listing
+from bloodkeras.scoring.whole_file import remove_temporary, whole_file
+
+PLAN_FOLDER = "_plan"
+PLAN_FILE = "plan.json"
+LIST_FILE = "files.parquet"
+MODEL_FOLDER = "model"
+LOCK_FILE = "lock"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that decides what the answers are and which file they go into."""
+
+    kind: str  # of the source
+    source: str
+    items: int
+    source_sha256: str
+    partition_images: int  # items of a partition
+    model: str
+    precision: str
+    model_sha256: str
+    batch: int  # images that go through the network together
+    labels: tuple[str, ...]
+    confidence_threshold: float
+    foreign_threshold: str  # may be inf, which JSON lacks
+    bloodkeras: str  # versions: another may change the last bits of a probability
+    onnxruntime: str
+
+    @property
+    def partitions(self) -> int:
+        """How many there are."""
+        return -(-self.items // self.partition_images)
+
+    def items_of(self, partition: int) -> range:
+        """Return which items a partition consists of, counted over the whole source."""
+        first = partition * self.partition_images
+        return range(first, min(first + self.partition_images, self.items))
+
+    @property
+    def sha256(self) -> str:
+        """What a finished partition is marked with."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+def describe_model(classifier: Classifier, folder: Path, precision: str) -> dict:
+    """Return what a plan says of the model, and of the programs that run it."""
+    return {
+        "model": str(classifier.card.get("model", folder.name)),
+        "precision": precision,
+        "model_sha256": sha256_of(model_file(folder, precision)),
+        "labels": classifier.labels,
+        "confidence_threshold": classifier.thresholds.confidence,
+        "foreign_threshold": str(classifier.thresholds.foreign),
+        "bloodkeras": bloodkeras.__version__,
+        "onnxruntime": onnxruntime.__version__,
+    }
+
+
+def make_plan(listing: Listing, model: dict, partition_images: int, batch: int) -> Plan:
+    """Return the plan for what was listed."""
+    return Plan(listing.kind, listing.source, listing.items, listing.sha256,
+                partition_images=partition_images, batch=batch, **model)  # fmt: skip
+
+
+@contextmanager
+def occupy(out: Path) -> Iterator[Path]:
+    """Keep a folder of answers to oneself; yield its _plan/.
+
+    Raises:
+        BloodkerasError: It cannot be written, holds something else, or is being written.
+    """
+    folder, made = out / PLAN_FOLDER, not out.exists()
+    try:
+        if out.is_dir() and not folder.is_dir() and any(out.iterdir()):
+            raise BloodkerasError(
+                f"{out} holds other files: choose an empty or a new folder for the answers"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / LOCK_FILE, "wb")  # noqa: SIM115 (closed below)
+    except OSError as error:
+        raise BloodkerasError(f"cannot write {out}: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BloodkerasError(
+                f"another `bloodkeras score` writes {out}: wait for it, or choose another --out"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        try:
+            for place in (out, folder):
+                remove_temporary(place)
+            yield folder
+        finally:
+            remove_temporary(out)  # of workers that were lost
+            if not (folder / PLAN_FILE).exists():  # nothing was begun
+                shutil.rmtree(folder, ignore_errors=True)
+                with suppress(OSError):
+                    if made:
+                        out.rmdir()
+
+
+def begin(folder: Path, plan: Plan, listed: Path, model: Path) -> None:
+    """Write a plan down, or find that it is the one that is being gone on with.
+
+    Args:
+        folder: The _plan/ of the answers.
+        plan: What is wanted now.
+        listed: The list of its source; it becomes that of the plan, or is removed.
+        model: The folder of the export, which is copied.
+
+    Raises:
+        BloodkerasError: The answers there are those of another plan, or it cannot be written.
+    """
+    if (folder / PLAN_FILE).exists():
+        listed.unlink()
+        _check_same(folder, plan)
+        return
+    try:
+        listed.replace(folder / LIST_FILE)
+        shutil.rmtree(folder / MODEL_FOLDER, ignore_errors=True)
+        (folder / MODEL_FOLDER).mkdir()
+        for line in (model / SUMS_FILE).read_text(encoding="utf-8").splitlines():
+            shutil.copy(model / line.split("  ", 1)[1], folder / MODEL_FOLDER)
+        shutil.copy(model / SUMS_FILE, folder / MODEL_FOLDER)
+    except OSError as error:
+        raise BloodkerasError(f"cannot write {folder}: {error.strerror}") from None
+    with whole_file(folder / PLAN_FILE) as file:
+        file.write(json.dumps(asdict(plan), indent=2).encode() + b"\n")
+
+
+def read_plan(folder: Path) -> Plan:
+    """Return the plan in a _plan/.
+
+    Raises:
+        BloodkerasError: There is none, or it cannot be read.
+    """
+    try:
+        found = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
+        return Plan(**found | {"labels": tuple(found["labels"])})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        reason = getattr(error, "strerror", None) or "it is damaged"
+        raise BloodkerasError(
+            f"cannot read {folder / PLAN_FILE}: {reason}; choose another --out"
+        ) from None
+
+
+def _check_same(folder: Path, plan: Plan) -> None:
+    found = read_plan(folder)
+    for field in fields(Plan):
+        was, now = getattr(found, field.name), getattr(plan, field.name)
+        if was != now:
+            name = field.name.replace("_", " ")
+            raise BloodkerasError(
+                f"{os.fspath(folder.parent)} was begun with {name} {was}, this is {now}: give the "
+                "same as then to go on, or choose another --out"
+            )

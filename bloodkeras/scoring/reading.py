@@ -1,0 +1,170 @@
+"""Reads the images of one partition, ahead and in order.
+
+Flow: takes a `Plan` and a partition's number; gives (name, uint8 (28, 28, 3) or an error) each.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+
+from bloodkeras.contract import IMAGE_SHAPE
+from bloodkeras.errors import BloodkerasError, gist
+from bloodkeras.runtime.arrays import Item
+from bloodkeras.runtime.formats import import_pyarrow
+from bloodkeras.runtime.preprocess import read_content
+from bloodkeras.runtime.sources import file_part, read_ahead
+from bloodkeras.scoring.listing import FOLDER, IMAGE_COLUMN, RAW_BYTES, name_column
+from bloodkeras.scoring.plan import LIST_FILE, Plan
+
+CHUNK_ROWS = 256  # rows of a Parquet file in memory at once
+READ_ROWS = 32  # of them that a thread decodes in one go
+BUFFER_BYTES = 1 << 20  # read at once; without, pyarrow reads a row group's column whole
+
+Read = Callable[[], list[Item]]
+
+
+def read_items(folder: Path, plan: Plan, partition: int, threads: int) -> Iterator[Item]:
+    """Yield the images of a partition in order.
+
+    Args:
+        folder: The _plan/ of the answers.
+        plan: The plan there.
+        partition: From 0.
+        threads: Threads that decode.
+
+    Raises:
+        BloodkerasError: The source is not there, or the list cannot be read.
+    """
+    if not os.path.exists(plan.source):
+        raise BloodkerasError(f"{plan.source} is not there: it must be mounted on every machine")
+    reads = _folder_reads if plan.kind == FOLDER else _parquet_reads
+    return read_ahead(reads(folder / LIST_FILE, plan, partition), threads)
+
+
+def _folder_reads(listed: Path, plan: Plan, partition: int) -> Iterator[Read]:
+    arrow = import_pyarrow()
+    try:
+        with arrow.parquet.ParquetFile(listed) as table:  # a row group a partition
+            rows = table.read_row_group(partition).to_pylist()
+    except (OSError, arrow.ArrowException) as error:
+        raise BloodkerasError(f"cannot read {listed}: {gist(error)}") from None
+    for row in rows:
+        yield file_part(os.fsdecode(row["path"]), row["error"]).read
+
+
+def _parquet_reads(listed: Path, plan: Plan, partition: int) -> Iterator[Read]:
+    wanted = plan.items_of(partition)
+    before = 0  # rows of the files before
+    for path, rows in _tables(listed, plan.source_sha256):
+        first, last = max(wanted.start - before, 0), min(wanted.stop - before, rows)
+        if first < last:
+            yield from _table_reads(path, first, last)
+        before += rows
+
+
+@lru_cache(1)
+def _tables(listed: Path, sha256: str) -> tuple[tuple[str, int], ...]:
+    """Return path and number of rows of every Parquet file of a source with that SHA-256."""
+    arrow = import_pyarrow()
+    try:
+        rows = arrow.parquet.read_table(listed).to_pylist()
+    except (OSError, arrow.ArrowException) as error:
+        raise BloodkerasError(f"cannot read {listed}: {gist(error)}") from None
+    return tuple((os.fsdecode(row["path"]), row["rows"]) for row in rows)
+
+
+def _table_reads(path: str, first: int, last: int) -> Iterator[Read]:
+    """Yield what decodes the rows from first to last of a file; what it does not give is errors."""
+    arrow = import_pyarrow()
+    row = first
+    try:
+        opened = arrow.parquet.ParquetFile(
+            path, buffer_size=BUFFER_BYTES, page_checksum_verification=True
+        )
+        with opened as table:
+            for group, held, wanted in _row_groups(table.metadata, first, last):
+                yield from _group_reads(path, table, group, held, wanted)
+                row = wanted.stop
+    except (OSError, arrow.ArrowException) as error:
+        yield _error_read(path, range(row, last), error)
+
+
+def _row_groups(metadata, first: int, last: int) -> Iterator[tuple[int, range, range]]:
+    """Yield the row groups that hold rows from first to last: number, its rows, the wanted."""
+    start = 0
+    for group in range(metadata.num_row_groups):
+        held = range(start, start + metadata.row_group(group).num_rows)
+        wanted = range(max(first, held.start), min(last, held.stop))
+        if wanted:
+            yield group, held, wanted
+        start = held.stop
+
+
+def _group_reads(path: str, table, group: int, held: range, wanted: range) -> Iterator[Read]:
+    """Yield what decodes the wanted rows of a row group."""
+    arrow = import_pyarrow()
+    name = name_column(table.schema_arrow.names)
+    columns = [IMAGE_COLUMN, *([name] if name else [])]
+    start, row = held.start, wanted.start  # of the next chunk, and what is not read yet
+    try:
+        for chunk in table.iter_batches(CHUNK_ROWS, [group], columns, use_threads=False):
+            end = min(start + len(chunk), wanted.stop)
+            while row < end:
+                length = min(READ_ROWS, end - row)
+                yield partial(_decode, path, row, chunk.slice(row - start, length))
+                row += length
+            start += len(chunk)
+            if row == wanted.stop:
+                return
+    except (OSError, arrow.ArrowException) as error:  # a damaged one costs its own rows only
+        yield _error_read(path, range(row, wanted.stop), error)
+
+
+def _error_read(path: str, rows: range, error: Exception) -> Read:
+    reason = f"cannot read {path}: {gist(error)}"
+    return lambda: [(f"{path}#{row}", reason) for row in rows]
+
+
+def _decode(path: str, first: int, chunk) -> list[Item]:
+    """Return the images of a few rows."""
+    names = _names(path, first, chunk)
+    column = chunk.column(IMAGE_COLUMN)
+    if column.type.id == import_pyarrow().binary(RAW_BYTES).id:
+        images = _raw(column)
+    else:
+        images = [
+            None if value is None else _decoded(value, name)
+            for name, value in zip(names, column.to_pylist(), strict=True)
+        ]
+    nothing = "its row has no image: it is null"
+    return [
+        (n, nothing if image is None else image) for n, image in zip(names, images, strict=True)
+    ]
+
+
+def _decoded(content: bytes, name: str) -> np.ndarray | str:
+    try:
+        return read_content(content, name)
+    except BloodkerasError as error:
+        return str(error)
+
+
+def _raw(column) -> list[np.ndarray | None]:
+    """Return the pixels of a pyarrow.FixedSizeBinaryArray, which are not copied."""
+    held = np.frombuffer(column.buffers()[1], np.uint8)
+    held = held[column.offset * RAW_BYTES : (column.offset + len(column)) * RAW_BYTES]
+    missing = column.is_null().to_pylist()
+    images = held.reshape(-1, *IMAGE_SHAPE)
+    return [None if gone else image for gone, image in zip(missing, images, strict=True)]
+
+
+def _names(path: str, first: int, chunk) -> list[str]:
+    """Return what the rows are called: by their column, or as rows of arrays are."""
+    numbered = [f"{path}#{first + row}" for row in range(len(chunk))]
+    if (column := name_column(chunk.schema.names)) is None:
+        return numbered
+    named = chunk.column(column).to_pylist()
+    return [place if n is None else str(n) for n, place in zip(named, numbered, strict=True)]

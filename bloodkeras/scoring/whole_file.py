@@ -1,0 +1,65 @@
+"""Writes a file that is whole or not there, whatever happens to the process or the machine.
+
+Flow: takes what is to be written; gives the file under its name, after the disk has it.
+"""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from bloodkeras.errors import BloodkerasError, gist
+
+TEMPORARY = ".writing-"  # what its name begins with before; readers of Parquet overlook a dot
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Yield an open file, which gets its name at the end.
+
+    Two processes, on two machines even, may write the same one: each has a temporary file of its
+    own, and the later one takes the place of the other.
+
+    Raises:
+        BloodkerasError: It cannot be written; nothing is left of it.
+    """
+    owner = f"{socket.gethostname()}-{os.getpid()}"
+    temporary = path.with_name(f"{TEMPORARY}{path.name}-{owner}")
+    try:
+        try:
+            with open(temporary, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _sync_folder(path.parent)
+        except OSError as error:
+            reason = error.strerror or gist(error)
+            raise BloodkerasError(f"cannot write {path}: {reason}") from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def temporary_files(path: Path) -> Iterator[Path]:
+    """Yield what those who write a file now, or were killed at it, have of it."""
+    return path.parent.glob(f"{TEMPORARY}{path.name}-*")
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove what killed processes left in a folder."""
+    with suppress(OSError):
+        for path in folder.glob(f"{TEMPORARY}*"):
+            path.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name last: without it a crash of the machine may undo the renaming."""
+    with suppress(OSError):  # not every file system can
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
