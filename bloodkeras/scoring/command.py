@@ -121,7 +121,8 @@ def _run(options: Options, out: Path, plan: Plan, wanted: list[int]) -> Iterator
 def _conclude(counts: Counter, plan: Plan, out: str) -> None:
     """Say what came out, and fail if there is an image without an answer."""
     said = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in VERDICTS)
-    print(f"wrote {counts.total():,} rows to {out} in {plan.partitions:,} partitions: {said}")
+    parts = f"{plan.partitions:,} partition{'s' * (plan.partitions != 1)}"
+    print(f"wrote {counts.total():,} rows to {out} in {parts}: {said}")
     if failed := counts[FAILED]:
         raise BloodkerasError(
             f"{failed:,} of {counts.total():,} images could not be read: see their rows"
