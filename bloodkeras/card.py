@@ -76,6 +76,7 @@ def build_card(
             "best_epoch": run.best_epoch,
             "best_val_accuracy": run.best_val_accuracy,
             "weights_sha256": run.weights,
+            "joined": run.info.get("joined"),
         },
         "training_data": run.data,
         "metrics": metrics,
@@ -144,7 +145,7 @@ def render_card(card: dict) -> str:
 | parameters | {card["parameters"]:,} |
 | multiply-adds an image | {card["multiply_adds"]:,} |
 | training data | `{card["training_data"]["file"]}`, SHA-256 `{card["training_data"]["sha256"]}` |
-| training | seed {card["recipe"]["train_seed"]}, {card["recipe"]["train_epochs"]} epochs |
+| training | {describe_training(card)} |
 | versions | {", ".join(f"{name} {number}" for name, number in card["versions"].items())} |
 
 ## How good it is
@@ -228,6 +229,20 @@ def render_page(card: dict, splits: Splits, classifier: Classifier) -> str:
         drawn = "".join(map(render_figure, (reliability, risk)))
     text = render_markdown(render_card(card))
     return render_document(f"Model card: {card['model']}", f"{text}<h2>Figures</h2>\n{drawn}")
+
+
+def describe_training(card: dict) -> str:
+    """Say in a few words how the weights came about."""
+    if parts := card["training"].get("joined"):
+        home, elsewhere = (
+            f"`{part['model']}` (weights `{part['weights_sha256'][:12]}`)"
+            for part in (parts["home"], parts["elsewhere"])
+        )
+        return (
+            f"two networks joined: where an image's colours are usual the mean of {home} and "
+            f"{elsewhere}, otherwise the second alone; the recipe in card.json is the second's"
+        )
+    return f"seed {card['recipe']['train_seed']}, {card['recipe']['train_epochs']} epochs"
 
 
 def _metrics_table(metrics: dict) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bloodkeras.calibrate import calibrate
+from bloodkeras.card import describe_training
 from bloodkeras.colours import Colours, Usual
 from bloodkeras.data import Split, Splits
 from bloodkeras.errors import BloodkerasError
@@ -66,6 +67,9 @@ def test_the_run_says_what_it_was_made_of(runs, joined):
     assert [joined.info["joined"][place]["weights_sha256"] for place in ("home", "elsewhere")] == [
         run.weights for run in runs
     ]
+    training = describe_training({"training": {"joined": joined.info["joined"]}})
+    assert "mean of `deeper`" in training
+    assert runs[1].weights[:12] in training
     assert joined.info["parameters"] == sum(parameter_count(run.model) for run in runs)
     assert joined.info["multiply_adds"] == sum(multiply_adds(run.model) for run in runs)
 
