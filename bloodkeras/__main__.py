@@ -207,7 +207,8 @@ def predict(*images: str, model: str = f"{EXPORTS}/residual", out: str = "", for
         classes: The classes that can occur, such as neutrophil,lymphocyte; the others get
             probability 0, and the output says so. By default all eight can.
         prior: A file that weighs the classes instead: JSON, {class: weight}, or CSV with the
-            columns class and weight. Probabilities are multiplied by it. Or the word estimate:
+            columns class and weight. Probabilities are multiplied by it. Or the word blood: these
+            are white cells of healthy blood, so they are as common as there. Or the word estimate:
             how common each class is, is found out from all the images, which are read twice.
         microns_per_pixel: Of the photographs, where it is known: the crop then has the true
             scale, instead of being guessed from the cell.

@@ -12,6 +12,8 @@ from bloodkeras.contract import ACCEPTED, CLASS_NAMES, UNSURE
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.runtime.classifier import Classifier
 from bloodkeras.runtime.prior import (
+    HEALTHY_BLOOD,
+    MAY_OCCUR,
     class_name,
     class_weights,
     describe,
@@ -19,6 +21,8 @@ from bloodkeras.runtime.prior import (
     read_prior,
 )
 from bloodkeras.runtime.score import score
+
+HARDLY = ("immature granulocyte", "erythroblast", "platelet")  # in healthy blood
 
 
 @pytest.fixture
@@ -222,3 +226,37 @@ def test_the_estimate_is_recorded_and_resumed(export, tmp_path):
     )  # fmt: skip
     with pytest.raises(UsageError, match="reads the images twice"):
         score(["-"], str(export), prior="estimate")
+
+
+def test_healthy_blood_weighs_by_its_shares_over_the_networks_own(export):
+    """A network that expects all classes alike is weighed by the shares as they are."""
+    classifier = Classifier.load(export)
+    known = classifier.prior_of(HEALTHY_BLOOD)
+    assert known["neutrophil"] == 1
+    assert known["lymphocyte"] == pytest.approx(2500 / 3650, abs=1e-4)
+    assert all(0 < weight < MAY_OCCUR for name, weight in known.items() if name in HARDLY)
+    assert MAY_OCCUR < known["basophil"] < 0.01
+    assert classifier.prior_of(HEALTHY_BLOOD, ["platelet"]) == {"platelet": 1}
+    classifier.card["class_shares"] = [HEALTHY_BLOOD[name] for name in CLASS_NAMES]
+    assert classifier.prior_of(HEALTHY_BLOOD) == dict.fromkeys(CLASS_NAMES, 1)
+
+
+def test_the_word_blood_means_the_same_everywhere(export, tmp_path):
+    classifier = Classifier.load(export)
+    red = flat(255, 0, 0)  # basophil with certainty
+    by_word, by_weights = (
+        classifier.answer(red, prior) for prior in ("blood", classifier.prior_of(HEALTHY_BLOOD))
+    )
+    assert np.array_equal(by_word.probs, by_weights.probs)
+    Image.fromarray(red[0]).save(tmp_path / "a.png")
+    score([str(tmp_path / "a.png")], str(export), str(tmp_path / "x.csv"), prior="blood")
+    known = json.loads((tmp_path / "x.csv.origin.json").read_text())["prior"]
+    assert known == classifier.prior_of(HEALTHY_BLOOD)
+    row = next(csv.DictReader((tmp_path / "x.csv").open()))
+    assert float(row["confidence"]) == pytest.approx(by_word.probs.max(), abs=1e-4)
+    score(
+        [str(tmp_path / "a.png")], str(export), str(tmp_path / "y.csv"), prior="blood",
+        classes="lymphocyte,monocyte",
+    )  # fmt: skip
+    known = json.loads((tmp_path / "y.csv.origin.json").read_text())["prior"]
+    assert known == {"lymphocyte": 1, "monocyte": pytest.approx(430 / 2500, abs=1e-4)}

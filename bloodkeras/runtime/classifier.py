@@ -7,6 +7,7 @@ Flow: takes exports/<model>/ (model.onnx or model.int8.onnx, card.json, SHA256SU
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,8 @@ from bloodkeras.contract import (
 from bloodkeras.errors import BloodkerasError, UsageError, gist
 from bloodkeras.runtime.preprocess import eight_views, read_image
 from bloodkeras.runtime.prior import (
+    BLOOD,
+    HEALTHY_BLOOD,
     LEAST_KEPT,
     Prior,
     apply_weights,
@@ -158,7 +161,8 @@ class Classifier:
             images: As in `predict_proba`.
             prior: What the user knows: the names of the classes that can occur, or {class:
                 weight}. Probabilities are multiplied by it and made to sum to 1 again. An image
-                whose own probabilities lie mostly where nothing can be is unsure.
+                whose own probabilities lie mostly where nothing can be is unsure. Or "blood": how
+                common each kind of white cell is in healthy blood.
             views: Answer the mean over the image's eight flips and quarter turns, which takes
                 eight times as long. A cell has no upside.
 
@@ -166,7 +170,8 @@ class Classifier:
             BloodkerasError: The array has another type or shape.
             UsageError: There is no such class or weight.
         """
-        weights = class_weights(prior, self.labels)
+        known = self.prior_of(HEALTHY_BLOOD) if isinstance(prior, str) and prior == BLOOD else prior
+        weights = class_weights(known, self.labels)
         images = np.asarray(images)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != IMAGE_SHAPE:
             raise BloodkerasError(
@@ -205,16 +210,34 @@ class Classifier:
             {class: weight}, for `answer` and `predict`: estimated share over the share that the
             network expects.
         """
-        own = np.array(self.card.get("class_shares") or np.ones(len(self.labels)), float)
-        own = np.maximum(own / own.sum(), 1e-6)  # a class that no training image was of
-        shares = estimate_shares(probs, own, class_weights(prior, self.labels))
-        weights = shares / own
+        shares = estimate_shares(probs, self._own_shares(), class_weights(prior, self.labels))
+        return self.prior_of(dict(zip(self.labels, shares, strict=True)), prior)
+
+    def prior_of(self, shares: Mapping[str, float], prior: Prior = None) -> dict[str, float]:
+        """Return a prior for images of a place where it is known how common each class is.
+
+        Args:
+            shares: {class: share}, which need not sum to 1; those not named do not occur.
+            prior: The names of the classes that can occur, as in `answer`; None: all.
+
+        Returns:
+            {class: weight}, for `answer` and `predict`: share over the share that the network
+            expects.
+        """
+        weights = class_weights(shares, self.labels) / self._own_shares()
+        if prior is not None:
+            weights = weights * (class_weights(prior, self.labels) > 0)
         # Rounded, so that a table that is resumed finds the same.
         return {
             label: round(float(weight / weights.max()), 4)
             for label, weight in zip(self.labels, weights, strict=True)
             if weight
         }
+
+    def _own_shares(self) -> np.ndarray:
+        """Return how common the network takes each class to be, from its training, float64 (8,)."""
+        own = np.array(self.card.get("class_shares") or np.ones(len(self.labels)), float)
+        return np.maximum(own / own.sum(), 1e-6)  # a class that no training image was of
 
     def predict(
         self, images, prior: Prior = None, microns_per_pixel: float = 0.0, views: bool = False

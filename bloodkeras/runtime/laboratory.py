@@ -17,7 +17,7 @@ from bloodkeras.runtime.classifier import Answers, Classifier
 from bloodkeras.runtime.formats import one_line
 from bloodkeras.runtime.labelled import Labelled, read_labelled
 from bloodkeras.runtime.mistakes_page import render_mistakes
-from bloodkeras.runtime.prior import describe
+from bloodkeras.runtime.prior import HEALTHY_BLOOD, describe
 from bloodkeras.runtime.scale import UNKNOWN, Framing
 from bloodkeras.runtime.shift_score import judge_colours, sentence
 
@@ -26,8 +26,10 @@ SHOWN_ERRORS = 5
 ROWS = {
     "all_classes": "all classes open",
     "all_classes_estimated": "  shares estimated",
+    "all_classes_blood": "  as in healthy blood",
     "present_classes": "those that occur",
     "present_classes_estimated": "  shares estimated",
+    "present_classes_blood": "  as in healthy blood",
 }  # what `judge` tries, as the table calls it
 
 
@@ -83,7 +85,8 @@ def judge(classifier: Classifier, cells: Labelled, views: bool = False) -> dict:
     Returns:
         "all_classes" and "present_classes" (only those that occur among the labels may be the
         answer), both with "_estimated" behind it too (the shares of the classes estimated from
-        these images): each {"accuracy", "low", "high" (95 %), "coverage", "selective_accuracy"};
+        these images) and "_blood" (those of healthy blood): each {"accuracy", "low", "high"
+        (95 %), "coverage", "selective_accuracy"};
         "verdicts": {verdict: share}; "recall": {class: share found}; "labels"; "confusion": counts,
         rows of true classes; "shift": `judge_colours` or None; "sentence".
     """
@@ -93,6 +96,7 @@ def judge(classifier: Classifier, cells: Labelled, views: bool = False) -> dict:
     tried = {"all_classes": None, "present_classes": present}
     for key, prior in list(tried.items()):
         tried[f"{key}_estimated"] = classifier.estimate_prior(answers.probs, prior)
+        tried[f"{key}_blood"] = classifier.prior_of(HEALTHY_BLOOD, prior)
     described = classifier.card.get("colours")
     shift = judge_colours(described, cells.images) if described else None
     confusion = np.zeros((len(labels), len(labels)), int)
@@ -149,6 +153,7 @@ def render_text(found: dict) -> str:
             + (f"{'-':>9}" if right is None else f"{right:>9.4f}")
         )
     rows += ["", "shares estimated: how common each class is, from these images (--prior estimate)"]
+    rows += ["as in healthy blood: how common each white cell is there (--prior blood)"]
     rows += [f"those that occur: {describe(dict.fromkeys(found['present'], 1))}"]
     verdicts = ", ".join(f"{share:.1%} {name}" for name, share in found["verdicts"].items())
     rows += [f"verdicts: {verdicts}", "", *_confusion(found)]

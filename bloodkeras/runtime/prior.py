@@ -2,8 +2,9 @@
 
 Flow: takes class names or weights; gives float32 (8,), by which probabilities are multiplied before
 they are made to sum to 1 again. Where the user knows nothing, the images themselves say how common
-each class is among them.
-Sources: shares from unlabelled images, Saerens et al. 2002, doi:10.1162/089976602753284446.
+each class is among them; of healthy blood, textbooks do.
+Sources: shares from unlabelled images, Saerens et al. 2002, doi:10.1162/089976602753284446; shares
+in healthy blood, Orfanakis et al. 1970, American Journal of Clinical Pathology 53, 647.
 """
 
 import csv
@@ -18,8 +19,21 @@ import numpy as np
 from bloodkeras.errors import BloodkerasError, UsageError
 
 LEAST_KEPT = 0.5  # of the network's own probability: with less on what may occur, it is unsure
-MAY_OCCUR = 0.01  # of the largest weight: with less, a class is taken not to occur
-ESTIMATE = "estimate"  # stands for a prior file: the shares are those of the images themselves
+MAY_OCCUR = 0.005  # of the largest weight: with less, a class is taken not to occur
+# Words that stand for a prior file: shares of the images themselves, and of healthy blood.
+ESTIMATE, BLOOD = "estimate", "blood"
+# White cells in a cubic millimetre, means of 291 healthy adults (Orfanakis 1970), and a trace of
+# what such blood hardly holds: a clear one is still named, but unsure (MAY_OCCUR).
+HEALTHY_BLOOD = {
+    "neutrophil": 3650,
+    "lymphocyte": 2500,
+    "monocyte": 430,
+    "eosinophil": 150,
+    "basophil": 30,
+    "immature granulocyte": 10,
+    "erythroblast": 10,
+    "platelet": 10,
+}
 PSEUDO_COUNT = 1.0  # images of each class that are taken to be there too: no share becomes 0
 ROUNDS, STILL = 1000, 1e-7  # of the estimation; a change of a share that is none
 

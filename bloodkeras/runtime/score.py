@@ -23,7 +23,14 @@ from bloodkeras.runtime.copies import Copies
 from bloodkeras.runtime.formats import import_pyarrow, valid_text
 from bloodkeras.runtime.page import Page
 from bloodkeras.runtime.printed import Printed
-from bloodkeras.runtime.prior import ESTIMATE, Prior, describe, read_prior
+from bloodkeras.runtime.prior import (
+    BLOOD,
+    ESTIMATE,
+    HEALTHY_BLOOD,
+    Prior,
+    describe,
+    read_prior,
+)
 from bloodkeras.runtime.progress import Progress
 from bloodkeras.runtime.scale import Framing
 from bloodkeras.runtime.sources import STDIN, check_words, count_images, stream
@@ -56,8 +63,8 @@ def score(
         report: Write a page of the answers here.
         precision: float32, or int8 for the smaller, quicker file of the export.
         classes: Names of the classes that can occur, separated by commas; "" for all.
-        prior: A file that weighs the classes, or "estimate": from the images, which are then read
-            twice; "" for none.
+        prior: A file that weighs the classes; or "blood", as healthy blood does; or "estimate":
+            from the images, which are then read twice; "" for none.
         microns_per_pixel: Of the photographs; 0 where that is not known.
         views: Answer the mean over each image's eight flips and quarter turns.
 
@@ -70,11 +77,7 @@ def score(
     kind = _check_options(words, out, kind, resume)
     check_words(words)
     classifier = Classifier.load(model, precision=precision)
-    if prior == ESTIMATE:
-        possible = read_prior(classes, "", classifier.labels)
-        known = _estimate_prior(classifier, words, framing, possible, views)
-    else:
-        known = read_prior(classes, prior, classifier.labels)
+    known = _prior(classifier, words, framing, classes, prior, views)
     said = describe(known)
     copies = Copies(sort_into, words) if sort_into else None
     page = Page(report, classifier, said) if report else None
@@ -99,6 +102,23 @@ def score(
     if page:
         page.finish(tally, table.kept.rows)
     _conclude(tally, out, report, sort_into)
+
+
+def _prior(
+    classifier: Classifier,
+    words: list[str],
+    framing: Framing,
+    classes: str,
+    prior: str,
+    views: bool,
+) -> dict[str, float] | None:
+    """Return {class: weight} as the options say."""
+    if prior not in (BLOOD, ESTIMATE):
+        return read_prior(classes, prior, classifier.labels)
+    possible = read_prior(classes, "", classifier.labels)
+    if prior == BLOOD:
+        return classifier.prior_of(HEALTHY_BLOOD, possible)
+    return _estimate_prior(classifier, words, framing, possible, views)
 
 
 def _estimate_prior(
