@@ -52,6 +52,7 @@ def test_numbers_by_hand(export, lab, tmp_path):
     assert found["images"] == 5
     assert found["present"] == ["basophil", "eosinophil", "neutrophil"]
     assert found["all_classes"]["accuracy"] == pytest.approx(3 / 5)
+    assert found["all_classes"]["balanced_accuracy"] == pytest.approx((1 + 1 / 2 + 0) / 3)
     # Blue can be no erythroblast now, and the three that are left are equally probable.
     assert found["present_classes"]["accuracy"] == pytest.approx(3 / 5)
     assert found["present_classes"]["coverage"] == pytest.approx(4 / 5)
@@ -64,6 +65,7 @@ def test_numbers_by_hand(export, lab, tmp_path):
     text = (tmp_path / "out/photos.txt").read_text()
     assert "all classes open" in text
     assert "0.6000" in text
+    assert "Always to say basophil would be 40.0% right" in text
 
 
 def test_the_page_shows_the_mistakes_and_nothing_else(export, lab, tmp_path):

@@ -86,7 +86,7 @@ def judge(classifier: Classifier, cells: Labelled, views: bool = False) -> dict:
         "all_classes" and "present_classes" (only those that occur among the labels may be the
         answer), both with "_estimated" behind it too (the shares of the classes estimated from
         these images) and "_blood" (those of healthy blood): each {"accuracy", "low", "high"
-        (95 %), "coverage", "selective_accuracy"};
+        (95 %), "balanced_accuracy", "coverage", "selective_accuracy"};
         "verdicts": {verdict: share}; "recall": {class: share found}; "labels"; "confusion": counts,
         rows of true classes; "shift": `judge_colours` or None; "sentence".
     """
@@ -125,9 +125,13 @@ def judge(classifier: Classifier, cells: Labelled, views: bool = False) -> dict:
 
 
 def score_answers(answers: Answers, labels: np.ndarray) -> dict:
-    """Return accuracy with its 95 % interval, coverage, and accuracy of the accepted."""
-    low, high = wilson(int((answers.probs.argmax(1) == labels).sum()), len(labels))
-    return answers.judged(labels) | {"low": low, "high": high}
+    """Return accuracy with its interval and by class, coverage, and accuracy of the accepted."""
+    right = answers.probs.argmax(1) == labels
+    low, high = wilson(int(right.sum()), len(labels))
+    by_class = [right[labels == k].mean() for k in np.unique(labels)]
+    return answers.judged(labels) | {
+        "low": low, "high": high, "balanced_accuracy": float(np.mean(by_class))
+    }  # fmt: skip
 
 
 def wilson(hits: int, count: int) -> tuple[float, float]:
@@ -143,17 +147,25 @@ def render_text(found: dict) -> str:
     left_out = f", {found['unlabelled']} more have no label" if found["unlabelled"] else ""
     how = ", mean of eight views" if found["views"] else ""
     rows = [f"{found['model']} on {found['images']} photographs{how}{left_out}", ""]
-    rows.append(f"{'':26}{'accuracy':>9}  {'95 % interval':18}{'accepted':>9}{'right':>9}")
+    rows.append(
+        f"{'':26}{'accuracy':>9}  {'95 % interval':18}{'balanced':>9}{'accepted':>9}{'right':>9}"
+    )
     for key, name in ROWS.items():
         numbers = found[key]
         right = numbers["selective_accuracy"]
         interval = f"[{numbers['low']:.4f}, {numbers['high']:.4f}]"
         rows.append(
-            f"{name:26}{numbers['accuracy']:>9.4f}  {interval:18}{numbers['coverage']:>9.4f}"
+            f"{name:26}{numbers['accuracy']:>9.4f}  {interval:18}"
+            f"{numbers['balanced_accuracy']:>9.4f}{numbers['coverage']:>9.4f}"
             + (f"{'-':>9}" if right is None else f"{right:>9.4f}")
         )
     rows += ["", "shares estimated: how common each class is, from these images (--prior estimate)"]
     rows += ["as in healthy blood: how common each white cell is there (--prior blood)"]
+    common = max(found["present"], key=lambda name: sum(_counts(found, name)))
+    share = sum(_counts(found, common)) / found["images"]
+    rows += [
+        f"balanced: each class counts alike. Always to say {common} would be {share:.1%} right"
+    ]
     rows += [f"those that occur: {describe(dict.fromkeys(found['present'], 1))}"]
     verdicts = ", ".join(f"{share:.1%} {name}" for name, share in found["verdicts"].items())
     rows += [f"verdicts: {verdicts}", "", *_confusion(found)]
@@ -165,7 +177,12 @@ def _confusion(found: dict) -> list[str]:
     heads = "".join(f"{name[:11]:>12}" for name in found["labels"])
     rows = [f"{'is (down), called (across)':26}{heads}{'found':>9}"]
     for name in found["present"]:
-        counts = found["confusion"][found["labels"].index(name)]
+        counts = _counts(found, name)
         cells = "".join(f"{count:>12}" for count in counts)
         rows.append(f"{name:26}{cells}{found['recall'][name]:>9.4f}")
     return rows
+
+
+def _counts(found: dict, name: str) -> list[int]:
+    """Return what the cells of a class were called, counts by class."""
+    return found["confusion"][found["labels"].index(name)]
