@@ -236,6 +236,10 @@ def test_the_new_export_is_complete_and_says_what_it_is(export, lab):
     assert card["model"] == "new"
     assert card["calibrated_on"]["model"] == "plain"
     assert card["metrics"] == {}
+    shares = dict(zip(card["labels"], card["class_shares"], strict=True))
+    cells = card["calibrated_on"]["cells"]
+    assert shares["platelet"] == pytest.approx(1 / (sum(cells.values()) + 8), abs=1e-6)
+    assert shares["basophil"] == pytest.approx(21 * shares["platelet"], abs=1e-5)
     assert card["before_calibration"]["metrics"] == {"test": 1}
     assert not card["int8"]["published"]
     metadata = classifier._session.get_modelmeta().custom_metadata_map

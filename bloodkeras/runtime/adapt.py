@@ -30,6 +30,7 @@ from bloodkeras.runtime.scale import UNKNOWN, Framing
 
 LEAST_CELLS = 20
 ADVISED_CELLS = 50
+UNSEEN_CELLS = 1  # of each class are taken to be there too: none may be thought impossible
 TRUE_ACCEPTANCE = 0.95  # share of these cells that must not be called foreign
 METADATA = ("model", "thresholds", "calibration", "metrics")  # what changes of it in the ONNX file
 
@@ -132,7 +133,7 @@ def fit(model, cells: Labelled, classifier: Classifier, last_layer: bool) -> tup
 
 def new_card(card: dict, name: str, facts: dict) -> dict:
     """Return the card of the new export: what no longer holds is kept under before_calibration."""
-    gone = ("model", "thresholds", "calibration", "metrics", "shifts", "int8")
+    gone = ("model", "thresholds", "calibration", "metrics", "shifts", "int8", "class_shares")
     before = {key: card[key] for key in gone if key in card}
     kept = {key: value for key, value in card.items() if key not in ("shifts", "int8")}
     calibration = dict(card.get("calibration", {})) | {
@@ -141,6 +142,9 @@ def new_card(card: dict, name: str, facts: dict) -> dict:
         "true_acceptance": TRUE_ACCEPTANCE,
         "coverage_on_val": None,
     }
+    if facts["last_layer"]:  # it expects the classes to be as common as among these cells
+        counts = np.array(list(facts["cells"].values())) + UNSEEN_CELLS
+        kept["class_shares"] = (counts / counts.sum()).round(6).tolist()
     return kept | {
         "model": name,
         "thresholds": facts["thresholds"],

@@ -173,7 +173,9 @@ def _read(path: Path) -> dict[str, float]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
-        raise BloodkerasError(f"cannot read {os.fspath(path)}: {reason}") from None
+        raise BloodkerasError(
+            f"cannot read {os.fspath(path)}: {reason}; expected a file, or {BLOOD} or {ESTIMATE}"
+        ) from None
     if text.lstrip().startswith("{"):
         try:
             return dict(json.loads(text))
