@@ -236,7 +236,7 @@ def test_the_new_export_is_complete_and_says_what_it_is(export, lab):
     assert card["model"] == "new"
     assert card["calibrated_on"]["model"] == "plain"
     assert card["metrics"] == {}
-    shares = dict(zip(card["labels"], card["class_shares"], strict=True))
+    shares = dict(zip(classifier.labels, card["class_shares"], strict=True))
     cells = card["calibrated_on"]["cells"]
     assert shares["platelet"] == pytest.approx(1 / (sum(cells.values()) + 8), abs=1e-6)
     assert shares["basophil"] == pytest.approx(21 * shares["platelet"], abs=1e-5)
