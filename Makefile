@@ -17,7 +17,7 @@ help: ## list the targets, in the order of the flow
 	@echo 'DATA=auto (BloodMNIST, else drawn cells), DATA=FILE.npz or DATA=synthetic; now: $(DATA)'
 	@echo 'EPOCHS=1 trains less than the recipes say: make all EPOCHS=1'
 
-env: $(VENV)/ready ## make .venv and install everything (about a minute)
+env: $(VENV)/ready ## make .venv and install everything (one to three minutes, 2.7 GB)
 $(VENV)/ready: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --requirement requirements.txt

@@ -26,7 +26,7 @@ def data(*, data: str = ""):
 
     Args:
         data: A .npz file, "synthetic" (drawn cells), or "auto" (synthetic where BloodMNIST cannot
-            be had). Default: the variable BLOODKERAS_DATA, then ~/.medmnist, then the download.
+            be had). By default the variable BLOODKERAS_DATA, then ~/.medmnist, then the download.
     """
     from bloodkeras.study import show_data
 
@@ -130,19 +130,25 @@ def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "tes
         views: Say too how good the mean over the eight flips and quarter turns is; with --photos,
             judge that mean.
         shifts: Judge an export on simulated shifts of the split instead (light, stain, focus,
-            compression, scale, place): a table, shifts.json, and <runs>/shifts.png.
+            compression, scale, place), in a table, shifts.json, and <runs>/shifts.png.
         photos: A folder of your own photographs of cells, to judge an export on instead; no
-            other data is needed. The results lie in <runs>/onnx-<model>/photos-<folder>.
-        labels: What these photographs show: CSV with the columns file and label, a class name.
+            other data is needed. Accuracy is given plainly and as `predict --prior` would make it.
+            The results lie in <runs>/onnx-<export>/photos-<folder>-<table>.
+        labels: What these photographs show, a CSV with the columns file and label, which is a
+            class name or its number from 0.
         microns_per_pixel: Of these photographs; 0 where it is not known.
         tightness: Show cells larger than in BloodMNIST, to try what that does: 1.4 is a crop of
             0.7 of the usual side.
     """
     if photos or labels:
-        if margins or shifts:
-            raise UsageError("--photos judges your own cells: without --margins, --shifts")
+        if margins or shifts or data or split != "test":
+            raise UsageError(
+                "--photos judges your own cells: without --margins, --shifts, --data, --split"
+            )
         _evaluate_photos(target, photos, labels, runs, (microns_per_pixel, tightness), views)
         return
+    if microns_per_pixel or tightness != 1.0:
+        raise UsageError("--microns-per-pixel and --tightness are for --photos")
     if not (Path(target) / MODEL_FILE).exists():  # an ONNX file needs no TensorFlow
         quiet_tensorflow()
     from bloodkeras.study import Study
@@ -160,8 +166,10 @@ def _evaluate_photos(target: str, photos: str, labels: str, runs: str, framing, 
     from bloodkeras.runtime.laboratory import evaluate_photos
     from bloodkeras.runtime.scale import Framing
 
-    export = Path(_export_folder(target))
-    out = Path(runs, f"onnx-{export.resolve().name}", f"photos-{Path(photos).resolve().name}")
+    export = Path(_export_folder(target)).resolve()
+    of = export.name if export.parent.name == EXPORTS else f"{export.parent.name}-{export.name}"
+    cells = f"photos-{Path(photos).resolve().name}-{Path(labels).stem}{'-views' * views}"
+    out = Path(runs, f"onnx-{of}", cells)
     evaluate_photos(str(export), photos, labels, out, Framing(*framing), views)
 
 
@@ -206,10 +214,10 @@ def predict(*images: str, model: str = f"{EXPORTS}/residual", out: str = "", for
         precision: float32, or int8: a smaller, quicker file that answers nearly the same.
         classes: The classes that can occur, such as neutrophil,lymphocyte; the others get
             probability 0, and the output says so. By default all eight can.
-        prior: A file that weighs the classes instead: JSON, {class: weight}, or CSV with the
-            columns class and weight. Probabilities are multiplied by it. Or the word blood: these
-            are white cells of healthy blood, so they are as common as there. Or the word estimate:
-            how common each class is, is found out from all the images, which are read twice.
+        prior: A file that weighs the classes instead, JSON {class: weight} or CSV with the columns
+            class and weight; probabilities are multiplied by it. Or the word blood, if these are
+            white cells of healthy adults, as common as in their blood. Or the word estimate, to
+            find out from all the images, which are read twice, how common each class is.
         microns_per_pixel: Of the photographs, where it is known: the crop then has the true
             scale, instead of being guessed from the cell.
         views: Answer the mean over each image's eight flips and quarter turns: eight times the
@@ -234,7 +242,7 @@ def score(source: str, *, out: str, model: str = f"{EXPORTS}/residual", engine: 
 
     Args:
         source: A folder of images (searched to any depth), or a Parquet file, or a folder of them,
-            with a column image: files (binary) or raw pixels (fixed_size_binary[2352], uint8
+            with a column image of files (binary) or raw pixels (fixed_size_binary[2352], uint8
             28x28x3); a column path or id names the rows.
         out: The folder of the answers.
         model: The export to use: a folder, or the name of one in exports/.
@@ -340,7 +348,8 @@ def calibrate(export: str, *, photos: str, labels: str, out: str, last_layer: bo
     Args:
         export: The folder of an export, or the name of one in exports/.
         photos: A folder of your photographs of cells.
-        labels: What they show: CSV with the columns file and label, a class name.
+        labels: What they show, a CSV with the columns file and label, which is a class name or
+            its number from 0.
         out: The folder of the new export.
         last_layer: Fit the last layer too: for a laboratory whose images look different.
         microns_per_pixel: Of these photographs; 0 where it is not known.
@@ -370,9 +379,11 @@ def seeds(
 ):
     """Train and evaluate a model with several seeds: mean and standard deviation on test.
 
+    What is trained already is not trained again, so a second time it only prints.
+
     Args:
         model: simple, deeper, tiny, residual or robust.
-        seeds: Whole numbers, separated by commas. What is trained already is not trained again.
+        seeds: Whole numbers, separated by commas.
         data: As in `bloodkeras data`.
         runs: Folder of all runs.
         settings: Recipe fields, as in `bloodkeras train`.
@@ -518,7 +529,7 @@ def _export_folder(model: str) -> str:
     known = f"{EXPORTS}/ holds {', '.join(found) or 'none either'}"
     close = get_close_matches(Path(model).name, found, n=1)
     meant = f" (did you mean {close[0]}?)" if close else ""
-    raise BloodkerasError(f"there is no export {model}: {known}{meant}; --model FOLDER names one")
+    raise BloodkerasError(f"there is no export {model}: {known}{meant}; a folder names one too")
 
 
 def _seeds(text: str) -> list[int]:

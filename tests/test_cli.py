@@ -1,5 +1,6 @@
 """The command line as a user meets it: quick, typed, and one line when something is wrong."""
 
+import inspect
 import subprocess
 import sys
 import time
@@ -8,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from bloodkeras.__main__ import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 
@@ -220,3 +223,13 @@ def test_make_hands_the_epochs_on():
         ["make", "-n", "all", "EPOCHS=1"], capture_output=True, text=True, cwd=ROOT, timeout=30
     )
     assert "study --data auto --epochs 1" in done.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_says_all_that_the_docstring_says(name):
+    """Fire drops a line of an argument's text that has a colon, or takes it for an argument."""
+    command = COMMANDS[name]
+    lines = inspect.getdoc(command).partition("Args:\n")[2].splitlines()
+    known = {*inspect.signature(command).parameters}
+    cut = [line for line in lines if ":" in line and line.split(":")[0].strip() not in known]
+    assert cut == []

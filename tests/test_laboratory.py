@@ -184,12 +184,21 @@ def test_it_works_without_the_training_side(export, lab, tmp_path):
              "--runs", str(tmp_path / "runs")]  # fmt: skip
     done = run_blocked(f"sys.argv[1:] = {words!r}\nfrom bloodkeras.__main__ import main; main()")
     assert done.returncode == 0, done.stderr
-    names = {path.name for path in (tmp_path / "runs/onnx-export/photos-lab").iterdir()}
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name == f"onnx-{tmp_path.name}-export"  # another one than exports/export
+    names = {path.name for path in (folder / "photos-lab-labels").iterdir()}
     assert names == {"photos.json", "photos.txt", "mistakes.html"}
 
 
 @pytest.mark.parametrize(
-    "words", [["--photos", "x"], ["--labels", "x"], ["--photos", "x", "--labels", "y", "--shifts"]]
+    "words",
+    [
+        ["--photos", "x"],
+        ["--labels", "x"],
+        ["--photos", "x", "--labels", "y", "--shifts"],
+        ["--photos", "x", "--labels", "y", "--split", "val"],
+        ["--tightness", "1.4"],
+    ],
 )
 def test_options_that_do_not_fit_are_wrong_usage(words):
     command = [sys.executable, "-m", "bloodkeras", "evaluate", "tiny", *words]

@@ -125,7 +125,7 @@ def test_both_options_are_refused():
 def test_the_choice_in_words():
     assert describe(None) == ""
     assert describe({"monocyte": 1.0, "platelet": 1.0}) == "monocyte; platelet"
-    assert describe({"monocyte": 1.0, "platelet": 0.25}) == "monocyte 1; platelet 0.25"
+    assert describe({"monocyte": 1.0, "platelet": 0.25}) == "monocyte times 1; platelet times 0.25"
 
 
 @pytest.fixture

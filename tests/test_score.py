@@ -526,3 +526,22 @@ def test_memory_does_not_grow_with_the_images(model, tmp_path):
     assert peak < 600
     with open(tmp_path / "out.csv", "rb") as rows:
         assert sum(1 for _ in rows) == 100_001
+
+
+def test_a_page_that_is_there_already_is_not_written_over(cells, model, tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text("somebody's")
+    assert "there already" in refusal([str(cells)], model, report=str(page))
+    assert page.read_text() == "somebody's"
+
+
+def test_it_says_how_many_were_what_and_when_too_many_are_foreign(cells, tmp_path, capsys):
+    folder = build_export(tmp_path / "strict")
+    for limit, said in ((1e9, False), (-1e9, True)):
+        card = {"model": "strict", "thresholds": {"foreign": limit}}
+        (folder / contract.CARD_FILE).write_text(json.dumps(card))
+        write_sums(folder)
+        score([str(cells)], str(folder))
+        err = capsys.readouterr().err
+        assert f"3 images: {0 if said else 3} accepted, 0 unsure, {3 if said else 0} foreign" in err
+        assert ("100% are unlike the training data" in err) == said

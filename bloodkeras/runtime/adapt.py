@@ -161,7 +161,7 @@ def render_text(card: dict) -> str:
     facts = card["calibrated_on"]
     counts = ", ".join(f"{name} {n}" for name, n in facts["cells"].items() if n)
     absent = ", ".join(name for name, n in facts["cells"].items() if not n)
-    how = "by fits that had not seen the cell in question" if facts["last_layer"] else "on them"
+    how = "mean of five fits that had not seen the cell" if facts["last_layer"] else "on them"
     right = facts["selective_accuracy"]
     lines = [
         f"{card['model']}: {facts['model']} calibrated on {sum(facts['cells'].values())} cells of "

@@ -174,11 +174,11 @@ def render_text(found: dict) -> str:
 
 def _confusion(found: dict) -> list[str]:
     """Return the confusion matrix as lines: true classes that occur, and what they were called."""
-    heads = "".join(f"{name[:11]:>12}" for name in found["labels"])
+    heads = "".join(f"{name[:12]:>13}" for name in found["labels"])
     rows = [f"{'is (down), called (across)':26}{heads}{'found':>9}"]
     for name in found["present"]:
         counts = _counts(found, name)
-        cells = "".join(f"{count:>12}" for count in counts)
+        cells = "".join(f"{count:>13}" for count in counts)
         rows.append(f"{name:26}{cells}{found['recall'][name]:>9.4f}")
     return rows
 

@@ -95,14 +95,20 @@ def read_prior(classes: str, file: str, labels: tuple[str, ...]) -> dict[str, fl
         labels: All class names.
 
     Raises:
-        UsageError: Both are given, or there is no such class or weight.
-        BloodkerasError: The file cannot be read, or is neither JSON nor CSV.
+        UsageError: Both are given, or there is no such class.
+        BloodkerasError: The file cannot be read, is neither JSON nor CSV, or names a class or a
+            weight that cannot be.
     """
     if classes and file:
         raise UsageError("--classes and --prior say the same thing: give one of them")
     if not classes and not file:
         return None
-    weights = class_weights(_read(Path(file)) if file else split_names(classes), labels)
+    try:
+        weights = class_weights(_read(Path(file)) if file else split_names(classes), labels)
+    except UsageError as error:
+        if classes:
+            raise
+        raise BloodkerasError(f"{file}: {error}") from None
     return {label: float(w) for label, w in zip(labels, weights, strict=True) if w}
 
 
@@ -155,7 +161,7 @@ def describe(prior: Mapping[str, float] | None) -> str:
         return ""
     if len(set(prior.values())) == 1:
         return "; ".join(prior)
-    return "; ".join(f"{name} {weight:.4g}" for name, weight in prior.items())
+    return "; ".join(f"{name} times {weight:.4g}" for name, weight in prior.items())
 
 
 def _number(name: str, weight) -> float:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import bloodkeras
-from bloodkeras.contract import IMAGE_SHAPE, VERDICTS
+from bloodkeras.contract import FOREIGN, IMAGE_SHAPE, VERDICTS
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.runtime.arrays import Item
 from bloodkeras.runtime.classifier import Answers, Classifier, model_file, sha256_of
@@ -35,6 +35,8 @@ from bloodkeras.runtime.progress import Progress
 from bloodkeras.runtime.scale import Framing
 from bloodkeras.runtime.sources import STDIN, check_words, count_images, stream
 from bloodkeras.runtime.table import BATCH_SIZE, Kept, Row, Table, table_format
+
+MANY_FOREIGN = 1 / 3  # of the images: then something is different about all of them
 
 
 def score(
@@ -80,6 +82,8 @@ def score(
     known = _prior(classifier, words, framing, classes, prior, views)
     said = describe(known)
     copies = Copies(sort_into, words) if sort_into else None
+    if report and not resume and Path(report).is_file():
+        raise BloodkerasError(f"{report} is there already: choose another name")
     page = Page(report, classifier, said) if report else None
     origin = _origin(model, classifier, precision) | {
         "prior": known,
@@ -216,12 +220,20 @@ def _conclude(tally: Counter, out: str, report: str, sort_into: str) -> None:
     total, failed = tally.total(), tally["", ""]
     if not total:
         raise BloodkerasError("no image was given")
+    counts = Counter()
+    for (_, verdict), count in tally.items():
+        counts[verdict] += count
+    said = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in VERDICTS)
     if out:
-        counts = Counter()
-        for (_, verdict), count in tally.items():
-            counts[verdict] += count
-        said = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in VERDICTS)
         print(f"wrote {total:,} rows to {out}: {said}")
+    elif total > 1:  # on stderr: the table is on stdout
+        print(f"{total:,} images: {said}", file=sys.stderr)
+    if counts[FOREIGN] > MANY_FOREIGN * total > 1:
+        print(
+            f"{counts[FOREIGN] / total:.0%} are unlike the training data: another microscope's? "
+            "docs/another_laboratory.md says what helps",
+            file=sys.stderr,
+        )
     for what, place in (("the page", report), ("copies of the images into", sort_into)):
         if place:  # on stderr: a printed table is on stdout
             print(f"wrote {what} {place}", file=sys.stderr)

@@ -104,7 +104,7 @@ def sentence(shift: dict | None, model: str) -> str:
     return (
         f"These images do not look like the training data: {share} {limit}; their mean colour is "
         f"R/G/B {here}, there it is {there}. What the model card promises does not hold here: go "
-        "by the accuracy on labelled cells, and calibrate on cells of your own."
+        "by the accuracy on labelled cells of your own."
     )
 
 
