@@ -228,7 +228,7 @@ def _conclude(tally: Counter, out: str, report: str, sort_into: str) -> None:
         print(f"wrote {total:,} rows to {out}: {said}")
     elif total > 1:  # on stderr: the table is on stdout
         print(f"{total:,} images: {said}", file=sys.stderr)
-    if counts[FOREIGN] > MANY_FOREIGN * total > 1:
+    if total > 1 and counts[FOREIGN] > MANY_FOREIGN * total:
         print(
             f"{counts[FOREIGN] / total:.0%} are unlike the training data: another microscope's? "
             "docs/another_laboratory.md says what helps",
