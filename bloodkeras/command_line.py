@@ -35,7 +35,7 @@ def run(commands: dict) -> None:
     noted = {name: _deferred(command) for name, command in commands.items()}
     try:
         words = _keep_dash(sys.argv[1:])
-        if words[0] != "--":
+        if "--help" not in words:
             _check_words(words, commands)
         result = fire.Fire(noted, words, name="bloodkeras", serialize=lambda _: None)
         if isinstance(result, _Deferred):
@@ -113,34 +113,69 @@ def _check_words(words: list[str], commands: dict) -> None:
     """Refuse a mistyped command or option: fire does too, but does not say what was meant.
 
     Raises:
-        UsageError: There is no such command or option, or one that is needed is missing.
+        UsageError: There is no such command or option, or what is needed is missing.
     """
     name = words[0].replace("_", "-")
     if name not in commands:
         raise UsageError(f"unknown command {words[0]!r}: expected {hint(name, commands)}")
-    options = inspect.signature(commands[name]).parameters.values()
-    _check_values(words[1:], typing.get_type_hints(commands[name]))
-    if any(option.kind is inspect.Parameter.VAR_KEYWORD for option in options):
-        return  # recipe fields, which recipe.py knows
-    known = {option.name for option in options if option.kind is not option.VAR_POSITIONAL}
+    options = list(inspect.signature(commands[name]).parameters.values())
     given = words[1 : words.index("--")] if "--" in words else words[1:]
+    _check_values(words[1:], typing.get_type_hints(commands[name]))
+    known = {option.name for option in options if option.kind is not option.VAR_POSITIONAL}
     named = [word[2:].split("=")[0].replace("-", "_") for word in given if word.startswith("--")]
+    fields = any(option.kind is option.VAR_KEYWORD for option in options)  # recipe.py knows them
     for option in named:
-        if option not in known and option.removeprefix("no") not in known:
+        if not fields and option not in known and option.removeprefix("no") not in known:
             raise UsageError(f"unknown option --{option}: expected {hint(option, known)}")
-    wanted = [f"--{o.name}" for o in options if o.kind is o.KEYWORD_ONLY and o.default is o.empty]
-    missing = [x for x in wanted if x[2:] not in named and x[1:3] not in given]  # or -o
-    if missing and given:  # without any word fire shows the usage
-        raise UsageError(f"{name} needs {', '.join(wanted)}: {', '.join(missing)} is missing")
+    _check_count(name, options, given, named)
+
+
+def _check_count(
+    name: str, options: list[inspect.Parameter], given: list[str], named: list[str]
+) -> None:
+    """Refuse too few words and too many: fire's answer to either is a page of usage.
+
+    Raises:
+        UsageError: What the command needs is missing, or there is a word that it has no use for.
+    """
+    flags = [word.startswith("-") and word != "-" for word in given]
+    named = [*named, *(word[1] for word in given if len(word) == 2 and word[0] == "-")]
+    free = [
+        word
+        for place, word in enumerate(given)
+        if not flags[place] and not (place and flags[place - 1] and "=" not in given[place - 1])
+    ]
+    asked = [o for o in options if o.name not in named and o.name[0] not in named]  # -o is --out
+    words = [option for option in asked if option.kind is option.POSITIONAL_OR_KEYWORD]
+    absent = [o for o in asked if _needed(o) and o not in words[: len(free)]]
+    help_line = f"`python -m bloodkeras {name} --help` says what it takes"
+    if absent:
+        needs = ", ".join(_shown(option) for option in options if _needed(option))
+        missing = ", ".join(_shown(option) for option in absent)
+        raise UsageError(f"{name} needs {needs}: {missing} is missing; {help_line}")
+    if len(free) > len(words) and all(o.kind is not o.VAR_POSITIONAL for o in options):
+        raise UsageError(f"{name} has no use for {free[len(words)]!r}: {help_line}")
+
+
+def _needed(option: inspect.Parameter) -> bool:
+    any_number = option.kind in (option.VAR_POSITIONAL, option.VAR_KEYWORD)
+    return option.default is option.empty and not any_number
+
+
+def _shown(option: inspect.Parameter) -> str:
+    return f"--{option.name}" if option.kind is option.KEYWORD_ONLY else option.name.upper()
 
 
 def _check_values(words: list[str], kinds: dict[str, type]) -> None:
-    """Refuse an option whose value is missing: fire would take it for the word True.
+    """Refuse an option whose value is missing, and a switch that took the next word for its own.
 
     Raises:
-        UsageError: Nothing, or another option, follows an option that is no switch.
+        UsageError: Nothing, or another option, follows an option that is no switch: fire would take
+            it for the word True. Or what follows a switch is neither an option nor true or false.
     """
     for word, following in itertools.pairwise([*words, "--"]):
         kind = kinds.get(word[2:].replace("-", "_")) if word.startswith("--") else None
         if kind not in (None, bool) and following.startswith("--"):
             raise UsageError(f"{word} needs a value: {word} VALUE")
+        if kind is bool and not following.startswith("-"):
+            convert(following, bool, word[2:])
