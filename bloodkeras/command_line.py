@@ -15,6 +15,7 @@ import typing
 
 import fire
 
+import bloodkeras
 from bloodkeras.errors import BloodkerasError, UsageError, missing_package
 from bloodkeras.recipe import convert, hint
 
@@ -30,6 +31,9 @@ def run(commands: dict) -> None:
     # this, SetParseFn, shows up as a command group in every help page.
     fire.parser.DefaultParseValue = str
     words = sys.argv[1:]
+    if words == ["--version"]:
+        print(f"bloodkeras {bloodkeras.__version__}")
+        return
     if not words or {"-h", "--help"} & set(words):  # an option --help would be a recipe field
         sys.argv[1:] = [*[word for word in words[:1] if word in commands], "--", "--help"]
     noted = {name: _deferred(command) for name, command in commands.items()}

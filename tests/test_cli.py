@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bloodkeras import __version__
 from bloodkeras.__main__ import COMMANDS
 
 ROOT = Path(__file__).parents[1]
@@ -192,6 +193,10 @@ def test_make_help_lists_every_target_in_flow_order():
     assert [line for line in lines if line in order] == order
     for target in makefile.split(".PHONY:")[1].splitlines()[0].split():
         assert target in lines
+
+
+def test_it_says_its_version():
+    assert bloodkeras("--version").stdout == f"bloodkeras {__version__}\n"
 
 
 @pytest.mark.parametrize("words", [[], ["study", "--help"], ["train", "simple", "--help"]])
