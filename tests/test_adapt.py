@@ -157,6 +157,14 @@ def test_thresholds_by_hand():
     assert confidence_threshold(sure, right) == sure[39]
 
 
+def test_as_many_cells_as_somebody_may_have_make_no_threshold_out_of_nothing():
+    """0.95 to the power of 16,000 is 0 to a float; half of these answers are wrong."""
+    rng = np.random.default_rng(0)
+    sure, right = rng.random(16_000), rng.random(16_000) < 0.5
+    assert confidence_threshold(sure, right) == 1.01
+    assert confidence_threshold(sure, rng.random(16_000) < 0.97) == sure.min()
+
+
 def test_equal_confidences_are_accepted_together():
     right = np.ones(20, bool)
     right[14:] = False

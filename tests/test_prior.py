@@ -13,7 +13,6 @@ from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.runtime.classifier import Classifier
 from bloodkeras.runtime.prior import (
     HEALTHY_BLOOD,
-    MAY_OCCUR,
     class_name,
     class_weights,
     describe,
@@ -106,15 +105,37 @@ def test_a_file_says_the_same_as_a_mapping(tmp_path, kind):
         "csv": "class,weight\nNeutrophils,4\nlymphocyte,1\n",
     }
     file.write_text(text[kind], encoding="utf-8-sig")
-    assert read_prior("", str(file), CLASS_NAMES) == {"lymphocyte": 0.25, "neutrophil": 1.0}
+    found = read_prior("", str(file), CLASS_NAMES)
+    assert found.by_class == {"lymphocyte": 0.25, "neutrophil": 1.0}
 
 
-@pytest.mark.parametrize("text", ["", "{", "a,b\n1,2\n", "\xff\xfe"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "{", "a,b\n1,2\n", "\xff\xfe", 'class,weight\n"monocyte' + "x" * 200_000,
+        '{"a":' * 100_000, "class,weight\nmonocyte,1\nMonocytes,2\n",
+        '{"monocyte": 1, "monocyte": 2}', "class,weight\n",
+    ],
+)  # fmt: skip
 def test_a_bad_file_is_one_line(tmp_path, text):
     (tmp_path / "prior").write_text(text, encoding="latin-1")
     with pytest.raises(BloodkerasError, match=r"prior") as caught:
         read_prior("", str(tmp_path / "prior"), CLASS_NAMES)
     assert "\n" not in str(caught.value)
+
+
+def test_semicolons_separate_too_as_in_a_table_of_labels(tmp_path):
+    (tmp_path / "prior.csv").write_text("class;weight\nmonocyte;1\nplatelet;0,5\n")
+    with pytest.raises(BloodkerasError, match="number from 0 up"):
+        read_prior("", str(tmp_path / "prior.csv"), CLASS_NAMES)
+    (tmp_path / "prior.csv").write_text("class;weight\nmonocyte;1\nplatelet;0.5\n")
+    found = read_prior("", str(tmp_path / "prior.csv"), CLASS_NAMES)
+    assert found.by_class == {"monocyte": 1, "platelet": 0.5}
+
+
+def test_a_mistyped_word_is_told_what_was_meant():
+    with pytest.raises(BloodkerasError, match="did you mean 'blood'"):
+        read_prior("", "Bloood", CLASS_NAMES)
 
 
 def test_both_options_are_refused():
@@ -231,14 +252,34 @@ def test_the_estimate_is_recorded_and_resumed(export, tmp_path):
 def test_healthy_blood_weighs_by_its_shares_over_the_networks_own(export):
     """A network that expects all classes alike is weighed by the shares as they are."""
     classifier = Classifier.load(export)
-    known = classifier.prior_of(HEALTHY_BLOOD)
+    known = classifier.prior_of(HEALTHY_BLOOD).by_class
     assert known["neutrophil"] == 1
     assert known["lymphocyte"] == pytest.approx(2500 / 3650, abs=1e-4)
-    assert all(0 < weight < MAY_OCCUR for name, weight in known.items() if name in HARDLY)
-    assert MAY_OCCUR < known["basophil"] < 0.01
-    assert classifier.prior_of(HEALTHY_BLOOD, ["platelet"]) == {"platelet": 1}
+    assert known["platelet"] == pytest.approx(10 / 3650, rel=1e-3)
+    assert classifier.prior_of(HEALTHY_BLOOD, ["platelet"]).by_class == {"platelet": 1}
     classifier.card["class_shares"] = [HEALTHY_BLOOD[name] for name in CLASS_NAMES]
-    assert classifier.prior_of(HEALTHY_BLOOD) == dict.fromkeys(CLASS_NAMES, 1)
+    assert classifier.prior_of(HEALTHY_BLOOD).by_class == dict.fromkeys(CLASS_NAMES, 1)
+
+
+@pytest.mark.parametrize(
+    "own", [{}, dict.fromkeys(CLASS_NAMES, 0) | {"monocyte": 1}, HEALTHY_BLOOD],
+    ids=["all alike", "one only", "as in blood"],
+)  # fmt: skip
+def test_what_healthy_blood_hardly_holds_is_unsure_whatever_the_network_expects(export, own):
+    """Pure red is class 0 with certainty, whatever that is called."""
+    classifier = Classifier.load(export)
+    classifier.card["class_shares"] = [own[name] for name in CLASS_NAMES] if own else None
+    for first in CLASS_NAMES:
+        classifier.labels = (first, *(name for name in CLASS_NAMES if name != first))
+        (found,) = classifier.predict(flat(255, 0, 0), prior="blood")
+        assert (found.label, found.verdict) == (first, UNSURE if first in HARDLY else ACCEPTED)
+
+
+def test_no_class_of_very_many_images_is_weighed_to_nothing(export):
+    probs = np.repeat(np.eye(8, dtype=np.float32)[:1], 100_000, 0)
+    found = Classifier.load(export).estimate_prior(probs)
+    assert set(found.by_class) == set(CLASS_NAMES)
+    assert min(found.by_class.values()) > 0
 
 
 def test_the_word_blood_means_the_same_everywhere(export, tmp_path):
@@ -251,7 +292,7 @@ def test_the_word_blood_means_the_same_everywhere(export, tmp_path):
     Image.fromarray(red[0]).save(tmp_path / "a.png")
     score([str(tmp_path / "a.png")], str(export), str(tmp_path / "x.csv"), prior="blood")
     known = json.loads((tmp_path / "x.csv.origin.json").read_text())["prior"]
-    assert known == classifier.prior_of(HEALTHY_BLOOD)
+    assert known == classifier.prior_of(HEALTHY_BLOOD).by_class
     row = next(csv.DictReader((tmp_path / "x.csv").open()))
     assert float(row["confidence"]) == pytest.approx(by_word.probs.max(), abs=1e-4)
     score(

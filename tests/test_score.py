@@ -21,6 +21,7 @@ from tiny_export import build_export, write_sums
 
 from bloodkeras import contract
 from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.runtime import score as score_module
 from bloodkeras.runtime.formats import columns
 from bloodkeras.runtime.progress import Progress, duration
 from bloodkeras.runtime.score import score
@@ -281,6 +282,7 @@ def test_an_empty_list_is_an_error(model, monkeypatch, tmp_path):
 SLOW = """
 import sys, time
 from bloodkeras.runtime.classifier import Classifier
+from bloodkeras.runtime import score as score_module
 from bloodkeras.runtime.score import score
 answer = Classifier.answer
 def slow(self, images, *settings):
@@ -500,6 +502,7 @@ def test_durations_are_rounded():
 PEAK = """
 import sys
 from bloodkeras.runtime.classifier import Classifier
+from bloodkeras.runtime import score as score_module
 from bloodkeras.runtime.score import score
 def peak():  # ru_maxrss would count the parent's peak, inherited by fork
     status = open("/proc/self/status").read().split("VmHWM:")[1]
@@ -533,6 +536,35 @@ def test_a_page_that_is_there_already_is_not_written_over(cells, model, tmp_path
     page.write_text("somebody's")
     assert "there already" in refusal([str(cells)], model, report=str(page))
     assert page.read_text() == "somebody's"
+
+
+@pytest.mark.parametrize("place", ["x.csv", "x.csv.origin.json", "./x.csv"])
+def test_the_page_does_not_take_the_tables_place(cells, model, tmp_path, place):
+    with pytest.raises(UsageError, match="is where the table goes"):
+        score([str(cells)], model, str(tmp_path / "x.csv"), report=str(tmp_path / place))
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_resume_writes_over_a_page_of_its_own_only(cells, model, tmp_path):
+    out, page = tmp_path / "x.csv", tmp_path / "page.html"
+    page.write_text("somebody's")
+    with pytest.raises(BloodkerasError, match="there already"):
+        score([str(cells)], model, str(out), resume=True, report=str(page))
+    assert page.read_text() == "somebody's"
+    page.unlink()
+    for _ in range(2):
+        score([str(cells)], model, str(out), resume=True, report=str(page))
+    assert "classified by" in page.read_text()
+
+
+@pytest.mark.parametrize("out", ["there.csv", "no/folder.csv"])
+def test_a_place_that_cannot_be_is_said_before_all_images_are_read(
+    cells, model, tmp_path, monkeypatch, out
+):
+    (tmp_path / "there.csv").write_text("somebody's")
+    monkeypatch.setattr(score_module, "answer_batches", None)  # would fail with a TypeError
+    with pytest.raises(BloodkerasError, match=r"there already|No such file"):
+        score([str(cells)], model, str(tmp_path / out), prior="estimate")
 
 
 def test_it_says_how_many_were_what_and_when_too_many_are_foreign(cells, tmp_path, capsys):

@@ -35,10 +35,13 @@ from bloodkeras.runtime.prior import (
     BLOOD,
     HEALTHY_BLOOD,
     LEAST_KEPT,
+    LEAST_SHARE,
     Prior,
+    Weights,
     apply_weights,
     class_weights,
     estimate_shares,
+    frequent,
 )
 from bloodkeras.runtime.scale import Framing
 
@@ -170,8 +173,7 @@ class Classifier:
             BloodkerasError: The array has another type or shape.
             UsageError: There is no such class or weight.
         """
-        known = self.prior_of(HEALTHY_BLOOD) if isinstance(prior, str) and prior == BLOOD else prior
-        weights = class_weights(known, self.labels)
+        weights = self._weights(prior)
         images = np.asarray(images)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != IMAGE_SHAPE:
             raise BloodkerasError(
@@ -186,9 +188,20 @@ class Classifier:
             probs[batch], foreign[batch] = (
                 np.mean(each, axis=0) for each in zip(*answered, strict=True)
             )
+        return self._judge(probs, foreign, weights)
+
+    def weigh(self, answers: Answers, prior: Prior) -> Answers:
+        """Return what `answer` would have said with a prior, of its answers without one."""
+        return self._judge(answers.probs, answers.foreign, self._weights(prior))
+
+    def _weights(self, prior: Prior) -> Weights | None:
+        known = self.prior_of(HEALTHY_BLOOD) if isinstance(prior, str) and prior == BLOOD else prior
+        return class_weights(known, self.labels)
+
+    def _judge(self, probs: np.ndarray, foreign: np.ndarray, weights: np.ndarray | None) -> Answers:
         confidence = probs.max(1, initial=0)
         if weights is not None:
-            probs, kept = apply_weights(probs, weights)
+            probs, kept = apply_weights(probs, weights, self.labels)
             confidence = np.where(kept >= LEAST_KEPT, probs.max(1, initial=0), -np.inf)
         return Answers(probs, foreign, self.thresholds.verdicts(confidence, foreign))
 
@@ -199,7 +212,7 @@ class Classifier:
         nothing = np.zeros(len(images), np.float32)
         return by_name[OUTPUT_NAME], by_name.get(FOREIGN_NAME, nothing)
 
-    def estimate_prior(self, probs: np.ndarray, prior: Prior = None) -> dict[str, float]:
+    def estimate_prior(self, probs: np.ndarray, prior: Prior = None) -> Weights:
         """Return a prior for many images of one place: how common each class seems to be there.
 
         Args:
@@ -207,13 +220,13 @@ class Classifier:
             prior: The names of the classes that can occur, as in `answer`; None: all.
 
         Returns:
-            {class: weight}, for `answer` and `predict`: estimated share over the share that the
-            network expects.
+            For `answer` and `predict`: estimated share over the share that the network expects.
         """
-        shares = estimate_shares(probs, self._own_shares(), class_weights(prior, self.labels))
+        known = class_weights(prior, self.labels)
+        shares = estimate_shares(probs, self._own_shares(), known and known.array(self.labels))
         return self.prior_of(dict(zip(self.labels, shares, strict=True)), prior)
 
-    def prior_of(self, shares: Mapping[str, float], prior: Prior = None) -> dict[str, float]:
+    def prior_of(self, shares: Mapping[str, float], prior: Prior = None) -> Weights:
         """Return a prior for images of a place where it is known how common each class is.
 
         Args:
@@ -221,23 +234,22 @@ class Classifier:
             prior: The names of the classes that can occur, as in `answer`; None: all.
 
         Returns:
-            {class: weight}, for `answer` and `predict`: share over the share that the network
-            expects.
+            For `answer` and `predict`: share over the share that the network expects.
         """
-        weights = class_weights(shares, self.labels) / self._own_shares()
-        if prior is not None:
-            weights = weights * (class_weights(prior, self.labels) > 0)
-        # Rounded, so that a table that is resumed finds the same.
-        return {
-            label: round(float(weight / weights.max()), 4)
-            for label, weight in zip(self.labels, weights, strict=True)
-            if weight
-        }
+        known = class_weights(shares, self.labels).by_class
+        open_to = class_weights(prior, self.labels) or class_weights(self.labels, self.labels)
+        known = {label: share for label, share in known.items() if label in open_to.by_class}
+        own = dict(zip(self.labels, self._own_shares(), strict=True))
+        weights = {label: share / own[label] for label, share in known.items()}
+        largest = max(weights.values())
+        # Rounded, so that a table that is resumed finds the same; never to 0.
+        rounded = {label: float(f"{weight / largest:.4g}") for label, weight in weights.items()}
+        return Weights(rounded, frequent(known))
 
     def _own_shares(self) -> np.ndarray:
         """Return how common the network takes each class to be, from its training, float64 (8,)."""
         own = np.array(self.card.get("class_shares") or np.ones(len(self.labels)), float)
-        return np.maximum(own / own.sum(), 1e-6)  # a class that no training image was of
+        return np.maximum(own / own.sum(), LEAST_SHARE)
 
     def predict(
         self, images, prior: Prior = None, microns_per_pixel: float = 0.0, views: bool = False

@@ -2,8 +2,7 @@
 
 Flow: takes features, logits and labels of some tens of cells; gives numbers that go into a graph.
 Sources: temperature scaling, Guo et al. 2017 (arXiv:1706.04599); fitting the last layer alone under
-    a shift, Kirichenko et al. 2023 (arXiv:2204.02937); representer theorem, Schoelkopf et al. 2001;
-    accelerated gradients, Nesterov 1983.
+    a shift, Kirichenko et al. 2023 (arXiv:2204.02937); accelerated gradients, Nesterov 1983.
 """
 
 from collections.abc import Iterator
@@ -137,8 +136,8 @@ def _descend(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield weights and bias that fit the views of some cells, for one penalty after the other.
 
-    The change of the weights is a mixture of the (standardised) features of the cells, so the
-    mixture is what is looked for, by accelerated gradient descent.
+    What is looked for, by accelerated gradient descent, is the change of the exported layer, for
+    features that are standardised.
     """
     _, views, width = features.shape
     flat = features.reshape(-1, width).astype(np.float32)
@@ -146,26 +145,24 @@ def _descend(
     centre, spread = flat.mean(0), flat.std(0)
     spread = (spread + 0.1 * spread.mean() + 1e-9) * np.sqrt(width)
     scaled = np.hstack([(flat - centre) / spread, np.ones((len(flat), 1), np.float32)])
-    alike = scaled @ scaled.T
     before = (flat @ weights + bias).astype(np.float32)
-    steepest = 0.5 * np.linalg.norm(alike, 2) / len(flat)
-    mixture = np.zeros_like(truth)
+    steepest = 0.5 * np.linalg.norm(scaled.T @ scaled, 2) / len(flat)
+    change = np.zeros((width + 1, len(bias)), np.float32)
     for penalty in penalties:
-        rate, ahead = 1 / (steepest + penalty), mixture
+        rate, ahead = 1 / (steepest + penalty), change
         for step in range(STEPS):
-            wrong = (softmax(before + alike @ ahead) - truth) / len(flat)
+            wrong = scaled.T @ (softmax(before + scaled @ ahead) - truth) / len(flat)
             moved = ahead - np.float32(rate) * (wrong + np.float32(penalty) * ahead)
-            ahead = moved + np.float32(step / (step + 3)) * (moved - mixture)
-            mixture = moved
-        change = scaled.T @ mixture
+            ahead = moved + np.float32(step / (step + 3)) * (moved - change)
+            change = moved
         slopes = change[:-1] / spread[:, None]
         yield weights + slopes, bias + change[-1] - centre @ slopes
 
 
 def _at_most(hits: int, count: int, share: float) -> float:
     """Return the probability of at most so many hits in a binomial distribution."""
-    total, term = 0.0, (1 - share) ** count
-    for k in range(hits + 1):
-        total += term
-        term *= (count - k) / (k + 1) * share / (1 - share)
-    return total
+    # In logarithms: 0.95 to the power of some ten thousand is 0 to a float.
+    k = np.arange(hits + 1)
+    steps = np.log((count - k[:-1]) / k[1:] * share / (1 - share))
+    logs = count * np.log1p(-share) + np.concatenate([[0.0], np.cumsum(steps)])
+    return float(np.exp(logs).sum())

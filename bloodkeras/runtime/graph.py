@@ -13,6 +13,8 @@ import onnxruntime
 from bloodkeras.contract import FOREIGN_NAME, INPUT_NAME, OUTPUT_NAME
 from bloodkeras.errors import BloodkerasError, missing_package
 
+BATCH_SIZE = 64  # images that go through the network together: bounds memory
+
 
 @dataclass(frozen=True)
 class Head:
@@ -111,7 +113,9 @@ def features_and_logits(model, images: np.ndarray) -> tuple[np.ndarray, np.ndarr
     session = onnxruntime.InferenceSession(
         opened.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    features, logits, *foreign = session.run(names, {INPUT_NAME: images})
+    batches = [images[start : start + BATCH_SIZE] for start in range(0, len(images), BATCH_SIZE)]
+    found = [session.run(names, {INPUT_NAME: batch}) for batch in batches]
+    features, logits, *foreign = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return features, logits, foreign[0] if foreign else np.zeros(len(images), np.float32)
 
 

@@ -3,7 +3,7 @@
 Flow: takes a folder and a CSV file with the columns file and label; gives `Labelled`.
 """
 
-import csv
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.runtime.preprocess import IMAGE_SUFFIXES, read_image
 from bloodkeras.runtime.prior import class_name
 from bloodkeras.runtime.scale import UNKNOWN, Framing
+from bloodkeras.runtime.spreadsheet import parse_rows, read_text
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def read_labelled(
     if not folder.is_dir():
         raise BloodkerasError(f"no such folder: {photos}")
     places = read_table(Path(table), class_names)
-    missing = [name for name in places if not (folder / name).is_file()]
+    missing = [name for name in places if not _is_file(folder / name)]
     if missing:
         raise BloodkerasError(
             f"{table} names {len(missing)} of {len(places)} files that are not in {photos}, such "
@@ -91,27 +92,15 @@ def read_labelled(
 
 def read_table(path: Path, class_names: tuple[str, ...]) -> dict[str, int]:
     """Return {file: place of its class} of a table; see `read_labelled`."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
-        raise BloodkerasError(f"cannot read {path}: {reason}") from None
-    separator = ";" if lines and ";" in lines[0] and "," not in lines[0] else ","
-    table = csv.DictReader(lines, delimiter=separator)
-    columns = table.fieldnames or []
-    if not {"file", "label"} <= set(columns):
-        raise BloodkerasError(
-            f"{path} must have the columns file and label, found {', '.join(columns) or 'nothing'}"
-        )
     places = {}
-    for row in table:
-        where = f"{path}, line {table.line_num}"
-        name, label = (row["file"] or "").strip(), (row["label"] or "").strip()
-        if not name or name in places:
-            raise BloodkerasError(f"{where}: {name + ' is there twice' if name else 'no file'}")
+    for line, (name, label) in parse_rows(read_text(path), path, ("file", "label")):
+        where = f"{path}, line {line}"
+        if not name:
+            raise BloodkerasError(f"{where}: no file")
+        name = os.path.normpath(name)  # ./a.png is a.png
+        if name in places:
+            raise BloodkerasError(f"{where}: {name} is there twice")
         places[name] = _place(label, class_names, where)
-    if not places:
-        raise BloodkerasError(f"{path} holds no row below its header")
     return places
 
 
@@ -124,6 +113,13 @@ def _place(label: str, class_names: tuple[str, ...], where: str) -> int:
         return class_names.index(class_name(label, class_names))
     except UsageError as error:
         raise BloodkerasError(f"{where}: {error}") from None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name longer than any file's
+        return False
 
 
 def _read(path: Path, framing: Framing) -> np.ndarray | str:

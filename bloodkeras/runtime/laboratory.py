@@ -113,7 +113,7 @@ def judge(classifier: Classifier, cells: Labelled, views: bool = False) -> dict:
         "labels": list(labels),
         "present": present,
         **{
-            key: score_answers(classifier.answer(cells.images, prior, views), cells.labels)
+            key: score_answers(classifier.weigh(answers, prior), cells.labels)
             for key, prior in tried.items()
         },
         "verdicts": {name: float((answers.verdicts == name).mean()) for name in VERDICTS},

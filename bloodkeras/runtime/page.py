@@ -26,33 +26,35 @@ from bloodkeras.runtime.table import Row
 
 MAX_TILES = 200  # pictures of a group, the most doubtful ones: bounds memory and the page
 MAX_ERRORS = 200
+HEAD = head("Blood cells: answers", scripts=True)
 
 
 class Page:
     """A page that is being collected; of a million images it holds a few thousand."""
 
-    def __init__(self, path: str, classifier: Classifier, prior: str = ""):
+    def __init__(self, path: str, classifier: Classifier, resume: bool = False):
         """Note where the page will lie.
 
         Args:
             path: The file.
             classifier: Who answers.
-            prior: The classes that could be the answer, in words; "" for all.
+            resume: Such a page that is there already may be written over.
 
         Raises:
-            BloodkerasError: Nothing can be written there.
+            BloodkerasError: Nothing can be written there, or something is.
         """
         self.path = Path(path)
         self._partial = Path(f"{path}.part")
         self._labels = classifier.labels
         self._card = classifier.card
-        self._prior = prior
         self._groups: dict[str, list] = {g: [] for g in (FOREIGN, UNSURE, *classifier.labels)}
         self._errors: list[Row] = []
         self._order = count()  # of two equally doubtful images the first one counts as more so
         try:
             if self.path.is_dir():
                 raise OSError(0, "it is a folder")
+            if self.path.exists() and not (resume and _is_page(self.path)):
+                raise BloodkerasError(f"{path} is there already: choose another name")
             self._partial.write_bytes(b"")
             self._partial.unlink()
         except OSError as error:
@@ -75,34 +77,35 @@ class Page:
         """Return what is compared in a heap, and the row with its own copy of the pixels."""
         return doubt, -next(self._order), row._replace(pixels=row.pixels.copy())
 
-    def finish(self, tally: Counter, unseen: int = 0) -> None:
+    def finish(self, tally: Counter, unseen: int = 0, prior: str = "") -> None:
         """Write the page.
 
         Args:
             tally: (label, verdict) -> how many; ("", "") counts the errors.
             unseen: How many of these were answered before this run, and cannot be shown.
+            prior: The classes that could be the answer, in words; "" for all.
 
         Raises:
             BloodkerasError: It cannot be written.
         """
         try:
             with open(self._partial, "w", encoding="utf-8") as file:
-                file.writelines(self._html(tally, unseen))
+                file.writelines(self._html(tally, unseen, prior))
             self._partial.replace(self.path)
         except OSError as error:
             raise BloodkerasError(f"cannot write {self.path}: {error.strerror}") from None
 
-    def _html(self, tally: Counter, unseen: int) -> Iterator[str]:
+    def _html(self, tally: Counter, unseen: int, prior: str) -> Iterator[str]:
         total, failed = tally.total(), tally["", ""]
         model = escape(str(self._card.get("model", "")))
-        yield head("Blood cells: answers", scripts=True)
+        yield HEAD
         images = f"{total:,} image{'s' * (total != 1)}"
         yield f"<header><h1>{images}, classified by <em>{model}</em></h1>\n"
         if self._card.get("training_data", {}).get("synthetic"):
             yield "<p class=warn>Trained on drawn cells, not on photographs: means nothing.</p>\n"
         yield "<p>No medical device, not for diagnosis.</p>\n"
-        if self._prior:
-            yield f"<p>Possible answers, by the user's choice: {escape(self._prior)}</p>\n"
+        if prior:
+            yield f"<p>Possible answers, by the user's choice: {escape(prior)}</p>\n"
         if unseen:
             yield (
                 f"<p class=warn>The first {unseen:,} were answered before an interruption: "
@@ -147,6 +150,11 @@ class Page:
             f"<i>{short_name(self._labels[second])}<s>{percent(probs[second])}</s></i>"
             f"<span>{name}</span></figcaption></figure>\n"
         )
+
+
+def _is_page(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(HEAD)) == HEAD.encode()
 
 
 def _counts(labels: tuple[str, ...], tally: Counter) -> Iterator[str]:

@@ -1,25 +1,26 @@
 """Takes in what the user knows: which classes can occur at all, or how common each is.
 
-Flow: takes class names or weights; gives float32 (8,), by which probabilities are multiplied before
+Flow: takes class names or weights; gives `Weights`, by which probabilities are multiplied before
 they are made to sum to 1 again. Where the user knows nothing, the images themselves say how common
 each class is among them; of healthy blood, textbooks do.
 Sources: shares from unlabelled images, Saerens et al. 2002, doi:10.1162/089976602753284446; shares
 in healthy blood, Orfanakis et al. 1970, American Journal of Clinical Pathology 53, 647.
 """
 
-import csv
 import difflib
 import json
-import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.runtime.spreadsheet import parse_rows, read_text
 
 LEAST_KEPT = 0.5  # of the network's own probability: with less on what may occur, it is unsure
-MAY_OCCUR = 0.005  # of the largest weight: with less, a class is taken not to occur
+MAY_OCCUR = 0.005  # of the commonest class' share: what a prior makes rarer is not accepted
+LEAST_SHARE = 0.001  # that a network expects of any class: the card says 0 of one it never saw
 # Words that stand for a prior file: shares of the images themselves, and of healthy blood.
 ESTIMATE, BLOOD = "estimate", "blood"
 # White cells in a cubic millimetre, means of 291 healthy adults (Orfanakis 1970), and a trace of
@@ -37,33 +38,61 @@ HEALTHY_BLOOD = {
 PSEUDO_COUNT = 1.0  # images of each class that are taken to be there too: no share becomes 0
 ROUNDS, STILL = 1000, 1e-7  # of the estimation; a change of a share that is none
 
-Prior = Mapping[str, float] | Iterable[str] | None
+
+@dataclass(frozen=True)
+class Weights:
+    """What probabilities are multiplied by, before they are made to sum to 1 again.
+
+    Attributes:
+        by_class: {class: weight}, the largest 1; a class that cannot occur is not in it.
+        possible: Of these, which may be accepted: the others hardly occur.
+    """
+
+    by_class: Mapping[str, float]
+    possible: frozenset[str]
+
+    def array(self, labels: tuple[str, ...]) -> np.ndarray:
+        """Return the weights as float32 (8,), in the order of the labels."""
+        return np.array([self.by_class.get(label, 0.0) for label in labels], np.float32)
 
 
-def class_weights(prior: Prior, labels: tuple[str, ...]) -> np.ndarray | None:
-    """Return a weight a class, the largest 1; None when there is no prior.
+Prior = Weights | Mapping[str, float] | Iterable[str] | None
+
+
+def class_weights(prior: Prior, labels: tuple[str, ...]) -> Weights | None:
+    """Return a weight a class; None when there is no prior.
 
     Args:
-        prior: {class: weight}, those not named weigh 0; or the names of those that can occur.
+        prior: {class: weight}, those not named weigh 0; or the names of those that can occur; or
+            weights, which are returned.
         labels: All class names.
 
-    Returns:
-        float32 (8,), 0..1.
-
     Raises:
-        UsageError: There is no such class, a weight is no number from 0 up, or all are 0.
+        UsageError: There is no such class, one is given twice, a weight is no number from 0 up, or
+            all are 0.
     """
-    if prior is None:
-        return None
+    if prior is None or isinstance(prior, Weights):
+        return prior
     if isinstance(prior, str):
         prior = split_names(prior)
     weighed = dict(prior) if isinstance(prior, Mapping) else dict.fromkeys(prior, 1.0)
-    weights = np.zeros(len(labels))
+    found = {}
     for name, weight in weighed.items():
-        weights[labels.index(class_name(name, labels))] = _number(name, weight)
-    if not weights.any():
+        label = class_name(name, labels)
+        if label in found:
+            raise UsageError(f"{label} is given twice")
+        found[label] = _number(name, weight)
+    largest = max(found.values(), default=0)
+    if not largest:
         raise UsageError("no class is left: expected at least one with a weight above 0")
-    return (weights / weights.max()).astype(np.float32)
+    by_class = {label: found[label] / largest for label in labels if found.get(label)}
+    return Weights(by_class, frequent(by_class))
+
+
+def frequent(shares: Mapping[str, float]) -> frozenset[str]:
+    """Return the classes that are not by far rarer than the commonest."""
+    least = MAY_OCCUR * max(shares.values())
+    return frozenset(label for label, share in shares.items() if share >= least)
 
 
 def class_name(name: str, labels: tuple[str, ...]) -> str:
@@ -86,8 +115,8 @@ def split_names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def read_prior(classes: str, file: str, labels: tuple[str, ...]) -> dict[str, float] | None:
-    """Return {class: weight} as the options --classes and --prior say; None without either.
+def read_prior(classes: str, file: str, labels: tuple[str, ...]) -> Weights | None:
+    """Return weights as the options --classes and --prior say; None without either.
 
     Args:
         classes: Names, separated by commas; "" for all.
@@ -104,26 +133,29 @@ def read_prior(classes: str, file: str, labels: tuple[str, ...]) -> dict[str, fl
     if not classes and not file:
         return None
     try:
-        weights = class_weights(_read(Path(file)) if file else split_names(classes), labels)
+        return class_weights(_read(Path(file)) if file else split_names(classes), labels)
     except UsageError as error:
         if classes:
             raise
         raise BloodkerasError(f"{file}: {error}") from None
-    return {label: float(w) for label, w in zip(labels, weights, strict=True) if w}
 
 
-def apply_weights(probs: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return weighed probabilities, and the share of the network's own on what may occur.
+def apply_weights(
+    probs: np.ndarray, weights: Weights, labels: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return weighed probabilities, and the share of the network's own on what may be accepted.
 
     Args:
         probs: float32 (N, 8), rows sum to 1.
-        weights: float32 (8,), of `class_weights`.
+        weights: Of `class_weights`.
+        labels: The names of the columns.
 
     Returns:
         float32 (N, 8), rows sum to 1; float32 (N,).
     """
-    weighed = np.maximum(probs, np.finfo(np.float32).tiny) * weights  # none left: all alike
-    kept = probs[:, weights >= MAY_OCCUR].sum(1)
+    # None left: all alike.
+    weighed = np.maximum(probs, np.finfo(np.float32).tiny) * weights.array(labels)
+    kept = probs[:, [label in weights.possible for label in labels]].sum(1)
     return weighed / weighed.sum(1, keepdims=True), kept
 
 
@@ -176,21 +208,21 @@ def _number(name: str, weight) -> float:
 
 def _read(path: Path) -> dict[str, float]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
+        text = read_text(path)
+    except BloodkerasError as error:
+        close = difflib.get_close_matches(str(path).casefold(), (BLOOD, ESTIMATE), n=1)
+        meant = f"did you mean {close[0]!r}? " if close else ""
         raise BloodkerasError(
-            f"cannot read {os.fspath(path)}: {reason}; expected a file, or {BLOOD} or {ESTIMATE}"
+            f"{error}; {meant}expected a file, or {BLOOD} or {ESTIMATE}"
         ) from None
     if text.lstrip().startswith("{"):
         try:
-            return dict(json.loads(text))
-        except ValueError as error:
+            pairs = json.loads(text, object_pairs_hook=list)
+        except (ValueError, RecursionError) as error:
             raise BloodkerasError(f"{path} is no JSON: {error}") from None
-    rows = list(csv.DictReader(text.splitlines()))
-    if not rows or not {"class", "weight"} <= set(rows[0]):
-        raise BloodkerasError(
-            f"{path} is no prior: expected JSON, {{class: weight}}, or CSV with the columns class "
-            "and weight"
-        )
-    return {row["class"]: row["weight"] for row in rows}
+    else:
+        pairs = [tuple(row) for _, row in parse_rows(text, path, ("class", "weight"))]
+    weights = dict(pairs)
+    if len(weights) < len(pairs):
+        raise BloodkerasError(f"{path} gives a class twice")
+    return weights

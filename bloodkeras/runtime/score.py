@@ -28,13 +28,23 @@ from bloodkeras.runtime.prior import (
     ESTIMATE,
     HEALTHY_BLOOD,
     Prior,
+    Weights,
     describe,
     read_prior,
 )
 from bloodkeras.runtime.progress import Progress
 from bloodkeras.runtime.scale import Framing
 from bloodkeras.runtime.sources import STDIN, check_words, count_images, stream
-from bloodkeras.runtime.table import BATCH_SIZE, Kept, Row, Table, table_format
+from bloodkeras.runtime.table import (
+    BATCH_SIZE,
+    Kept,
+    Row,
+    Table,
+    check_place,
+    origin_path,
+    rows_path,
+    table_format,
+)
 
 MANY_FOREIGN = 1 / 3  # of the images: then something is different about all of them
 
@@ -76,17 +86,18 @@ def score(
             could not be read (after all the others were answered).
     """
     words, framing = list(words), Framing(microns_per_pixel)
-    kind = _check_options(words, out, kind, resume)
+    kind = _check_options(words, out, kind, resume, report)
     check_words(words)
     classifier = Classifier.load(model, precision=precision)
-    known = _prior(classifier, words, framing, classes, prior, views)
-    said = describe(known)
     copies = Copies(sort_into, words) if sort_into else None
-    if report and not resume and Path(report).is_file():
-        raise BloodkerasError(f"{report} is there already: choose another name")
-    page = Page(report, classifier, said) if report else None
+    page = Page(report, classifier, resume) if report else None
+    if out:  # before all images are read for the prior
+        check_place(out, kind, resume)
+    known = _prior(classifier, words, framing, classes, prior, views)
+    by_class = known and dict(known.by_class)
+    said = describe(by_class)
     origin = _origin(model, classifier, precision) | {
-        "prior": known,
+        "prior": by_class,
         "microns_per_pixel": microns_per_pixel,
         "views": views,
     }
@@ -104,7 +115,7 @@ def score(
             progress.add(len(rows))
         table.finish()
     if page:
-        page.finish(tally, table.kept.rows)
+        page.finish(tally, table.kept.rows, said)
     _conclude(tally, out, report, sort_into)
 
 
@@ -115,8 +126,8 @@ def _prior(
     classes: str,
     prior: str,
     views: bool,
-) -> dict[str, float] | None:
-    """Return {class: weight} as the options say."""
+) -> Weights | None:
+    """Return weights as the options say."""
     if prior not in (BLOOD, ESTIMATE):
         return read_prior(classes, prior, classifier.labels)
     possible = read_prior(classes, "", classifier.labels)
@@ -127,7 +138,7 @@ def _prior(
 
 def _estimate_prior(
     classifier: Classifier, words: list[str], framing: Framing, possible: Prior, views: bool
-) -> dict[str, float]:
+) -> Weights:
     """Read all images a first time to say how common each class is among them."""
     if STDIN in words:
         raise UsageError(f"--prior estimate reads the images twice, and {STDIN} only comes once")
@@ -158,7 +169,7 @@ def answer_batches(
             yield _rows(before[0], before[1].result(), classifier.labels)
 
 
-def _check_options(words: list[str], out: str, kind: str, resume: bool) -> str:
+def _check_options(words: list[str], out: str, kind: str, resume: bool, report: str) -> str:
     if words.count(STDIN) > 1:
         raise UsageError(f"{STDIN} can be given once: standard input is read to its end")
     if not out and resume:
@@ -169,6 +180,9 @@ def _check_options(words: list[str], out: str, kind: str, resume: bool) -> str:
         if not out:
             raise UsageError("--format parquet needs --out: it is no text to print")
         import_pyarrow()
+    own = (Path(out), rows_path(out, kind), origin_path(out)) if out else ()
+    if report and Path(report).resolve() in [path.resolve() for path in own]:
+        raise UsageError(f"--report {report} is where the table goes: choose another name")
     return kind
 
 

@@ -62,6 +62,41 @@ def table_format(out: str, kind: str) -> str:
     return kind
 
 
+def rows_path(out: str, kind: str) -> Path:
+    """Return where the rows of a table are kept while it is written."""
+    return Path(f"{out}.rows.jsonl" if kind == "parquet" else out)
+
+
+def origin_path(out: str) -> Path:
+    """Return the file beside a table that says which model wrote it."""
+    return Path(f"{out}.origin.json")
+
+
+def check_place(out: str, kind: str, resume: bool) -> bool:
+    """Return whether there is a table to go on with; refuse a place where none can begin.
+
+    Raises:
+        BloodkerasError: A table is there and is not to be resumed, or complete; or there is no such
+            folder.
+    """
+    path, rows = Path(out), rows_path(out, kind)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "is a folder")
+        path.parent.stat()
+        if not _holds_something(path) and not _holds_something(rows):
+            return False
+    except OSError as error:
+        raise BloodkerasError(f"cannot write {out}: {error.strerror}") from None
+    if not resume:
+        raise BloodkerasError(
+            f"{out} is there already: go on with --resume, or choose another name"
+        )
+    if path.exists() and rows != path:
+        raise BloodkerasError(f"{out} is complete: there is nothing to resume")
+    return True
+
+
 class Table:
     """A table that is being written. Use as a context manager.
 
@@ -84,20 +119,11 @@ class Table:
         """
         self.path = Path(out)
         self._parquet = kind == "parquet"
-        self._rows_path = Path(f"{out}.rows.jsonl") if self._parquet else self.path
-        self._origin_path = Path(f"{out}.origin.json")
+        self._rows_path, self._origin_path = rows_path(out, kind), origin_path(out)
         self._format: Format = FORMATS[kind](tuple(origin["labels"]), describe(origin.get("prior")))
         self.kept = Kept()
         try:
-            if self.path.is_dir():
-                raise IsADirectoryError(errno.EISDIR, "is a folder")
-            if any(map(_holds_something, (self.path, self._rows_path))):
-                if not resume:
-                    raise BloodkerasError(
-                        f"{out} is there already: go on with --resume, or choose another name"
-                    )
-                if self._parquet and self.path.exists():
-                    raise BloodkerasError(f"{out} is complete: there is nothing to resume")
+            if check_place(out, kind, resume):
                 _check_origin(self._origin_path, origin, out)
                 self.kept = kept_rows(self._rows_path, self._format)
             self._open(origin)
