@@ -110,8 +110,11 @@ def join(home: str = "residual", elsewhere: str = "robust", *, data: str = "", r
         out: The new run folder; default: <runs>/joined-seed<seed of elsewhere>.
     """
     quiet_tensorflow()
+    from bloodkeras.places import check_target
     from bloodkeras.study import Study
 
+    for target in (home, elsewhere):
+        check_target(target)  # before the data are downloaded
     Study(_splits(data), runs).join(home, elsewhere, out)
 
 
@@ -133,7 +136,7 @@ def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "tes
             compression, scale, place), in a table, shifts.json, and <runs>/shifts.png.
         photos: A folder of your own photographs of cells, to judge an export on instead; no
             other data is needed. Accuracy is given plainly and as `predict --prior` would make it.
-            The results lie in <runs>/onnx-<export>/photos-<folder>-<table>.
+            The results lie in <runs>/onnx-<export>/photos-<folder>-<table>[-scale][-views].
         labels: What these photographs show, a CSV with the columns file and label, which is a
             class name or its number from 0.
         microns_per_pixel: Of these photographs; 0 where it is not known.
@@ -149,10 +152,17 @@ def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "tes
         return
     if microns_per_pixel or tightness != 1.0:
         raise UsageError("--microns-per-pixel and --tightness are for --photos")
-    if not (Path(target) / MODEL_FILE).exists():  # an ONNX file needs no TensorFlow
+    if shifts and (margins or views):
+        raise UsageError("--shifts judges simulated shifts alone: without --margins, --views")
+    exported = (Path(target) / MODEL_FILE).exists()
+    if margins and not exported:
+        raise UsageError(f"--margins judges what an export refuses, and {target} is none")
+    if not exported:  # an ONNX file needs no TensorFlow
         quiet_tensorflow()
+    from bloodkeras.places import check_target
     from bloodkeras.study import Study
 
+    check_target(target)  # before the data are downloaded
     study = Study(_splits(data), runs)
     if shifts:
         study.shifts(target, split)
@@ -168,7 +178,9 @@ def _evaluate_photos(target: str, photos: str, labels: str, runs: str, framing, 
 
     export = Path(_export_folder(target)).resolve()
     of = export.name if export.parent.name == EXPORTS else f"{export.parent.name}-{export.name}"
-    cells = f"photos-{Path(photos).resolve().name}-{Path(labels).stem}{'-views' * views}"
+    microns, tightness = framing
+    shown = f"-{microns:g}um" * bool(microns) + f"-tightness{tightness:g}" * (tightness != 1.0)
+    cells = f"photos-{Path(photos).resolve().name}-{Path(labels).stem}{shown}{'-views' * views}"
     out = Path(runs, f"onnx-{of}", cells)
     evaluate_photos(str(export), photos, labels, out, Framing(*framing), views)
 
@@ -183,8 +195,11 @@ def export(*models: str, data: str = "", runs: str = RUNS, exports: str = ""):
         exports: Folder of all exports: "exports", or <runs>/synthetic/exports for drawn cells.
     """
     quiet_tensorflow()
+    from bloodkeras.places import check_target
     from bloodkeras.study import Study
 
+    for model in models:
+        check_target(model)  # before the data are downloaded
     Study(_splits(data), runs, exports).export(*models)
 
 
@@ -335,7 +350,8 @@ def benchmark(export: str = f"{EXPORTS}/deeper", *, run: str = "", data: str = "
     """
     from bloodkeras.study import Study
 
-    Study(_splits(data), runs).benchmark(_export_folder(export), run, rounds, seconds)
+    folder = _export_folder(export)  # before the data are downloaded
+    Study(_splits(data), runs).benchmark(folder, run, rounds, seconds)
 
 
 def calibrate(export: str, *, photos: str, labels: str, out: str, last_layer: bool = False,

@@ -19,6 +19,8 @@ import bloodkeras
 from bloodkeras.errors import BloodkerasError, UsageError, missing_package
 from bloodkeras.recipe import convert, hint
 
+MANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)  # *words and **fields
+
 
 def run(commands: dict) -> None:
     """Run what the command line names and exit with its status.
@@ -124,13 +126,22 @@ def _check_words(words: list[str], commands: dict) -> None:
         raise UsageError(f"unknown command {words[0]!r}: expected {hint(name, commands)}")
     options = list(inspect.signature(commands[name]).parameters.values())
     given = words[1 : words.index("--")] if "--" in words else words[1:]
-    _check_values(words[1:], typing.get_type_hints(commands[name]))
-    known = {option.name for option in options if option.kind is not option.VAR_POSITIONAL}
+    kinds = typing.get_type_hints(commands[name])
+    _check_values(words[1:], kinds)
+    known = {option.name for option in options if option.kind not in MANY}
     named = [word[2:].split("=")[0].replace("-", "_") for word in given if word.startswith("--")]
     fields = any(option.kind is option.VAR_KEYWORD for option in options)  # recipe.py knows them
+    switched_off = {f"no{option}" for option in known if kinds.get(option) is bool}
     for option in named:
-        if not fields and option not in known and option.removeprefix("no") not in known:
+        negated = option.removeprefix("no") in known  # fire would set it to the text False
+        if option not in known | switched_off and (negated or not fields):
             raise UsageError(f"unknown option --{option}: expected {hint(option, known)}")
+    for letter in (word[1] for word in given if word[:1] == "-" and word[1:].isalpha()):
+        meant = [option for option in known if option[0] == letter]
+        if len(meant) != 1:
+            among = [f"--{option}" for option in sorted(meant or known)]
+            raise UsageError(f"-{letter} is no option: expected one of {', '.join(among)}")
+        named += meant
     _check_count(name, options, given, named)
 
 
@@ -143,13 +154,12 @@ def _check_count(
         UsageError: What the command needs is missing, or there is a word that it has no use for.
     """
     flags = [word.startswith("-") and word != "-" for word in given]
-    named = [*named, *(word[1] for word in given if len(word) == 2 and word[0] == "-")]
     free = [
         word
         for place, word in enumerate(given)
         if not flags[place] and not (place and flags[place - 1] and "=" not in given[place - 1])
     ]
-    asked = [o for o in options if o.name not in named and o.name[0] not in named]  # -o is --out
+    asked = [option for option in options if option.name not in named]
     words = [option for option in asked if option.kind is option.POSITIONAL_OR_KEYWORD]
     absent = [o for o in asked if _needed(o) and o not in words[: len(free)]]
     help_line = f"`python -m bloodkeras {name} --help` says what it takes"
@@ -162,8 +172,7 @@ def _check_count(
 
 
 def _needed(option: inspect.Parameter) -> bool:
-    any_number = option.kind in (option.VAR_POSITIONAL, option.VAR_KEYWORD)
-    return option.default is option.empty and not any_number
+    return option.default is option.empty and option.kind not in MANY
 
 
 def _shown(option: inspect.Parameter) -> str:

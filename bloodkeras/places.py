@@ -47,7 +47,8 @@ class Places:
         Raises:
             BloodkerasError: There is none.
         """
-        found = tuple(n for n in RECIPES if (self.run_folder(n) / contract.RUN_INFO).exists())
+        names = (*RECIPES, JOINED)
+        found = tuple(n for n in names if (self.run_folder(n) / contract.RUN_INFO).exists())
         if not found:
             raise BloodkerasError(
                 f"no model has a run in {self.runs} yet: `python -m bloodkeras train "
@@ -91,12 +92,8 @@ class Places:
             return self.run_folder_of(RECIPES[target])
         if target == JOINED:
             return self.joined_folder(RECIPES["robust"].train_seed)
-        if Path(target).is_dir():
-            return Path(target)
-        raise UsageError(
-            f"{target!r} is neither a model, a run folder nor an export: expected "
-            f"{hint(target, (*RECIPES, JOINED))}, or a folder"
-        )
+        check_target(target)
+        return Path(target)
 
     def joined_folder(self, seed: int) -> Path:
         """Return where a run belongs that `join` made."""
@@ -105,6 +102,19 @@ class Places:
     def run_folder_of(self, recipe: Recipe) -> Path:
         """Return where a recipe's run belongs: <runs>/<model>-seed<seed>."""
         return self.runs / f"{recipe.model_name}-seed{recipe.train_seed}"
+
+
+def check_target(target: str) -> None:
+    """Refuse what can be neither a model, a run folder nor an export.
+
+    Raises:
+        UsageError: There is no such model, and no such folder.
+    """
+    if target not in (*RECIPES, JOINED) and not Path(target).is_dir():
+        raise UsageError(
+            f"{target!r} is neither a model, a run folder nor an export: expected "
+            f"{hint(target, (*RECIPES, JOINED))}, or a folder"
+        )
 
 
 def is_export(target: str) -> bool:

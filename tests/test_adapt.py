@@ -268,6 +268,16 @@ def test_calibrating_twice_gives_the_same_file(export, lab):
     assert (calibrated(export, lab, last_layer=True) / "SHA256SUMS").read_text() == digest
 
 
+def test_what_was_calibrated_before_keeps_its_record_and_says_what_it_has_seen(export, lab, capsys):
+    first = calibrated(export, lab, last_layer=True)
+    assert "very cells" not in capsys.readouterr().out
+    words = str(lab), str(lab / "own.csv"), str(export.parent / "again")
+    card = json.loads((calibrate_photos(str(first), *words) / "card.json").read_text())
+    assert "new was calibrated on these very cells" in capsys.readouterr().out
+    assert card["before_calibration"]["calibrated_on"]["model"] == "plain"
+    assert card["before_calibration"]["before_calibration"]["metrics"] == {"test": 1}
+
+
 def test_what_is_there_is_not_overwritten_and_too_few_are_refused(export, lab):
     (export.parent / "new").mkdir()
     with pytest.raises(BloodkerasError, match="is there already"):

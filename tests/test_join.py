@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from bloodkeras import contract
 from bloodkeras.calibrate import calibrate
 from bloodkeras.card import describe_training
 from bloodkeras.colours import Colours, Usual
@@ -13,6 +14,7 @@ from bloodkeras.errors import BloodkerasError
 from bloodkeras.export import convert
 from bloodkeras.join import HOME_SHARE, USUAL_ON_VAL, join, usual_colours
 from bloodkeras.models import multiply_adds, parameter_count, predict_proba
+from bloodkeras.places import Places
 from bloodkeras.quantise import answer, quantise_with
 from bloodkeras.runtime.graph import read_head
 from bloodkeras.runtime.shift_score import colours, distances
@@ -72,6 +74,14 @@ def test_the_run_says_what_it_was_made_of(runs, joined):
     assert runs[1].weights[:12] in training
     assert joined.info["parameters"] == sum(parameter_count(run.model) for run in runs)
     assert joined.info["multiply_adds"] == sum(multiply_adds(run.model) for run in runs)
+
+
+def test_it_is_one_of_the_trained_models_that_are_exported_and_reported(tmp_path):
+    places = Places(tmp_path, tmp_path / "exports")
+    for name in ("joined", "tiny"):
+        (tmp_path / f"{name}-seed42").mkdir()
+        (tmp_path / f"{name}-seed42" / contract.RUN_INFO).touch()
+    assert places.trained() == ("tiny", "joined")
 
 
 def test_runs_of_other_data_are_refused(runs, drawn, tmp_path):

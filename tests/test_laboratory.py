@@ -181,12 +181,12 @@ def test_the_card_of_an_export_is_asked(export, lab, described):
 
 def test_it_works_without_the_training_side(export, lab, tmp_path):
     words = ["evaluate", str(export), "--photos", str(lab), "--labels", str(lab / "labels.csv"),
-             "--runs", str(tmp_path / "runs")]  # fmt: skip
+             "--microns-per-pixel", "0.2", "--views", "--runs", str(tmp_path / "runs")]  # fmt: skip
     done = run_blocked(f"sys.argv[1:] = {words!r}\nfrom bloodkeras.__main__ import main; main()")
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "runs").iterdir()
     assert folder.name == f"onnx-{tmp_path.name}-export"  # another one than exports/export
-    names = {path.name for path in (folder / "photos-lab-labels").iterdir()}
+    names = {path.name for path in (folder / "photos-lab-labels-0.2um-views").iterdir()}
     assert names == {"photos.json", "photos.txt", "mistakes.html"}
 
 

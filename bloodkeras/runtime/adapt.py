@@ -77,6 +77,8 @@ def calibrate_photos(
         "sha256": sha256_of(Path(export, contract.MODEL_FILE)),
         "photos": Path(photos).resolve().name,
         "labels_sha256": sha256_of(table),
+        "seen_before": sha256_of(table)
+        == classifier.card.get("calibrated_on", {}).get("labels_sha256"),
         "framing": dataclasses.asdict(framing),
     }
     card = new_card(classifier.card, folder.name, facts | source)
@@ -133,7 +135,8 @@ def fit(model, cells: Labelled, classifier: Classifier, last_layer: bool) -> tup
 
 def new_card(card: dict, name: str, facts: dict) -> dict:
     """Return the card of the new export: what no longer holds is kept under before_calibration."""
-    gone = ("model", "thresholds", "calibration", "metrics", "shifts", "int8", "class_shares")
+    gone = ("model", "thresholds", "calibration", "metrics", "shifts", "int8", "class_shares",
+            "calibrated_on", "before_calibration")  # fmt: skip
     before = {key: card[key] for key in gone if key in card}
     kept = {key: value for key, value in card.items() if key not in ("shifts", "int8")}
     calibration = dict(card.get("calibration", {})) | {
@@ -172,6 +175,8 @@ def render_text(card: dict) -> str:
         f"accepted {facts['coverage']:.1%}, of which "
         + ("none to judge" if right is None else f"{right:.1%} right"),
     ]
+    if facts["seen_before"]:
+        lines.append(f"{facts['model']} was calibrated on these very cells: the numbers flatter")
     if right is None:
         more = "more cells" if facts["last_layer"] else "--last-layer, or more cells"
         lines.append(f"no threshold is good enough, so nothing will be accepted: try {more}")
