@@ -13,6 +13,7 @@ The map, in the order the data flows. A module imports only modules above it.
         decode.py       an image file of any kind -> one upright Pillow image
         scale.py        a photograph -> how much of it to keep, from the cell's size
         preprocess.py   a photograph -> uint8 (28, 28, 3), as MedMNIST did it
+        spreadsheet.py  a small CSV table that a person wrote -> rows
         prior.py        what classes can occur -> a weight a class
         classifier.py   exports/<model> -> Classifier: labels, predict_proba, predict
         benchmark.py    predict_proba -> seconds, images a second, memory
