@@ -304,7 +304,7 @@ def serve(*, model: str = f"{EXPORTS}/deeper", host: str = "127.0.0.1", port: in
     from bloodkeras.serving.options import Options, check, read_models
 
     if importlib.util.find_spec("kserve") is None:
-        raise missing_package("kserve", "pip install 'bloodkeras[serve]'")
+        raise missing_package("kserve", "pip install '.[serve]'")
     options = Options(read_models(model, _export_folder), host, port, workers, precision, batch,
                       wait_ms, queue, body_mb, grace, token_file, audit)  # fmt: skip
     check(options)
@@ -325,7 +325,7 @@ def demo(*, model: str = f"{EXPORTS}/residual", host: str = "127.0.0.1", port: i
     """
     for package in ("gradio", "onnx"):
         if importlib.util.find_spec(package) is None:
-            raise missing_package(package, "pip install 'bloodkeras[demo]'")
+            raise missing_package(package, "pip install '.[demo]'")
     if not 0 <= port <= 65535:
         raise UsageError(f"--port: expected 0 to 65535, found {port}")
     from bloodkeras.demo.server import demo as run_demo
@@ -542,10 +542,12 @@ def _export_folder(model: str) -> str:
     if Path(model).name != model and not Path(model).parent.is_dir():
         return model  # no name of one here: what reads it says what is missing
     found = sorted(path.parent.name for path in Path(EXPORTS).glob(f"*/{MODEL_FILE}"))
-    known = f"{EXPORTS}/ holds {', '.join(found) or 'none either'}"
+    known = f"{EXPORTS}/ holds {', '.join(found)}" if found else f"nor a folder {EXPORTS}/ with any"
     close = get_close_matches(Path(model).name, found, n=1)
     meant = f" (did you mean {close[0]}?)" if close else ""
-    raise BloodkerasError(f"there is no export {model}: {known}{meant}; a folder names one too")
+    raise BloodkerasError(
+        f"there is no export {model}: {known}{meant}; give the folder of one, as `export` writes it"
+    )
 
 
 def _seeds(text: str) -> list[int]:

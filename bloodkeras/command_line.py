@@ -5,6 +5,7 @@ Texts are converted by the functions' type hints, and a wrong word is told what 
 anything starts.
 """
 
+import errno
 import functools
 import inspect
 import itertools
@@ -40,21 +41,30 @@ def run(commands: dict) -> None:
         sys.argv[1:] = [*[word for word in words[:1] if word in commands], "--", "--help"]
     noted = {name: _deferred(command) for name, command in commands.items()}
     try:
-        words = _keep_dash(sys.argv[1:])
+        words = sys.argv[1:]
         if "--help" not in words:
-            _check_words(words, commands)
-        result = fire.Fire(noted, words, name="bloodkeras", serialize=lambda _: None)
+            words = _checked(words, commands)
+        result = fire.Fire(noted, _keep_dash(words), name="bloodkeras", serialize=lambda _: None)
         if isinstance(result, _Deferred):
             result._call()
+            sys.stdout.flush()  # what cannot be written is to be said here
     except BloodkerasError as error:
         print(f"bloodkeras: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
     except ModuleNotFoundError as error:
         if error.name.split(".")[0] == "bloodkeras":
             raise
-        line = missing_package(error.name, "pip install 'bloodkeras[train]'")
+        line = missing_package(error.name, "pip install '.[train]'")
         print(f"bloodkeras: {line}", file=sys.stderr)
         sys.exit(line.exit_status)
+    except OSError as error:
+        if error.filename or error.errno not in (errno.EPIPE, errno.ENOSPC):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python would complain again at the end
+        closed = error.errno == errno.EPIPE  # `| head` has seen enough
+        said = "whoever read the output has stopped reading" if closed else error.strerror
+        print(f"bloodkeras: {said}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt as stop:
         print(f"bloodkeras: {str(stop) or 'stopped by Ctrl-C'}", file=sys.stderr)
         sys.exit(getattr(stop, "exit_status", 130))
@@ -76,7 +86,7 @@ def quiet_tensorflow() -> None:
             if error.name != "tensorflow":
                 notes.seek(0)
                 os.write(stderr, notes.read())
-            raise missing_package("TensorFlow", "pip install 'bloodkeras[train]'") from None
+            raise missing_package("TensorFlow", "pip install '.[train]'") from None
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
@@ -115,34 +125,50 @@ def _keep_dash(words: list[str]) -> list[str]:
     return [*words, "--", "--separator=\0"] if "-" in words and "--" not in words else words
 
 
-def _check_words(words: list[str], commands: dict) -> None:
-    """Refuse a mistyped command or option: fire does too, but does not say what was meant.
+def _checked(words: list[str], commands: dict) -> list[str]:
+    """Return the words with every option spelt out, or refuse a mistyped command or option.
+
+    fire refuses it too, but does not say what was meant.
 
     Raises:
-        UsageError: There is no such command or option, or what is needed is missing.
+        UsageError: There is no such command or option, one is given twice or without a value, or
+            what is needed is missing.
     """
     name = words[0].replace("_", "-")
     if name not in commands:
         raise UsageError(f"unknown command {words[0]!r}: expected {hint(name, commands)}")
     options = list(inspect.signature(commands[name]).parameters.values())
-    given = words[1 : words.index("--")] if "--" in words else words[1:]
-    kinds = typing.get_type_hints(commands[name])
-    _check_values(words[1:], kinds)
     known = {option.name for option in options if option.kind not in MANY}
-    named = [word[2:].split("=")[0].replace("-", "_") for word in given if word.startswith("--")]
+    given = [_spelt_out(word, known) for word in words[1:]]
+    kinds = typing.get_type_hints(commands[name])
+    _check_values(given, kinds)
+    named = [word[2:].split("=")[0].replace("-", "_") for word in given if word[:2] == "--"]
     fields = any(option.kind is option.VAR_KEYWORD for option in options)  # recipe.py knows them
     switched_off = {f"no{option}" for option in known if kinds.get(option) is bool}
-    for option in named:
+    for place, option in enumerate(named):
         negated = option.removeprefix("no") in known  # fire would set it to the text False
         if option not in known | switched_off and (negated or not fields):
             raise UsageError(f"unknown option --{option}: expected {hint(option, known)}")
-    for letter in (word[1] for word in given if word[:1] == "-" and word[1:].isalpha()):
-        meant = [option for option in known if option[0] == letter]
-        if len(meant) != 1:
-            among = [f"--{option}" for option in sorted(meant or known)]
-            raise UsageError(f"-{letter} is no option: expected one of {', '.join(among)}")
-        named += meant
+        if option in named[:place]:
+            raise UsageError(f"--{_hyphened(option)} is given twice")
     _check_count(name, options, given, named)
+    return [words[0], *given]
+
+
+def _spelt_out(word: str, known: set[str]) -> str:
+    """Return -o as --out.
+
+    Raises:
+        UsageError: Not just one option begins with the letter.
+    """
+    letter, equals, value = word[1:].partition("=")
+    if word[:1] != "-" or len(letter) != 1 or not letter.isalpha():
+        return word
+    meant = sorted(option for option in known if option[0] == letter)
+    if len(meant) != 1:
+        among = ", ".join(f"--{_hyphened(option)}" for option in meant or sorted(known))
+        raise UsageError(f"-{letter} is no option: expected one of {among}")
+    return f"--{meant[0]}{equals}{value}"
 
 
 def _check_count(
@@ -166,7 +192,7 @@ def _check_count(
     if absent:
         needs = ", ".join(_shown(option) for option in options if _needed(option))
         missing = ", ".join(_shown(option) for option in absent)
-        raise UsageError(f"{name} needs {needs}: {missing} is missing; {help_line}")
+        raise UsageError(f"{name} needs {needs}; missing: {missing}; {help_line}")
     if len(free) > len(words) and all(o.kind is not o.VAR_POSITIONAL for o in options):
         raise UsageError(f"{name} has no use for {free[len(words)]!r}: {help_line}")
 
@@ -176,19 +202,26 @@ def _needed(option: inspect.Parameter) -> bool:
 
 
 def _shown(option: inspect.Parameter) -> str:
-    return f"--{option.name}" if option.kind is option.KEYWORD_ONLY else option.name.upper()
+    keyword = option.kind is option.KEYWORD_ONLY
+    return f"--{_hyphened(option.name)}" if keyword else option.name.upper()
+
+
+def _hyphened(option: str) -> str:
+    return option.replace("_", "-")
 
 
 def _check_values(words: list[str], kinds: dict[str, type]) -> None:
     """Refuse an option whose value is missing, and a switch that took the next word for its own.
 
     Raises:
-        UsageError: Nothing, or another option, follows an option that is no switch: fire would take
-            it for the word True. Or what follows a switch is neither an option nor true or false.
+        UsageError: Nothing, an empty text or another option follows an option that is no switch:
+            fire would take it for the word True. Or what follows a switch is neither an option nor
+            true or false.
     """
     for word, following in itertools.pairwise([*words, "--"]):
-        kind = kinds.get(word[2:].replace("-", "_")) if word.startswith("--") else None
-        if kind not in (None, bool) and following.startswith("--"):
-            raise UsageError(f"{word} needs a value: {word} VALUE")
-        if kind is bool and not following.startswith("-"):
-            convert(following, bool, word[2:])
+        option, equals, value = word[2:].partition("=")
+        kind = kinds.get(option.replace("-", "_")) if word[:2] == "--" else None
+        if kind not in (None, bool) and (not value if equals else following[:2] in ("", "--")):
+            raise UsageError(f"--{option} needs a value: --{option} VALUE")
+        if kind is bool and not equals and following[:1] != "-":
+            convert(following, bool, option)

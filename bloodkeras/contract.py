@@ -73,7 +73,7 @@ PARITY_BATCH_SIZES = (1, 7, 256)
 # --- what an answer is worth ------------------------------------------------------------------
 ACCEPTED = "accepted"  # act on it
 UNSURE = "unsure"  # one of the eight, but too close to call: have somebody look
-FOREIGN = "foreign"  # probably none of the eight: the label means nothing
+FOREIGN = "foreign"  # unlike the training data: none of the eight, or another laboratory's
 VERDICTS = (ACCEPTED, UNSURE, FOREIGN)
 
 # --- what is stamped on everything that was not made from photographs -------------------------

@@ -278,13 +278,34 @@ def test_what_was_calibrated_before_keeps_its_record_and_says_what_it_has_seen(e
     assert card["before_calibration"]["before_calibration"]["metrics"] == {"test": 1}
 
 
+def test_copies_are_left_out_and_one_class_makes_no_last_layer(export, lab, capsys):
+    rows = (lab / "own.csv").read_text().splitlines(True)
+    copies = []
+    for number in range(1000, 1030):
+        shutil.copy(lab / "0.png", lab / f"{number}.png")
+        copies.append(f"{number}.png,{CLASS_NAMES[1]}\n")
+    (lab / "own.csv").write_text("".join(rows + copies))
+    card = json.loads((calibrated(export, lab, last_layer=True) / "card.json").read_text())
+    assert sum(card["calibrated_on"]["cells"].values()) == 60
+    assert "left out, for they show the same as others: 30" in capsys.readouterr().out
+    shutil.rmtree(export.parent / "new")
+    (lab / "own.csv").write_text("".join([rows[0], *copies]))
+    with pytest.raises(BloodkerasError, match="1 different labelled cells are too few"):
+        calibrated(export, lab)
+    ones = [row for row in rows[1:] if CLASS_NAMES[1] in row]
+    (lab / "own.csv").write_text("".join([rows[0], *ones]))
+    with pytest.raises(BloodkerasError, match="all cells are eosinophil"):
+        calibrated(export, lab, last_layer=True)
+    assert not (export.parent / "new").exists()
+
+
 def test_what_is_there_is_not_overwritten_and_too_few_are_refused(export, lab):
     (export.parent / "new").mkdir()
     with pytest.raises(BloodkerasError, match="is there already"):
         calibrated(export, lab)
     (export.parent / "new").rmdir()
     (lab / "own.csv").write_text("".join((lab / "own.csv").read_text().splitlines(True)[:11]))
-    with pytest.raises(BloodkerasError, match="10 labelled cells are too few"):
+    with pytest.raises(BloodkerasError, match="10 different labelled cells are too few"):
         calibrated(export, lab)
     assert not (export.parent / "new").exists()
 
@@ -294,5 +315,5 @@ def test_without_onnx_the_command_says_what_to_install(export, lab, tmp_path):
              "--out", str(tmp_path / "new")]  # fmt: skip
     done = run_blocked(f"sys.argv[1:] = {words!r}\nfrom bloodkeras.__main__ import main; main()")
     assert done.returncode == 1
-    assert "pip install 'bloodkeras[calibrate]'" in done.stderr
+    assert "pip install '.[calibrate]'" in done.stderr
     assert done.stderr.count("\n") == 1

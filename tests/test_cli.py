@@ -1,6 +1,7 @@
 """The command line as a user meets it: quick, typed, and one line when something is wrong."""
 
 import inspect
+import os
 import subprocess
 import sys
 import time
@@ -73,13 +74,17 @@ def test_neither_imports_tensorflow(words, cell):
         (["train", "simple", "--epochs", "0"], "--epochs must be above 0"),
         (["train", "simple", "--train_epochs", "0"], "--train_epochs must be above 0"),
         (["train"], "train needs MODEL"),
-        (["evaluate", "--views"], "TARGET is missing"),
+        (["predict", ".", "-o"], "--out needs a value"),
+        (["predict", ".", "--prior="], "--prior needs a value"),
+        (["predict", ".", "--prior", ""], "--prior needs a value"),
+        (["predict", ".", "--out", "a.csv", "-o", "b.csv"], "--out is given twice"),
+        (["evaluate", "--views"], "missing: TARGET"),
         (["evaluate", "exports/tiny", "more"], "no use for 'more'"),
         (["score", "a", "-o", "b", "c"], "no use for 'c'"),
         (["data", "drawn.npz"], "no use for 'drawn.npz'"),
         (
             ["predict", ".", "-m", "residual"],
-            "-m is no option: expected one of --micr",
+            "-m is no option: expected one of --microns-per-",
         ),
         (["predict", ".", "--noout"], "unknown option --noout"),
         (["train", "simple", "--noout"], "unknown option --noout"),
@@ -107,7 +112,7 @@ def test_neither_imports_tensorflow(words, cell):
         (["compare", "run"], "two runs"),
         (["predict", ".", "--report"], "--report needs a value"),
         (["train", "simple", "--data", "--resume"], "--data needs a value"),
-        (["calibrate", "exports/tiny", "--photos", "a", "--labels", "b"], "--out is missing"),
+        (["calibrate", "exports/tiny", "--photos", "a", "--labels", "b"], "missing: --out"),
     ],
 )
 def test_wrong_usage_is_exit_status_2(words, message, tmp_path):
@@ -116,6 +121,22 @@ def test_wrong_usage_is_exit_status_2(words, message, tmp_path):
     assert message in done.stderr
     assert done.stderr.count("\n") == 1  # and not fire's page of usage
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux'")
+@pytest.mark.parametrize("words", [["data", "--data", "synthetic"], ["predict", "exports/tiny"]])
+def test_output_that_cannot_be_written_is_one_line(words, cell):
+    words = [word.replace("exports/tiny", str(cell)) for word in words]
+    command = [sys.executable, "-m", "bloodkeras", *words]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (1, "bloodkeras: No space left on device\n")
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    os.close(writer)
+    assert done.returncode == 1
+    assert done.stderr == "bloodkeras: whoever read the output has stopped reading\n"
 
 
 def bad_npz(folder: Path, kind: str) -> Path:

@@ -1,9 +1,13 @@
 """Somebody's own cells: tables as people write them, numbers by hand, and the page of mistakes."""
 
+import errno
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,26 +92,29 @@ def test_what_has_no_label_is_counted_and_what_is_damaged_ends_in_an_error(
 ):
     Image.new("RGB", (28, 28)).save(lab / "extra.png")
     (lab / "2.png").write_text("no image")
-    with pytest.raises(BloodkerasError, match="1 photographs could not be read"):
+    with pytest.raises(BloodkerasError, match="could not be read: 1, see above"):
         judged(export, lab, tmp_path)
     assert "1 more have no label" in capsys.readouterr().out
     assert json.loads((tmp_path / "out/photos.json").read_text())["images"] == 4
 
 
 def test_a_table_from_a_spreadsheet(tmp_path):
-    (tmp_path / "t.csv").write_text("Nr;file;label\n1;a.png;Monocytes\n", encoding="utf-8-sig")
+    (tmp_path / "t.csv").write_text("Nr;File;Label \n1;a.png;Monocytes\n", encoding="utf-8-sig")
     assert read_table(tmp_path / "t.csv", CLASS_NAMES) == {"a.png": 5}
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name,label\n", "columns file and label, found name, label"),
+        ("name,label\n", "columns file and label, once each, found name, label"),
         ("", "found nothing"),
         ("file,label\n", "no row"),
         ("file,label\na.png,monocite\n", "line 2: unknown class 'monocite': did you mean 'mono"),
         ("file,label\na.png,8\n", "line 2: label 8: expected 0 to 7"),
         ("file,label\na.png,1\na.png,2\n", "line 3: a.png is there twice"),
+        ("file,label\na.png,1\n./a.png,2\n", "line 3: a.png is there twice"),
+        ("file,label,label\na.png,1,2\n", "once each"),
+        ('file,label\n"a.png' + "x" * 200_000, "is no CSV"),
         ("file,label\n,1\n", "line 2: no file"),
     ],
 )
@@ -116,6 +123,49 @@ def test_a_bad_table_is_one_line(tmp_path, text, message):
     with pytest.raises(BloodkerasError, match=re.escape(message)) as caught:
         read_table(tmp_path / "t.csv", CLASS_NAMES)
     assert "\n" not in str(caught.value)
+
+
+def test_copies_are_counted(export, lab, tmp_path, capsys):
+    before = judged(export, lab, tmp_path)["copies"]  # flat colours: some are alike
+    shutil.copy(lab / "1.png", lab / "again.png")
+    with (lab / "labels.csv").open("a") as table:
+        table.write("again.png,1\n")
+    assert judged(export, lab, tmp_path)["copies"] == before + 1
+    assert f"6 photographs, {before + 1} of them copies of others" in capsys.readouterr().out
+
+
+def test_results_of_other_photographs_are_not_written_over(export, lab, tmp_path):
+    for _ in range(2):
+        judged(export, lab, tmp_path)  # the same again may be
+    before = (tmp_path / "out/photos.json").read_bytes()
+    other = shutil.copytree(lab, tmp_path / "other")
+    with pytest.raises(BloodkerasError, match=r"holds the results of .*lab: choose another --runs"):
+        judged(export, other, tmp_path)
+    assert (tmp_path / "out/photos.json").read_bytes() == before
+
+
+def test_a_full_disk_leaves_earlier_results_whole_and_says_the_new(
+    export, lab, tmp_path, monkeypatch, capsys
+):
+    judged(export, lab, tmp_path)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    capsys.readouterr()
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(BloodkerasError, match="No space left"):
+        judged(export, lab, tmp_path)
+    assert "all classes open" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_a_place_that_cannot_be_written_is_said_first(export, lab, tmp_path, monkeypatch):
+    (tmp_path / "out").write_text("no folder")
+    monkeypatch.setattr(Classifier, "answer", None)  # would fail with a TypeError
+    with pytest.raises(BloodkerasError, match="cannot write the folder"):
+        judged(export, lab, tmp_path)
 
 
 def test_missing_files_and_folders_are_named(tmp_path, lab):

@@ -249,6 +249,13 @@ def test_the_estimate_is_recorded_and_resumed(export, tmp_path):
         score(["-"], str(export), prior="estimate")
 
 
+def test_where_nothing_can_be_read_the_estimate_is_no_obstacle(export, tmp_path, capsys):
+    (tmp_path / "bad.png").write_text("no image")
+    with pytest.raises(BloodkerasError, match="1 of 1 files could not be read"):
+        score([str(tmp_path / "bad.png")], str(export), prior="estimate")
+    assert "bad.png" in capsys.readouterr().out
+
+
 def test_healthy_blood_weighs_by_its_shares_over_the_networks_own(export):
     """A network that expects all classes alike is weighed by the shares as they are."""
     classifier = Classifier.load(export)

@@ -64,18 +64,23 @@ def calibrate_photos(
         raise BloodkerasError(f"{out} is there already: name a folder that is not")
     classifier = Classifier.load(export)
     model = load_model(Path(export, contract.MODEL_FILE))
-    cells = read_labelled(photos, table, classifier.labels, framing)
+    found = read_labelled(photos, table, classifier.labels, framing)
+    cells = found.distinct()  # or a fit would be judged on what it has seen
     if len(cells) < LEAST_CELLS:
         raise BloodkerasError(
-            f"{len(cells)} labelled cells are too few: expected at least {LEAST_CELLS}, better "
-            f"{ADVISED_CELLS}"
+            f"{len(cells)} different labelled cells are too few: expected at least {LEAST_CELLS}, "
+            f"better {ADVISED_CELLS}"
         )
+    if last_layer and len(np.unique(cells.labels)) < 2:
+        name = classifier.labels[cells.labels[0]]
+        raise BloodkerasError(f"all cells are {name}: a last layer needs every class that occurs")
     head, facts = fit(model, cells, classifier, last_layer)
     write_head(model, head)
     source = {
         "model": classifier.card.get("model", ""),
         "sha256": sha256_of(Path(export, contract.MODEL_FILE)),
         "photos": Path(photos).resolve().name,
+        "copies": len(found) - len(cells),
         "labels_sha256": sha256_of(table),
         "seen_before": sha256_of(table)
         == classifier.card.get("calibrated_on", {}).get("labels_sha256"),
@@ -85,9 +90,7 @@ def calibrate_photos(
     _write(model, card, Path(export), folder)
     print(f"{render_text(card)}\n\nwrote {folder}")
     if cells.errors:
-        raise BloodkerasError(
-            f"{len(cells.errors)} photographs could not be read: {cells.errors[0]}"
-        )
+        raise BloodkerasError(f"could not be read: {len(cells.errors)}, first: {cells.errors[0]}")
     return folder
 
 
@@ -175,6 +178,8 @@ def render_text(card: dict) -> str:
         f"accepted {facts['coverage']:.1%}, of which "
         + ("none to judge" if right is None else f"{right:.1%} right"),
     ]
+    if facts["copies"]:
+        lines.append(f"left out, for they show the same as others: {facts['copies']}")
     if facts["seen_before"]:
         lines.append(f"{facts['model']} was calibrated on these very cells: the numbers flatter")
     if right is None:

@@ -3,6 +3,7 @@
 Flow: takes a folder and a CSV file with the columns file and label; gives `Labelled`.
 """
 
+import dataclasses
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -38,10 +39,14 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.files)
 
-    def take(self, rows: np.ndarray) -> "Labelled":
-        """Return some of the cells."""
-        files = tuple(np.array(self.files)[rows].tolist())
-        return Labelled(files, self.images[rows], self.labels[rows])
+    def distinct(self) -> "Labelled":
+        """Return the cells without those that show the same pixels as an earlier one."""
+        flat = self.images.reshape(len(self), -1)
+        rows = np.sort(np.unique(flat, axis=0, return_index=True)[1])
+        files = tuple(self.files[row] for row in rows)
+        return dataclasses.replace(
+            self, files=files, images=self.images[rows], labels=self.labels[rows]
+        )
 
 
 def read_labelled(
@@ -65,13 +70,13 @@ def read_labelled(
     """
     folder = Path(photos)
     if not folder.is_dir():
-        raise BloodkerasError(f"no such folder: {photos}")
+        raise BloodkerasError(f"{photos} is {'no' if folder.exists() else 'no such'} folder")
     places = read_table(Path(table), class_names)
     missing = [name for name in places if not _is_file(folder / name)]
     if missing:
         raise BloodkerasError(
             f"{table} names {len(missing)} of {len(places)} files that are not in {photos}, such "
-            f"as {missing[0]}"
+            f"as {missing[0]}: expected paths below that folder, with their endings"
         )
     with ThreadPoolExecutor(thread_name_prefix="read") as pool:
         found = list(pool.map(lambda name: _read(folder / name, framing), places))

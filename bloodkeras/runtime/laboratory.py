@@ -23,6 +23,7 @@ from bloodkeras.runtime.shift_score import judge_colours, sentence
 
 WILSON = 1.96  # standard errors of a 95 % interval
 SHOWN_ERRORS = 5
+PHOTOS_JSON, PAGE = "photos.json", "mistakes.html"
 ROWS = {
     "all_classes": "all classes open",
     "all_classes_estimated": "  shares estimated",
@@ -55,28 +56,59 @@ def evaluate_photos(
         What `judge` returned.
 
     Raises:
-        BloodkerasError: The export, the folder or the table cannot be read, or (after all others
-            were judged) a photograph cannot.
+        BloodkerasError: The export, the folder or the table cannot be read, the place cannot be
+            written or holds results of other photographs, or (after all others were judged) a
+            photograph cannot be read.
     """
+    source = {"photos": str(Path(photos).resolve()), "table": str(Path(table).resolve())}
+    _check_place(out, source)
     classifier = Classifier.load(export)
     cells = read_labelled(photos, table, classifier.labels, framing)
-    found = judge(classifier, cells, views) | {"framing": dataclasses.asdict(framing)}
+    found = judge(classifier, cells, views) | {"framing": dataclasses.asdict(framing)} | source
     numbers = render_text(found)
     text = f"{numbers}\n\n{found['sentence']}"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "photos.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-        (out / "photos.txt").write_text(text + "\n", encoding="utf-8")
-        page = render_mistakes(found, numbers, cells, classifier.answer(cells.images, None, views))
-        (out / "mistakes.html").write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise BloodkerasError(f"cannot write the folder {out}: {error.strerror}") from None
-    print(f"{text}\n\nresults in {out}: photos.json, photos.txt, mistakes.html")
+    print(text)
+    page = render_mistakes(found, numbers, cells, classifier.answer(cells.images, None, views))
+    _write(out, {PHOTOS_JSON: json.dumps(found, indent=2), "photos.txt": text, PAGE: page})
+    print(f"\nresults in {out}: {PHOTOS_JSON}, photos.txt, {PAGE}")
     if cells.errors:
         first = "\n".join(one_line(line) for line in cells.errors[:SHOWN_ERRORS])
         print(first)
-        raise BloodkerasError(f"{len(cells.errors)} photographs could not be read, see above")
+        raise BloodkerasError(f"could not be read: {len(cells.errors)}, see above")
     return found
+
+
+def _check_place(out: Path, source: dict[str, str]) -> None:
+    """Refuse, before anything is judged, a place that is another laboratory's or cannot be written.
+
+    Results of the same photographs and table are written over.
+    """
+    try:
+        earlier = json.loads((out / PHOTOS_JSON).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        earlier = {}
+    if any(key in earlier and earlier[key] != path for key, path in source.items()):
+        raise BloodkerasError(
+            f"{out} holds the results of {earlier['photos']}: choose another --runs folder"
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / ".writable").touch()
+        (out / ".writable").unlink()
+    except OSError as error:
+        raise BloodkerasError(f"cannot write the folder {out}: {error.strerror}") from None
+
+
+def _write(out: Path, texts: dict[str, str]) -> None:
+    """Write files into a folder: each is whole, or as it was before."""
+    for name, text in texts.items():
+        partial = out / f"{name}.part"
+        try:
+            partial.write_text(text + "\n", encoding="utf-8")
+            partial.replace(out / name)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise BloodkerasError(f"cannot write {out / name}: {error.strerror}") from None
 
 
 def judge(classifier: Classifier, cells: Labelled, views: bool = False) -> dict:
@@ -109,6 +141,7 @@ def judge(classifier: Classifier, cells: Labelled, views: bool = False) -> dict:
         "views": views,
         "images": len(cells),
         "unlabelled": cells.unlabelled,
+        "copies": len(cells) - len(cells.distinct()),
         "unreadable": len(cells.errors),
         "labels": list(labels),
         "present": present,
@@ -146,7 +179,8 @@ def render_text(found: dict) -> str:
     """Return the numbers as text."""
     left_out = f", {found['unlabelled']} more have no label" if found["unlabelled"] else ""
     how = ", mean of eight views" if found["views"] else ""
-    rows = [f"{found['model']} on {found['images']} photographs{how}{left_out}", ""]
+    copies = f", {found['copies']} of them copies of others" if found["copies"] else ""
+    rows = [f"{found['model']} on {found['images']} photographs{copies}{how}{left_out}", ""]
     rows.append(
         f"{'':26}{'accuracy':>9}  {'95 % interval':18}{'balanced':>9}{'accepted':>9}{'right':>9}"
     )

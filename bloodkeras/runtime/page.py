@@ -93,6 +93,7 @@ class Page:
                 file.writelines(self._html(tally, unseen, prior))
             self._partial.replace(self.path)
         except OSError as error:
+            self._partial.unlink(missing_ok=True)
             raise BloodkerasError(f"cannot write {self.path}: {error.strerror}") from None
 
     def _html(self, tally: Counter, unseen: int, prior: str) -> Iterator[str]:
@@ -105,7 +106,7 @@ class Page:
             yield "<p class=warn>Trained on drawn cells, not on photographs: means nothing.</p>\n"
         yield "<p>No medical device, not for diagnosis.</p>\n"
         if prior:
-            yield f"<p>Possible answers, by the user's choice: {escape(prior)}</p>\n"
+            yield f"<p>Possible answers, as was asked for: {escape(prior)}</p>\n"
         if unseen:
             yield (
                 f"<p class=warn>The first {unseen:,} were answered before an interruption: "
@@ -126,7 +127,10 @@ class Page:
     def _section(self, group: str, heap: list, in_group: int) -> Iterator[str]:
         if not heap:
             return
-        kind = {FOREIGN: "probably none of the eight", UNSURE: "too close to call"}
+        kind = {
+            FOREIGN: "unlike the training data: no such cell, or another laboratory's",
+            UNSURE: "too close to call",
+        }
         shown = f"the {len(heap):,} most doubtful of {in_group:,}"
         note = f"{in_group:,}" if len(heap) == in_group else shown
         yield f"<section><h2>{group.capitalize()} <small>{note}"

@@ -21,7 +21,9 @@ __all__ = [
     "square",
 ]  # fmt: skip
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+IMAGE_SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pnm", ".ppm", ".pgm",
+)  # fmt: skip
 
 # --- how much of a photograph is looked at: docs/photographs.md has the reasons -----------------
 PHOTOGRAPH_SIDES = range(300, 421)  # like the source photographs, which are 360x360 to 366x369

@@ -3,10 +3,6 @@
 Flow: takes `Row`s; gives aligned lines for people, or CSV or JSON lines for a pipe.
 """
 
-import os
-import sys
-
-from bloodkeras.errors import BloodkerasError
 from bloodkeras.runtime.formats import FORMATS, one_line
 from bloodkeras.runtime.table import Kept, Row
 
@@ -32,11 +28,7 @@ class Printed:
 
     def write(self, rows: list[Row]) -> None:
         """Print rows; the columns are aligned within a batch."""
-        try:
-            print(self._format.encode(rows) if self._format else _aligned(rows), end="", flush=True)
-        except BrokenPipeError:  # `| head` has seen enough; Python would complain again at the end
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise BloodkerasError("whoever read the table has stopped reading") from None
+        print(self._format.encode(rows) if self._format else _aligned(rows), end="", flush=True)
 
     def finish(self) -> None:
         """Do nothing: all is printed."""

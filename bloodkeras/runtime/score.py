@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import bloodkeras
-from bloodkeras.contract import FOREIGN, IMAGE_SHAPE, VERDICTS
+from bloodkeras.contract import FOREIGN, IMAGE_SHAPE, UNSURE, VERDICTS
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.runtime.arrays import Item
 from bloodkeras.runtime.classifier import Answers, Classifier, model_file, sha256_of
@@ -47,6 +47,7 @@ from bloodkeras.runtime.table import (
 )
 
 MANY_FOREIGN = 1 / 3  # of the images: then something is different about all of them
+MANY_UNSURE = 1 / 2  # or foreign: no export's share on the test split
 
 
 def score(
@@ -145,9 +146,10 @@ def _estimate_prior(
     parts = [np.empty((0, len(classifier.labels)), np.float32)]
     with Progress(partial(count_images, words), 0, None) as progress:
         for rows in answer_batches(classifier, stream(words, framing=framing), views=views):
-            parts.append(np.array([row.probs for row in rows if not row.error], np.float32))
+            found = [row.probs for row in rows if not row.error]
+            parts.append(np.array(found, np.float32).reshape(-1, len(classifier.labels)))
             progress.add(len(rows))
-    probs = np.concatenate([part for part in parts if len(part)] or parts)
+    probs = np.concatenate(parts)
     return classifier.estimate_prior(probs, possible)
 
 
@@ -242,12 +244,14 @@ def _conclude(tally: Counter, out: str, report: str, sort_into: str) -> None:
         print(f"wrote {total:,} rows to {out}: {said}")
     elif total > 1:  # on stderr: the table is on stdout
         print(f"{total:,} images: {said}", file=sys.stderr)
-    if total > 1 and counts[FOREIGN] > MANY_FOREIGN * total:
-        print(
-            f"{counts[FOREIGN] / total:.0%} are unlike the training data: another microscope's? "
-            "docs/another_laboratory.md says what helps",
-            file=sys.stderr,
-        )
+    foreign, doubtful = counts[FOREIGN], counts[FOREIGN] + counts[UNSURE]
+    said = (
+        f"{foreign / total:.0%} are unlike the training data: another microscope's?"
+        if foreign > MANY_FOREIGN * total
+        else f"{doubtful / total:.0%} are not accepted: does the network fit these images?"
+    )
+    if total > 1 and (foreign > MANY_FOREIGN * total or doubtful > MANY_UNSURE * total):
+        print(f"{said} docs/another_laboratory.md says what helps", file=sys.stderr)
     for what, place in (("the page", report), ("copies of the images into", sort_into)):
         if place:  # on stderr: a printed table is on stdout
             print(f"wrote {what} {place}", file=sys.stderr)

@@ -35,16 +35,19 @@ def parse_rows(text: str, path: Path, columns: tuple[str, ...]) -> list[tuple[in
     """
     lines = text.splitlines()
     separator = ";" if lines and ";" in lines[0] and "," not in lines[0] else ","
-    table = csv.DictReader(lines, delimiter=separator)
+    table = csv.reader(lines, delimiter=separator)
     try:
-        found = table.fieldnames or []
-        if not set(columns) <= set(found):
+        found = [name.strip().casefold() for name in next(table, [])]
+        if any(found.count(column) != 1 for column in columns):
             raise BloodkerasError(
-                f"{path} must have the columns {' and '.join(columns)}, found "
+                f"{path} must have the columns {' and '.join(columns)}, once each, found "
                 f"{', '.join(found) or 'nothing'}"
             )
+        places = [found.index(column) for column in columns]
         rows = [
-            (table.line_num, [(row[column] or "").strip() for column in columns]) for row in table
+            (table.line_num, [row[k].strip() if k < len(row) else "" for k in places])
+            for row in table
+            if row
         ]
     except csv.Error as error:
         raise BloodkerasError(f"{path}, line {table.line_num}, is no CSV: {error}") from None

@@ -213,10 +213,13 @@ def _check_origin(path: Path, origin: dict, out: str) -> None:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise BloodkerasError(
-            f"cannot resume {out}: {path.name}, which says what model wrote it, cannot be read"
+            f"cannot resume {out}: {path.name}, which says what model wrote it, is not there or "
+            "damaged; choose another --out"
         ) from None
     for key, value in origin.items():
         if found.get(key) != value:
+            was, now = (describe(x) if key == "prior" else x for x in (found.get(key), value))
             raise BloodkerasError(
-                f"cannot resume {out}: it was written with {key} {found.get(key)}, this is {value}"
+                f"cannot resume {out}: it was written with {key} {was or 'none'}, this is "
+                f"{now or 'none'}; give the same as then, or choose another --out"
             )

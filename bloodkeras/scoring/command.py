@@ -58,7 +58,7 @@ def check(options: Options) -> None:
             option = name.replace("_", "-")
             raise UsageError(f"--{option}: expected {least} to {most:,}, found {value:,}")
     if options.engine == "ray" and importlib.util.find_spec("ray") is None:
-        raise missing_package("Ray", "pip install 'bloodkeras[ray]'")
+        raise missing_package("Ray", "pip install '.[ray]'")
     import_pyarrow()
 
 

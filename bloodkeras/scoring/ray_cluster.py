@@ -39,7 +39,7 @@ def joined_cluster(address: str, workers: int) -> Iterator:
         import ray
         import ray.data
     except ImportError:
-        raise missing_package("Ray", "pip install 'bloodkeras[ray]'") from None
+        raise missing_package("Ray", "pip install '.[ray]'") from None
     address = address or os.environ.get("RAY_ADDRESS", "") or "local"
     _reach(address)
     options = {"include_dashboard": False, "num_cpus": workers or None,
