@@ -27,8 +27,10 @@ from bloodkeras.train import Run
 
 PREPROCESSING = (
     "none for 28x28 images: the graph takes raw RGB pixels, uint8 0..255, and scales them itself. "
-    f"Larger photographs as MedMNIST did: centre crop {contract.CROP_SIDE}x{contract.CROP_SIDE}, "
-    f"bilinear resize to 28x28, JPEG round trip at quality {contract.JPEG_QUALITY} (4:2:0)"
+    "Photographs of 300 to 420 pixels, as the source's are, as MedMNIST did: centre crop "
+    f"{contract.CROP_SIDE}x{contract.CROP_SIDE}, bilinear resize to 28x28, JPEG round trip at "
+    f"quality {contract.JPEG_QUALITY} (4:2:0). Others so that the cell is as large in the 28 "
+    "pixels as there (docs/photographs.md). `bloodkeras predict` does either"
 )
 
 

@@ -5,7 +5,9 @@ run what it should not.
 """
 
 import base64
+import errno
 import io
+import os
 import re
 from collections import Counter
 from html.parser import HTMLParser
@@ -153,3 +155,15 @@ def test_an_unwritable_place_is_refused_at_once(tmp_path, place):
     with pytest.raises(BloodkerasError, match="cannot write"):
         Page(str(tmp_path / place), SimpleNamespace(labels=CLASS_NAMES, card={}))
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
+    page = Page(str(tmp_path / "x.html"), SimpleNamespace(labels=CLASS_NAMES, card={}))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Page, "_html", full)
+    with pytest.raises(BloodkerasError, match="No space left"):
+        page.finish(Counter())
+    assert list(tmp_path.iterdir()) == []

@@ -567,13 +567,24 @@ def test_a_place_that_cannot_be_is_said_before_all_images_are_read(
         score([str(cells)], model, str(tmp_path / out), prior="estimate")
 
 
-def test_it_says_how_many_were_what_and_when_too_many_are_foreign(cells, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("thresholds", "counts", "said"),
+    [
+        ({"foreign": 1e9}, (3, 0, 0), ""),
+        ({"foreign": -1e9}, (0, 0, 3), "100% are unlike the training data"),
+        ({"confidence": 1.1}, (0, 3, 0), "100% are not accepted"),
+    ],
+)
+def test_it_says_how_many_were_what_and_when_something_is_wrong_with_all(
+    cells, tmp_path, capsys, thresholds, counts, said
+):
     folder = build_export(tmp_path / "strict")
-    for limit, said in ((1e9, False), (-1e9, True)):
-        card = {"model": "strict", "thresholds": {"foreign": limit}}
-        (folder / contract.CARD_FILE).write_text(json.dumps(card))
-        write_sums(folder)
-        score([str(cells)], str(folder))
-        err = capsys.readouterr().err
-        assert f"3 images: {0 if said else 3} accepted, 0 unsure, {3 if said else 0} foreign" in err
-        assert ("100% are unlike the training data" in err) == said
+    card = {"model": "strict", "thresholds": thresholds}
+    (folder / contract.CARD_FILE).write_text(json.dumps(card))
+    write_sums(folder)
+    score([str(cells)], str(folder))
+    err = capsys.readouterr().err
+    accepted, unsure, foreign = counts
+    assert f"3 images: {accepted} accepted, {unsure} unsure, {foreign} foreign" in err
+    assert ("docs/another_laboratory.md" in err) == bool(said)
+    assert said in err
