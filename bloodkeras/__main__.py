@@ -251,9 +251,9 @@ def score(source: str, *, out: str, model: str = f"{EXPORTS}/residual", engine: 
           batch: int = 64, workers: int = 0):  # fmt: skip
     """Classify millions of images into a folder of Parquet files, here or on a Ray cluster.
 
-    The answers are those of `predict` asked plainly, a file for each 10,000 images. The same command goes on
-    with a job that was stopped; what is finished is not done again (docs/scoring.md). Needs the
-    package pyarrow, and for --engine ray the extra ray.
+    The answers are those of `predict` asked plainly, a file for each 10,000 images. The same
+    command goes on with a job that was stopped; what is finished is not done again
+    (docs/scoring.md). Needs the package pyarrow, and for --engine ray the extra ray.
 
     Args:
         source: A folder of images (searched to any depth), or a Parquet file, or a folder of them,
