@@ -121,7 +121,7 @@ def join(home: str = "residual", elsewhere: str = "robust", *, data: str = "", r
 def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "test",
              margins: str = "", views: bool = False, shifts: bool = False,
              photos: str = "", labels: str = "", microns_per_pixel: float = 0.0,
-             tightness: float = 1.0):  # fmt: skip
+             tightness: float = 1.0, classes: str = "", prior: str = ""):  # fmt: skip
     """Judge a trained model or an exported one: metrics, confusion matrix, mistakes.
 
     Args:
@@ -135,23 +135,27 @@ def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "tes
         shifts: Judge an export on simulated shifts of the split instead (light, stain, focus,
             compression, scale, place), in a table, shifts.json, and <runs>/shifts.png.
         photos: A folder of your own photographs of cells, to judge an export on instead; no
-            other data is needed. Accuracy is given plainly and as `predict --prior` would make it.
+            other data is needed. Accuracy is given plainly, as `predict --prior estimate` and
+            blood make it, and with only the classes that occur open.
             The results lie in <runs>/onnx-<export>/photos-<folder>-<table>[-scale][-views].
         labels: What these photographs show, a CSV with the columns file and label, which is a
             class name or its number from 0.
         microns_per_pixel: Of these photographs; 0 where it is not known.
         tightness: Show cells larger than in BloodMNIST, to try what that does: 1.4 is a crop of
             0.7 of the usual side.
+        classes: Classes that can occur, as in `predict`, to judge that with --photos too.
+        prior: A file that weighs the classes, as in `predict`, to judge that with --photos too.
     """
     if photos or labels:
         if margins or shifts or data or split != "test":
             raise UsageError(
                 "--photos judges your own cells: without --margins, --shifts, --data, --split"
             )
-        _evaluate_photos(target, photos, labels, runs, (microns_per_pixel, tightness), views)
+        framing = (microns_per_pixel, tightness)
+        _evaluate_photos(target, photos, labels, runs, framing, views, classes, prior)
         return
-    if microns_per_pixel or tightness != 1.0:
-        raise UsageError("--microns-per-pixel and --tightness are for --photos")
+    if microns_per_pixel or tightness != 1.0 or classes or prior:
+        raise UsageError("--microns-per-pixel, --tightness, --classes and --prior are for --photos")
     if shifts and (margins or views):
         raise UsageError("--shifts judges simulated shifts alone: without --margins, --views")
     exported = (Path(target) / MODEL_FILE).exists()
@@ -170,11 +174,17 @@ def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "tes
         study.evaluate(target, split, margins, views)
 
 
-def _evaluate_photos(target: str, photos: str, labels: str, runs: str, framing, views) -> None:
+def _evaluate_photos(
+    target: str, photos: str, labels: str, runs: str, framing, views, classes, prior
+) -> None:
     if not photos or not labels:
         raise UsageError("--photos FOLDER and --labels CSV belong together: give both")
     from bloodkeras.runtime.laboratory import evaluate_photos
+    from bloodkeras.runtime.prior import BLOOD, ESTIMATE
     from bloodkeras.runtime.scale import Framing
+
+    if prior in (BLOOD, ESTIMATE):
+        raise UsageError(f"--prior {prior} is judged with every --photos: leave it out")
 
     export = Path(_export_folder(target)).resolve()
     of = export.name if export.parent.name == EXPORTS else f"{export.parent.name}-{export.name}"
@@ -182,7 +192,7 @@ def _evaluate_photos(target: str, photos: str, labels: str, runs: str, framing, 
     shown = f"-{microns:g}um" * bool(microns) + f"-tightness{tightness:g}" * (tightness != 1.0)
     cells = f"photos-{Path(photos).resolve().name}-{Path(labels).stem}{shown}{'-views' * views}"
     out = Path(runs, f"onnx-{of}", cells)
-    evaluate_photos(str(export), photos, labels, out, Framing(*framing), views)
+    evaluate_photos(str(export), photos, labels, out, Framing(*framing), views, classes, prior)
 
 
 def export(*models: str, data: str = "", runs: str = RUNS, exports: str = ""):
@@ -248,12 +258,13 @@ def predict(*images: str, model: str = f"{EXPORTS}/residual", out: str = "", for
 
 def score(source: str, *, out: str, model: str = f"{EXPORTS}/residual", engine: str = "local",
           address: str = "", partition_images: int = 10_000, precision: str = "float32",
-          batch: int = 64, workers: int = 0):  # fmt: skip
+          batch: int = 64, workers: int = 0, classes: str = "", prior: str = "",
+          microns_per_pixel: float = 0.0, views: bool = False):  # fmt: skip
     """Classify millions of images into a folder of Parquet files, here or on a Ray cluster.
 
-    The answers are those of `predict` asked plainly, a file for each 10,000 images. The same
-    command goes on with a job that was stopped; what is finished is not done again
-    (docs/scoring.md). Needs the package pyarrow, and for --engine ray the extra ray.
+    The answers are those of `predict`, a file for each 10,000 images. The same command goes on
+    with a job that was stopped; what is finished is not done again (docs/scoring.md). Needs the
+    package pyarrow, and for --engine ray the extra ray.
 
     Args:
         source: A folder of images (searched to any depth), or a Parquet file, or a folder of them,
@@ -268,11 +279,15 @@ def score(source: str, *, out: str, model: str = f"{EXPORTS}/residual", engine: 
         precision: float32, or int8: a smaller, quicker file that answers nearly the same.
         batch: Images that go through the network together.
         workers: Processes; default: local one with all cores, ray one for every core.
+        classes: As in `predict`; so are the others, but that the prior cannot be estimated.
+        prior: A file that weighs the classes, or blood.
+        microns_per_pixel: Of the photographs, where it is known.
+        views: Answer the mean over each image's eight flips and quarter turns.
     """
     from bloodkeras.scoring.command import Options, check, score_source
 
     options = Options(source, out, model, engine, address, partition_images, precision, batch,
-                      workers)  # fmt: skip
+                      workers, classes, prior, microns_per_pixel, views)  # fmt: skip
     check(options)
     heed_stops()
     score_source(replace(options, model=_export_folder(model)))

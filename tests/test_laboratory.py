@@ -72,6 +72,19 @@ def test_numbers_by_hand(export, lab, tmp_path):
     assert "Always to say basophil would be 40.0% right" in text
 
 
+def test_what_the_user_knows_is_judged_too(export, lab, tmp_path, capsys):
+    (tmp_path / "prior.csv").write_text("class,weight\neosinophil,1\nneutrophil,1\n")
+    words = str(export), str(lab), str(lab / "labels.csv"), tmp_path / "out"
+    by_file = evaluate_photos(*words, prior=str(tmp_path / "prior.csv"))
+    assert "as you weigh them" in capsys.readouterr().out
+    by_names = evaluate_photos(*words, classes="eosinophil,neutrophil")
+    cells = read_labelled(str(lab), str(lab / "labels.csv"), CLASS_NAMES)
+    answers = Classifier.load(export).answer(cells.images, ["eosinophil", "neutrophil"])
+    right = (answers.probs.argmax(1) == cells.labels).mean()
+    assert by_names["asked"]["accuracy"] == by_file["asked"]["accuracy"] == right
+    assert "asked" not in judged(export, lab, tmp_path)
+
+
 def test_the_page_shows_the_mistakes_and_nothing_else(export, lab, tmp_path):
     judged(export, lab, tmp_path)
     page = (tmp_path / "out/mistakes.html").read_text()
@@ -248,6 +261,8 @@ def test_it_works_without_the_training_side(export, lab, tmp_path):
         ["--photos", "x", "--labels", "y", "--shifts"],
         ["--photos", "x", "--labels", "y", "--split", "val"],
         ["--tightness", "1.4"],
+        ["--classes", "monocyte"],
+        ["--photos", "x", "--labels", "y", "--prior", "blood"],
     ],
 )
 def test_options_that_do_not_fit_are_wrong_usage(words):

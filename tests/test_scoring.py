@@ -6,6 +6,7 @@ They run where pyarrow is installed, those with Ray where Ray is, too: `make tes
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -91,7 +92,8 @@ def rows_of(out) -> list[dict]:
 
 
 def command(source, out, *options: str) -> list[str]:
-    words = ("score", str(source), "--out", str(out), "--model", TINY, *options)
+    model = () if "--model" in options else ("--model", TINY)
+    words = ("score", str(source), "--out", str(out), *model, *options)
     return [sys.executable, "-m", "bloodkeras", *words]
 
 
@@ -133,6 +135,30 @@ def test_a_folder_is_answered_as_the_classifier_answers_it(folder, tmp_path, pre
         assert (row["label"], row["verdict"], row["error"]) == (answer.label, answer.verdict, None)
         assert np.float32(row["confidence"]) == np.float32(answer.confidence)
         assert (numbers(row) == answer.probs).all()  # 64 divides the partition: the same batches
+
+
+@pytest.mark.parametrize(
+    "asked", [{"prior": "blood", "views": True}, {"classes": "monocyte, platelet"}]
+)
+def test_it_is_asked_as_the_classifier_is(table, cells, tmp_path, asked):
+    rows = run(table, tmp_path / "out", partition_images=64, **asked)
+    prior = asked.get("prior") or [name.strip() for name in asked["classes"].split(",")]
+    own = Classifier.load(TINY).answer(cells, prior, asked.get("views", False))
+    assert [row["verdict"] for row in rows] == own.verdicts.tolist()
+    np.testing.assert_allclose([numbers(row) for row in rows], own.probs, atol=1e-6)
+    said = refusal(table, tmp_path / "out", partition_images=64)
+    assert re.search("was begun with prior .*, this is none", said)
+    assert run(table, tmp_path / "out", partition_images=64, **asked) == rows
+
+
+def test_the_scale_is_that_of_predict(folder, tmp_path):
+    rows = run(folder, tmp_path / "out", microns_per_pixel=0.2)
+    own = Classifier.load(TINY).predict([row["path"] for row in rows], microns_per_pixel=0.2)
+    np.testing.assert_allclose(
+        [numbers(row) for row in rows], [answer.probs for answer in own], atol=1e-6
+    )
+    plain = run(folder, tmp_path / "plain")
+    assert any((numbers(a) != numbers(b)).any() for a, b in zip(rows, plain, strict=True))
 
 
 def test_a_folder_is_answered_as_predict_does(folder, tmp_path):
@@ -444,6 +470,10 @@ def test_a_full_disk_is_one_line_and_leaves_whole_partitions(big, reference, tmp
         (["--batch", "999"], 2, "--batch: expected 1 to 256"),
         (["--workers", "-1"], 2, "--workers"),
         (["--precision", "int4"], 2, "int4"),
+        (["--prior", "estimate"], 2, "--prior estimate is for `predict`"),
+        (["--prior", "blod"], 1, "did you mean 'blood'"),
+        (["--classes", "lymfocyte"], 2, "did you mean 'lymphocyte'"),
+        (["--microns-per-pixel", "9"], 2, "expected 0.005 to 2"),
         (["--model", "exports/none"], 1, "exports/none"),
     ],
 )

@@ -42,6 +42,7 @@ from bloodkeras.runtime.prior import (
     class_weights,
     estimate_shares,
     frequent,
+    read_prior,
 )
 from bloodkeras.runtime.scale import Framing
 
@@ -245,6 +246,21 @@ class Classifier:
         # Rounded, so that a table that is resumed finds the same; never to 0.
         rounded = {label: float(f"{weight / largest:.4g}") for label, weight in weights.items()}
         return Weights(rounded, frequent(known))
+
+    def read_prior(self, classes: str, prior: str) -> Weights | None:
+        """Return the prior that the options --classes and --prior mean, where no images tell it.
+
+        Args:
+            classes: Names, separated by commas; "" for all.
+            prior: A file, as `prior.read_prior` takes it; or "blood"; "" for none.
+
+        Raises:
+            UsageError: A class is unknown, or both options say what can occur.
+            BloodkerasError: The file cannot be read.
+        """
+        if prior != BLOOD:
+            return read_prior(classes, prior, self.labels)
+        return self.prior_of(HEALTHY_BLOOD, read_prior(classes, "", self.labels))
 
     def _own_shares(self) -> np.ndarray:
         """Return how common the network takes each class to be, from its training, float64 (8,)."""

@@ -17,7 +17,7 @@ from bloodkeras.runtime.classifier import Answers, Classifier
 from bloodkeras.runtime.formats import one_line
 from bloodkeras.runtime.labelled import Labelled, read_labelled
 from bloodkeras.runtime.mistakes_page import render_mistakes
-from bloodkeras.runtime.prior import HEALTHY_BLOOD, describe
+from bloodkeras.runtime.prior import HEALTHY_BLOOD, Prior, describe
 from bloodkeras.runtime.scale import UNKNOWN, Framing
 from bloodkeras.runtime.shift_score import judge_colours, sentence
 
@@ -31,6 +31,7 @@ ROWS = {
     "present_classes": "those that occur",
     "present_classes_estimated": "  shares estimated",
     "present_classes_blood": "  as in healthy blood",
+    "asked": "as you weigh them",
 }  # what `judge` tries, as the table calls it
 
 
@@ -41,6 +42,8 @@ def evaluate_photos(
     out: Path,
     framing: Framing = UNKNOWN,
     views: bool = False,
+    classes: str = "",
+    prior: str = "",
 ) -> dict:
     """Judge an export on a labelled folder; print the numbers and leave them in a folder.
 
@@ -51,6 +54,8 @@ def evaluate_photos(
         out: Where photos.json, photos.txt and mistakes.html go.
         framing: What is known of the photographs' magnification.
         views: Judge the mean over each cell's eight flips and quarter turns.
+        classes: Names of the classes that can occur, separated by commas, to judge that too.
+        prior: A file that weighs the classes, to judge that too.
 
     Returns:
         What `judge` returned.
@@ -63,8 +68,10 @@ def evaluate_photos(
     source = {"photos": str(Path(photos).resolve()), "table": str(Path(table).resolve())}
     _check_place(out, source)
     classifier = Classifier.load(export)
+    asked = classifier.read_prior(classes, prior)
     cells = read_labelled(photos, table, classifier.labels, framing)
-    found = judge(classifier, cells, views) | {"framing": dataclasses.asdict(framing)} | source
+    found = judge(classifier, cells, views, asked)
+    found |= {"framing": dataclasses.asdict(framing)} | source
     numbers = render_text(found)
     text = f"{numbers}\n\n{found['sentence']}"
     print(text)
@@ -111,14 +118,22 @@ def _write(out: Path, texts: dict[str, str]) -> None:
             raise BloodkerasError(f"cannot write {out / name}: {error.strerror}") from None
 
 
-def judge(classifier: Classifier, cells: Labelled, views: bool = False) -> dict:
+def judge(
+    classifier: Classifier, cells: Labelled, views: bool = False, asked: Prior = None
+) -> dict:
     """Return how good a classifier is on some cells.
+
+    Args:
+        classifier: Who answers.
+        cells: What is asked.
+        views: Ask for the mean over each cell's eight flips and quarter turns.
+        asked: One more prior to try.
 
     Returns:
         "all_classes" and "present_classes" (only those that occur among the labels may be the
         answer), both with "_estimated" behind it too (the shares of the classes estimated from
-        these images) and "_blood" (those of healthy blood): each {"accuracy", "low", "high"
-        (95 %), "balanced_accuracy", "coverage", "selective_accuracy"};
+        these images) and "_blood" (those of healthy blood), and with a prior "asked": each
+        {"accuracy", "low", "high" (95 %), "balanced_accuracy", "coverage", "selective_accuracy"};
         "verdicts": {verdict: share}; "recall": {class: share found}; "labels"; "confusion": counts,
         rows of true classes; "shift": `judge_colours` or None; "sentence".
     """
@@ -129,6 +144,8 @@ def judge(classifier: Classifier, cells: Labelled, views: bool = False) -> dict:
     for key, prior in list(tried.items()):
         tried[f"{key}_estimated"] = classifier.estimate_prior(answers.probs, prior)
         tried[f"{key}_blood"] = classifier.prior_of(HEALTHY_BLOOD, prior)
+    if asked is not None:
+        tried["asked"] = asked
     described = classifier.card.get("colours")
     shift = judge_colours(described, cells.images) if described else None
     confusion = np.zeros((len(labels), len(labels)), int)
@@ -185,6 +202,8 @@ def render_text(found: dict) -> str:
         f"{'':26}{'accuracy':>9}  {'95 % interval':18}{'balanced':>9}{'accepted':>9}{'right':>9}"
     )
     for key, name in ROWS.items():
+        if key not in found:
+            continue
         numbers = found[key]
         right = numbers["selective_accuracy"]
         interval = f"[{numbers['low']:.4f}, {numbers['high']:.4f}]"

@@ -24,9 +24,7 @@ from bloodkeras.runtime.formats import import_pyarrow, valid_text
 from bloodkeras.runtime.page import Page
 from bloodkeras.runtime.printed import Printed
 from bloodkeras.runtime.prior import (
-    BLOOD,
     ESTIMATE,
-    HEALTHY_BLOOD,
     Prior,
     Weights,
     describe,
@@ -94,7 +92,11 @@ def score(
     page = Page(report, classifier, resume) if report else None
     if out:  # before all images are read for the prior
         check_place(out, kind, resume)
-    known = _prior(classifier, words, framing, classes, prior, views)
+    if prior == ESTIMATE:
+        possible = read_prior(classes, "", classifier.labels)
+        known = _estimate_prior(classifier, words, framing, possible, views)
+    else:
+        known = classifier.read_prior(classes, prior)
     by_class = known and dict(known.by_class)
     said = describe(by_class)
     origin = _origin(model, classifier, precision) | {
@@ -118,23 +120,6 @@ def score(
     if page:
         page.finish(tally, table.kept.rows, said)
     _conclude(tally, out, report, sort_into)
-
-
-def _prior(
-    classifier: Classifier,
-    words: list[str],
-    framing: Framing,
-    classes: str,
-    prior: str,
-    views: bool,
-) -> Weights | None:
-    """Return weights as the options say."""
-    if prior not in (BLOOD, ESTIMATE):
-        return read_prior(classes, prior, classifier.labels)
-    possible = read_prior(classes, "", classifier.labels)
-    if prior == BLOOD:
-        return classifier.prior_of(HEALTHY_BLOOD, possible)
-    return _estimate_prior(classifier, words, framing, possible, views)
 
 
 def _estimate_prior(

@@ -15,11 +15,21 @@ from bloodkeras.contract import VERDICTS
 from bloodkeras.errors import BloodkerasError, UsageError, missing_package
 from bloodkeras.runtime.classifier import Classifier
 from bloodkeras.runtime.formats import import_pyarrow
+from bloodkeras.runtime.prior import BLOOD, ESTIMATE
 from bloodkeras.runtime.progress import Progress
+from bloodkeras.runtime.scale import Framing
 from bloodkeras.scoring.listing import list_source
 from bloodkeras.scoring.local import run_local
 from bloodkeras.scoring.partition import FAILED, Done, finished
-from bloodkeras.scoring.plan import LIST_FILE, Plan, begin, describe_model, make_plan, occupy
+from bloodkeras.scoring.plan import (
+    LIST_FILE,
+    Plan,
+    begin,
+    describe_asking,
+    describe_model,
+    make_plan,
+    occupy,
+)
 from bloodkeras.scoring.ray_engine import run_ray
 from bloodkeras.scoring.whole_file import TEMPORARY
 
@@ -40,13 +50,18 @@ class Options:
     precision: str = "float32"
     batch: int = 64  # images that go through the network together
     workers: int = 0  # 0: local one process with all cores, ray every core of the cluster
+    classes: str = ""  # that can occur, separated by commas
+    prior: str = ""  # a file, or blood
+    microns_per_pixel: float = 0.0
+    views: bool = False
 
 
 def check(options: Options) -> None:
     """Refuse options that cannot be meant, or need what is not installed.
 
     Raises:
-        UsageError: There is no such engine, or a number is out of its range.
+        UsageError: There is no such engine, a number is out of its range, or the prior is one that
+            the images themselves must tell.
         BloodkerasError: Ray or pyarrow is not installed.
     """
     if options.engine not in ENGINES:
@@ -57,6 +72,12 @@ def check(options: Options) -> None:
         if not least <= (value := getattr(options, name)) <= most:
             option = name.replace("_", "-")
             raise UsageError(f"--{option}: expected {least} to {most:,}, found {value:,}")
+    if options.prior == ESTIMATE:
+        raise UsageError(
+            "--prior estimate is for `predict`: it reads all images before the first is answered; "
+            f"expected {BLOOD}, or a file of weights"
+        )
+    Framing(options.microns_per_pixel)  # refuses what is no scale
     if options.engine == "ray" and importlib.util.find_spec("ray") is None:
         raise missing_package("Ray", "pip install '.[ray]'")
     import_pyarrow()
@@ -75,11 +96,13 @@ def score_source(options: Options) -> None:
     out = Path(os.path.abspath(options.out))
     _refuse_out_in_source(out, Path(os.path.abspath(options.source)))
     classifier = Classifier.load(options.model, precision=options.precision)
-    model = describe_model(classifier, Path(options.model), options.precision)
+    prior = classifier.read_prior(options.classes, options.prior)
+    described = describe_model(classifier, Path(options.model), options.precision)
+    described |= describe_asking(prior, options.microns_per_pixel, options.views)
     with occupy(out) as folder:
         listed = folder / f"{TEMPORARY}{LIST_FILE}"
         listing = list_source(options.source, listed, options.partition_images)
-        plan = make_plan(listing, model, options.partition_images, options.batch)
+        plan = make_plan(listing, options.partition_images, options.batch, **described)
         begin(folder, plan, listed, Path(options.model))
         counts = _carry_out(options, out, plan)
     _conclude(counts, plan, options.out)

@@ -79,8 +79,10 @@ class Worker:
                 f"partition {partition} was begun {MOST_KILLED} times by workers that were killed "
                 "then: is there memory enough for it? Go on with a smaller --partition-images"
             )
-        items = read_items(self._folder, self._plan, partition, self._threads)
-        return write_part(self._out, self._plan, partition, answer_batches(self._classifier, items))
+        plan = self._plan
+        items = read_items(self._folder, plan, partition, self._threads)
+        batches = answer_batches(self._classifier, items, plan.weights, plan.views)
+        return write_part(self._out, plan, partition, batches)
 
 
 def write_part(out: Path, plan: Plan, partition: int, batches: Iterable[list[Row]]) -> Done:

@@ -21,6 +21,7 @@ import bloodkeras
 from bloodkeras.contract import SUMS_FILE
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.runtime.classifier import Classifier, model_file, sha256_of
+from bloodkeras.runtime.prior import Weights, describe
 from bloodkeras.scoring.listing import Listing
 from bloodkeras.scoring.whole_file import remove_temporary, whole_file
 
@@ -49,6 +50,15 @@ class Plan:
     foreign_threshold: str  # may be inf, which JSON lacks
     bloodkeras: str  # versions: another may change the last bits of a probability
     onnxruntime: str
+    prior: dict[str, float] | None = None  # {class: weight}
+    possible: tuple[str, ...] = ()  # with a prior: the classes that may be accepted
+    microns_per_pixel: float = 0.0
+    views: bool = False
+
+    @property
+    def weights(self) -> Weights | None:
+        """What probabilities are weighed by."""
+        return Weights(self.prior, frozenset(self.possible)) if self.prior else None
 
     @property
     def partitions(self) -> int:
@@ -80,10 +90,20 @@ def describe_model(classifier: Classifier, folder: Path, precision: str) -> dict
     }
 
 
-def make_plan(listing: Listing, model: dict, partition_images: int, batch: int) -> Plan:
-    """Return the plan for what was listed."""
+def describe_asking(prior: Weights | None, microns_per_pixel: float, views: bool) -> dict:
+    """Return what a plan says of how the model is asked."""
+    return {
+        "prior": prior and dict(prior.by_class),
+        "possible": tuple(sorted(prior.possible)) if prior else (),
+        "microns_per_pixel": microns_per_pixel,
+        "views": views,
+    }
+
+
+def make_plan(listing: Listing, partition_images: int, batch: int, **described) -> Plan:
+    """Return the plan for what was listed; `described` is the model and how it is asked."""
     return Plan(listing.kind, listing.source, listing.items, listing.sha256,
-                partition_images=partition_images, batch=batch, **model)  # fmt: skip
+                partition_images=partition_images, batch=batch, **described)  # fmt: skip
 
 
 @contextmanager
@@ -162,7 +182,7 @@ def read_plan(folder: Path) -> Plan:
     """
     try:
         found = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
-        return Plan(**found | {"labels": tuple(found["labels"])})
+        return Plan(**found | {key: tuple(found[key]) for key in ("labels", "possible")})
     except (OSError, ValueError, TypeError, KeyError) as error:
         reason = getattr(error, "strerror", None) or "it is damaged"
         raise BloodkerasError(
@@ -176,6 +196,8 @@ def _check_same(folder: Path, plan: Plan) -> None:
         was, now = getattr(found, field.name), getattr(plan, field.name)
         if was != now:
             name = field.name.replace("_", " ")
+            if name == "prior":
+                was, now = (describe(prior) or "none" for prior in (was, now))
             raise BloodkerasError(
                 f"{os.fspath(folder.parent)} was begun with {name} {was}, this is {now}: give the "
                 "same as then to go on, or choose another --out"

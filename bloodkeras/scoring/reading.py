@@ -15,6 +15,7 @@ from bloodkeras.errors import BloodkerasError, gist
 from bloodkeras.runtime.arrays import Item
 from bloodkeras.runtime.formats import import_pyarrow
 from bloodkeras.runtime.preprocess import read_content
+from bloodkeras.runtime.scale import Framing
 from bloodkeras.runtime.sources import file_part, read_ahead
 from bloodkeras.scoring.listing import FOLDER, IMAGE_COLUMN, RAW_BYTES, name_column
 from bloodkeras.scoring.plan import LIST_FILE, Plan
@@ -51,8 +52,9 @@ def _folder_reads(listed: Path, plan: Plan, partition: int) -> Iterator[Read]:
             rows = table.read_row_group(partition).to_pylist()
     except (OSError, arrow.ArrowException) as error:
         raise BloodkerasError(f"cannot read {listed}: {gist(error)}") from None
+    framing = Framing(plan.microns_per_pixel)
     for row in rows:
-        yield file_part(os.fsdecode(row["path"]), row["error"]).read
+        yield file_part(os.fsdecode(row["path"]), row["error"], framing).read
 
 
 def _parquet_reads(listed: Path, plan: Plan, partition: int) -> Iterator[Read]:
@@ -61,7 +63,8 @@ def _parquet_reads(listed: Path, plan: Plan, partition: int) -> Iterator[Read]:
     for path, rows in _tables(listed, plan.source_sha256):
         first, last = max(wanted.start - before, 0), min(wanted.stop - before, rows)
         if first < last:
-            yield from _table_reads(path, first, last)
+            framing = Framing(plan.microns_per_pixel)
+            yield from _table_reads(path, first, last, framing)
         before += rows
 
 
@@ -76,7 +79,7 @@ def _tables(listed: Path, sha256: str) -> tuple[tuple[str, int], ...]:
     return tuple((os.fsdecode(row["path"]), row["rows"]) for row in rows)
 
 
-def _table_reads(path: str, first: int, last: int) -> Iterator[Read]:
+def _table_reads(path: str, first: int, last: int, framing: Framing) -> Iterator[Read]:
     """Yield what decodes the rows from first to last of a file; what it does not give is errors."""
     arrow = import_pyarrow()
     row = first
@@ -86,7 +89,7 @@ def _table_reads(path: str, first: int, last: int) -> Iterator[Read]:
         )
         with opened as table:
             for group, held, wanted in _row_groups(table.metadata, first, last):
-                yield from _group_reads(path, table, group, held, wanted)
+                yield from _group_reads(path, table, group, held, wanted, framing)
                 row = wanted.stop
     except (OSError, arrow.ArrowException) as error:
         yield _error_read(path, range(row, last), error)
@@ -103,7 +106,9 @@ def _row_groups(metadata, first: int, last: int) -> Iterator[tuple[int, range, r
         start = held.stop
 
 
-def _group_reads(path: str, table, group: int, held: range, wanted: range) -> Iterator[Read]:
+def _group_reads(
+    path: str, table, group: int, held: range, wanted: range, framing: Framing
+) -> Iterator[Read]:
     """Yield what decodes the wanted rows of a row group."""
     arrow = import_pyarrow()
     name = name_column(table.schema_arrow.names)
@@ -114,7 +119,7 @@ def _group_reads(path: str, table, group: int, held: range, wanted: range) -> It
             end = min(start + len(chunk), wanted.stop)
             while row < end:
                 length = min(READ_ROWS, end - row)
-                yield partial(_decode, path, row, chunk.slice(row - start, length))
+                yield partial(_decode, path, row, chunk.slice(row - start, length), framing)
                 row += length
             start += len(chunk)
             if row == wanted.stop:
@@ -128,7 +133,7 @@ def _error_read(path: str, rows: range, error: Exception) -> Read:
     return lambda: [(f"{path}#{row}", reason) for row in rows]
 
 
-def _decode(path: str, first: int, chunk) -> list[Item]:
+def _decode(path: str, first: int, chunk, framing: Framing) -> list[Item]:
     """Return the images of a few rows."""
     names = _names(path, first, chunk)
     column = chunk.column(IMAGE_COLUMN)
@@ -136,7 +141,7 @@ def _decode(path: str, first: int, chunk) -> list[Item]:
         images = _raw(column)
     else:
         images = [
-            None if value is None else _decoded(value, name)
+            None if value is None else _decoded(value, name, framing)
             for name, value in zip(names, column.to_pylist(), strict=True)
         ]
     nothing = "its row has no image: it is null"
@@ -145,9 +150,9 @@ def _decode(path: str, first: int, chunk) -> list[Item]:
     ]
 
 
-def _decoded(content: bytes, name: str) -> np.ndarray | str:
+def _decoded(content: bytes, name: str, framing: Framing) -> np.ndarray | str:
     try:
-        return read_content(content, name)
+        return read_content(content, name, framing)
     except BloodkerasError as error:
         return str(error)
 
