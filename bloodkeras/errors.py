@@ -23,7 +23,12 @@ class Terminated(KeyboardInterrupt):
 
 
 def gist(error: Exception) -> str:
-    """Return the first line of another library's error, or its name where it says nothing."""
+    """Return the first line of another library's error, or its name where it says nothing.
+
+    Of one that the operating system made, the reason alone: who tells it names the file.
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 

@@ -425,14 +425,19 @@ def test_what_cannot_be_written_down_is_not_answered(cells):
     ("options", "status", "words"),
     [
         (["--model", "exports/none"], 1, "exports/none"),
-        (["--model", ""], 2, "--model needs an export"),
+        (["--model", ""], 2, "--model needs a value"),
+        (["--model", ","], 2, "--model needs an export"),
         (["--model", "tiny,tiny"], 2, "names tiny version 1 twice"),
         (["--model", "a b=tiny"], 2, "found 'a b'"),
         (["--model", "tiny", "--workers", "0"], 2, "--workers: expected 1 to 256, found 0"),
         (["--model", "tiny", "--port", "80x"], 2, "port"),
         (["--model", "tiny", "--host", "nowhere.invalid"], 1, "cannot listen on nowhere.invalid"),
         (["--model", "tiny", "--token-file", "/none"], 1, "cannot read --token-file /none"),
-        (["--model", "tiny", "--audit", "/none/log"], 1, "cannot write the audit log /none/log"),
+        (
+            ["--model", "tiny", "--audit", "/none/log"],
+            1,
+            "cannot write the audit log /none/log: No such file or directory",
+        ),
         (["--model", "tiny", "--precision", "int4"], 2, "int4"),
     ],
 )
