@@ -17,6 +17,7 @@ The map, in the order the data flows. A module imports only modules above it.
         prior.py        what classes can occur -> a weight a class
         classifier.py   exports/<model> -> Classifier: labels, predict_proba, predict
         benchmark.py    predict_proba -> seconds, images a second, memory
+        whole_file.py   a file that is whole or not there
         arrays.py       .npy and .npz -> images, a slice at a time
         pages.py        an image file -> its image, or all its pages
         sources.py      files, folders, globs, lists -> a stream of images, read ahead
@@ -38,7 +39,6 @@ The map, in the order the data flows. A module imports only modules above it.
         score.py        all of these: images -> a table of answers
 
     scoring/        millions of images: partitions, here or on Ray; needs pyarrow, ray
-        whole_file.py   a file that is whole or not there
         listing.py      a folder of images, or Parquet -> the list of what is in it
         plan.py         the list and a model -> partitions, written down
         reading.py      a partition -> its images, read ahead

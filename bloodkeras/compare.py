@@ -18,8 +18,9 @@ from bloodkeras.contract import CARD_FILE, RUN_MODEL, SPLIT_NAMES
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.evaluate import Report, load_report
 from bloodkeras.metrics import INTERVAL, accuracy, macro_f1, resample_weights
-from bloodkeras.places import Places, is_export, make_folder
+from bloodkeras.places import Places, is_export
 from bloodkeras.runtime.classifier import sha256_of
+from bloodkeras.runtime.whole_file import make_folder
 
 COMPARED = {"accuracy": accuracy, "macro_f1": macro_f1}
 

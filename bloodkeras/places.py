@@ -120,17 +120,3 @@ def check_target(target: str) -> None:
 def is_export(target: str) -> bool:
     """Return whether a folder holds an exported model."""
     return (Path(target) / contract.MODEL_FILE).exists()
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder for results.
-
-    Raises:
-        BloodkerasError: It cannot be made or written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".writable").touch()
-        (folder / ".writable").unlink()
-    except OSError as error:
-        raise BloodkerasError(f"cannot write the folder {folder}: {error.strerror}") from None

@@ -33,9 +33,10 @@ from bloodkeras.evaluate import (
     seeds_table,
     spread_table,
 )
-from bloodkeras.places import Places, is_export, make_folder
+from bloodkeras.places import Places, is_export
 from bloodkeras.recipe import JOINED, RECIPES, Recipe
 from bloodkeras.runtime.classifier import Classifier
+from bloodkeras.runtime.whole_file import make_folder
 
 
 class Study:

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -167,7 +166,7 @@ def test_a_full_disk_leaves_earlier_results_whole_and_says_the_new(
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(BloodkerasError, match="No space left"):
         judged(export, lab, tmp_path)
     assert "all classes open" in capsys.readouterr().out
@@ -234,7 +233,8 @@ def test_the_card_of_an_export_is_asked(export, lab, described):
     (export / "card.json").write_text(json.dumps({"model": "tiny", "colours": described}))
     write_sums(export)
     cells = read_labelled(str(lab), str(lab / "labels.csv"), CLASS_NAMES)
-    found = judge(Classifier.load(export), cells)
+    classifier = Classifier.load(export)
+    found = judge(classifier, cells, classifier.answer(cells.images))
     assert found["shift"]["shifted"]
     assert "R/G/B 153/51/51" in found["sentence"]
 

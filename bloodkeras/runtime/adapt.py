@@ -76,14 +76,14 @@ def calibrate_photos(
         raise BloodkerasError(f"all cells are {name}: a last layer needs every class that occurs")
     head, facts = fit(model, cells, classifier, last_layer)
     write_head(model, head)
+    digest = sha256_of(table)
     source = {
         "model": classifier.card.get("model", ""),
         "sha256": sha256_of(Path(export, contract.MODEL_FILE)),
         "photos": Path(photos).resolve().name,
         "copies": len(found) - len(cells),
-        "labels_sha256": sha256_of(table),
-        "seen_before": sha256_of(table)
-        == classifier.card.get("calibrated_on", {}).get("labels_sha256"),
+        "labels_sha256": digest,
+        "seen_before": digest == classifier.card.get("calibrated_on", {}).get("labels_sha256"),
         "framing": dataclasses.asdict(framing),
     }
     card = new_card(classifier.card, folder.name, facts | source)

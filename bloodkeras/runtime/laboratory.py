@@ -20,10 +20,11 @@ from bloodkeras.runtime.mistakes_page import render_mistakes
 from bloodkeras.runtime.prior import HEALTHY_BLOOD, Prior, describe
 from bloodkeras.runtime.scale import UNKNOWN, Framing
 from bloodkeras.runtime.shift_score import judge_colours, sentence
+from bloodkeras.runtime.whole_file import make_folder, whole_file
 
 WILSON = 1.96  # standard errors of a 95 % interval
 SHOWN_ERRORS = 5
-PHOTOS_JSON, PAGE = "photos.json", "mistakes.html"
+PHOTOS_JSON = "photos.json"
 ROWS = {
     "all_classes": "all classes open",
     "all_classes_estimated": "  shares estimated",
@@ -70,14 +71,21 @@ def evaluate_photos(
     classifier = Classifier.load(export)
     asked = classifier.read_prior(classes, prior)
     cells = read_labelled(photos, table, classifier.labels, framing)
-    found = judge(classifier, cells, views, asked)
+    answers = classifier.answer(cells.images, None, views)
+    found = judge(classifier, cells, answers, views, asked)
     found |= {"framing": dataclasses.asdict(framing)} | source
     numbers = render_text(found)
     text = f"{numbers}\n\n{found['sentence']}"
     print(text)
-    page = render_mistakes(found, numbers, cells, classifier.answer(cells.images, None, views))
-    _write(out, {PHOTOS_JSON: json.dumps(found, indent=2), "photos.txt": text, PAGE: page})
-    print(f"\nresults in {out}: {PHOTOS_JSON}, photos.txt, {PAGE}")
+    texts = {
+        PHOTOS_JSON: json.dumps(found, indent=2) + "\n",
+        "photos.txt": text + "\n",
+        "mistakes.html": render_mistakes(found, numbers, cells, answers),
+    }
+    for name, content in texts.items():
+        with whole_file(out / name) as file:
+            file.write(content.encode())
+    print(f"\nresults in {out}: {', '.join(texts)}")
     if cells.errors:
         first = "\n".join(one_line(line) for line in cells.errors[:SHOWN_ERRORS])
         print(first)
@@ -98,35 +106,23 @@ def _check_place(out: Path, source: dict[str, str]) -> None:
         raise BloodkerasError(
             f"{out} holds the results of {earlier['photos']}: choose another --runs folder"
         )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / ".writable").touch()
-        (out / ".writable").unlink()
-    except OSError as error:
-        raise BloodkerasError(f"cannot write the folder {out}: {error.strerror}") from None
-
-
-def _write(out: Path, texts: dict[str, str]) -> None:
-    """Write files into a folder: each is whole, or as it was before."""
-    for name, text in texts.items():
-        partial = out / f"{name}.part"
-        try:
-            partial.write_text(text + "\n", encoding="utf-8")
-            partial.replace(out / name)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise BloodkerasError(f"cannot write {out / name}: {error.strerror}") from None
+    make_folder(out)
 
 
 def judge(
-    classifier: Classifier, cells: Labelled, views: bool = False, asked: Prior = None
+    classifier: Classifier,
+    cells: Labelled,
+    answers: Answers,
+    views: bool = False,
+    asked: Prior = None,
 ) -> dict:
     """Return how good a classifier is on some cells.
 
     Args:
         classifier: Who answers.
         cells: What is asked.
-        views: Ask for the mean over each cell's eight flips and quarter turns.
+        answers: What it says of them plainly.
+        views: Whether that is the mean over each cell's eight flips and quarter turns.
         asked: One more prior to try.
 
     Returns:
@@ -139,7 +135,6 @@ def judge(
     """
     labels = classifier.labels
     present = [labels[k] for k in np.unique(cells.labels)]
-    answers = classifier.answer(cells.images, None, views)
     tried = {"all_classes": None, "present_classes": present}
     for key, prior in list(tried.items()):
         tried[f"{key}_estimated"] = classifier.estimate_prior(answers.probs, prior)

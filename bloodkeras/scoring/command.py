@@ -18,6 +18,7 @@ from bloodkeras.runtime.formats import import_pyarrow
 from bloodkeras.runtime.prior import BLOOD, ESTIMATE
 from bloodkeras.runtime.progress import Progress
 from bloodkeras.runtime.scale import Framing
+from bloodkeras.runtime.whole_file import TEMPORARY
 from bloodkeras.scoring.listing import list_source
 from bloodkeras.scoring.local import run_local
 from bloodkeras.scoring.partition import FAILED, Done, finished
@@ -31,7 +32,6 @@ from bloodkeras.scoring.plan import (
     occupy,
 )
 from bloodkeras.scoring.ray_engine import run_ray
-from bloodkeras.scoring.whole_file import TEMPORARY
 
 ENGINES = ("local", "ray")
 RANGES = {"partition_images": (1, 1_000_000), "batch": (1, 256), "workers": (0, 100_000)}

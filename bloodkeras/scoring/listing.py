@@ -15,7 +15,7 @@ from bloodkeras.errors import BloodkerasError, gist
 from bloodkeras.runtime.formats import import_pyarrow, valid_text
 from bloodkeras.runtime.preprocess import IMAGE_SUFFIXES
 from bloodkeras.runtime.sources import find_paths
-from bloodkeras.scoring.whole_file import whole_file
+from bloodkeras.runtime.whole_file import whole_file
 
 FOLDER, PARQUET = "folder of images", "Parquet"
 PARQUET_SUFFIXES = (".parquet", ".parq")

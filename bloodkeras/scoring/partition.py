@@ -22,9 +22,9 @@ from bloodkeras.runtime.formats import (
 )
 from bloodkeras.runtime.score import answer_batches
 from bloodkeras.runtime.table import Row
+from bloodkeras.runtime.whole_file import temporary_files, whole_file
 from bloodkeras.scoring.plan import MODEL_FOLDER, PLAN_FOLDER, Plan, describe_model, read_plan
 from bloodkeras.scoring.reading import read_items
-from bloodkeras.scoring.whole_file import temporary_files, whole_file
 
 MARK = b"bloodkeras"  # the key of what a part says of itself
 MOST_KILLED = 5  # workers at the same partition, whose temporary files are left

@@ -22,8 +22,8 @@ from bloodkeras.contract import SUMS_FILE
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.runtime.classifier import Classifier, model_file, sha256_of
 from bloodkeras.runtime.prior import Weights, describe
+from bloodkeras.runtime.whole_file import remove_temporary, whole_file
 from bloodkeras.scoring.listing import Listing
-from bloodkeras.scoring.whole_file import remove_temporary, whole_file
 
 PLAN_FOLDER = "_plan"
 PLAN_FILE = "plan.json"
@@ -182,7 +182,8 @@ def read_plan(folder: Path) -> Plan:
     """
     try:
         found = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
-        return Plan(**found | {key: tuple(found[key]) for key in ("labels", "possible")})
+        lists = {"labels": found["labels"], "possible": found.get("possible", ())}
+        return Plan(**found | {key: tuple(value) for key, value in lists.items()})
     except (OSError, ValueError, TypeError, KeyError) as error:
         reason = getattr(error, "strerror", None) or "it is damaged"
         raise BloodkerasError(

@@ -1,6 +1,7 @@
 """Writes a file that is whole or not there, whatever happens to the process or the machine.
 
-Flow: takes what is to be written; gives the file under its name, after the disk has it.
+Flow: takes what is to be written; gives the file under its name, after the disk has it. Whether its
+folder can be written is found out before anything is computed.
 """
 
 import os
@@ -13,6 +14,20 @@ from typing import BinaryIO
 from bloodkeras.errors import BloodkerasError, gist
 
 TEMPORARY = ".writing-"  # what its name begins with before; readers of Parquet overlook a dot
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for results.
+
+    Raises:
+        BloodkerasError: It cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".writable").touch()
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise BloodkerasError(f"cannot write the folder {folder}: {error.strerror}") from None
 
 
 @contextmanager
