@@ -76,15 +76,17 @@ def evaluate_photos(
     found |= {"framing": dataclasses.asdict(framing)} | source
     numbers = render_text(found)
     text = f"{numbers}\n\n{found['sentence']}"
-    print(text)
     texts = {
         PHOTOS_JSON: json.dumps(found, indent=2) + "\n",
         "photos.txt": text + "\n",
         "mistakes.html": render_mistakes(found, numbers, cells, answers),
     }
-    for name, content in texts.items():
-        with whole_file(out / name) as file:
-            file.write(content.encode())
+    try:
+        for name, content in texts.items():
+            with whole_file(out / name) as file:
+                file.write(content.encode())
+    finally:  # what was computed is said, if the disk is full; and kept, if nobody listens
+        print(text)
     print(f"\nresults in {out}: {', '.join(texts)}")
     if cells.errors:
         first = "\n".join(one_line(line) for line in cells.errors[:SHOWN_ERRORS])
