@@ -4,12 +4,11 @@ PYTHON ?= python3.11
 DATA ?= auto
 EPOCHS ?=
 VENV := .venv
-DEPLOY_VENV := .venv-deploy
 RUN := $(VENV)/bin/python -m bloodkeras
 SHORTER := $(if $(EPOCHS),--epochs $(EPOCHS))
 
 .DEFAULT_GOAL := help
-.PHONY: help env data eda train evaluate export evaluate-onnx report all best joined benchmark seeds tune held-out test test-deploy lint clean
+.PHONY: help env lock data eda train evaluate export evaluate-onnx report all best joined benchmark seeds tune held-out test lint clean
 
 help: ## list the targets, in the order of the flow
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -17,7 +16,7 @@ help: ## list the targets, in the order of the flow
 	@echo 'DATA=auto (BloodMNIST, else drawn cells), DATA=FILE.npz or DATA=synthetic; now: $(DATA)'
 	@echo 'EPOCHS=1 trains less than the recipes say: make all EPOCHS=1'
 
-env: $(VENV)/ready ## make .venv and install everything (one to three minutes, 2.7 GB)
+env: $(VENV)/ready ## make .venv and install everything (two to four minutes, 3 GB)
 $(VENV)/ready: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --requirement requirements.txt
@@ -25,6 +24,9 @@ $(VENV)/ready: requirements.txt pyproject.toml
 	$(VENV)/bin/python -m pip install --quiet --no-deps 'medmnist>=3.0.2,<4'
 	$(VENV)/bin/python -m pip install --quiet --no-deps --editable .
 	touch $@
+
+lock: ## resolve requirements.txt anew from pyproject.toml (needs uv)
+	uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --no-annotate --upgrade --quiet --output-file requirements.txt
 
 data: env ## find or download BloodMNIST and check it
 	$(RUN) data --data $(DATA)
@@ -76,22 +78,12 @@ tune: env ## search for a better recipe for deeper: 20 short trials, at most 20 
 held-out: env ## deeper without each class in turn: does it doubt what it was never shown?
 	$(RUN) held-out deeper --data $(DATA) $(SHORTER)
 
-test: env ## every test (offline; those on real data run where BLOODKERAS_DATA names it)
+test: env ## every test (offline); says at its end what was skipped and why
 	$(VENV)/bin/python -m pytest
-
-test-deploy: $(DEPLOY_VENV)/ready ## the tests of what deploys, in an environment of their own (without TensorFlow)
-	$(DEPLOY_VENV)/bin/python -m pytest tests/test_serving.py tests/test_demo.py tests/test_scoring.py
-
-# Apart from .venv: kserve and TensorFlow's newest ask for different versions of protobuf.
-$(DEPLOY_VENV)/ready: requirements-deploy.txt pyproject.toml
-	$(PYTHON) -m venv $(DEPLOY_VENV)
-	$(DEPLOY_VENV)/bin/python -m pip install --quiet --requirement requirements-deploy.txt
-	$(DEPLOY_VENV)/bin/python -m pip install --quiet --no-deps --editable .
-	touch $@
 
 lint: env ## style and simple mistakes
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
-clean: ## remove the environments; runs/ and exports/ stay
-	rm -rf $(VENV) $(DEPLOY_VENV) build dist *.egg-info .pytest_cache .ruff_cache
+clean: ## remove the environment; runs/ and exports/ stay
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache

@@ -68,8 +68,10 @@ def run_benchmark(source: Source, splits: Splits, rounds: int, seconds: float) -
     result = facts | {"left_out": {k: v for k, v in reasons.items() if v}}
     result |= summarise(rows, measured, facts["multiply_adds"])
     text = render_table(result)
-    Path(source.work, "benchmark.json").write_text(json.dumps(result, indent=2) + "\n")
-    Path(source.work, "benchmark.txt").write_text(text + "\n")
+    Path(source.work, "benchmark.json").write_text(
+        json.dumps(result, indent=2) + "\n", encoding="utf-8"
+    )
+    Path(source.work, "benchmark.txt").write_text(text + "\n", encoding="utf-8")
     print(text)
     return result
 
@@ -194,7 +196,7 @@ def _prepare_twins(source: Source) -> None:
 
 def _facts(source: Source, splits: Splits, available: list[int], rounds, seconds) -> dict:
     """Return what was measured, where and how."""
-    card = json.loads(Path(source.export, "card.json").read_text())
+    card = json.loads(Path(source.export, "card.json").read_text(encoding="utf-8"))
     return {
         "model": card["model"],
         "multiply_adds": card["multiply_adds"],
@@ -209,7 +211,7 @@ def _facts(source: Source, splits: Splits, available: list[int], rounds, seconds
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         import platform
 

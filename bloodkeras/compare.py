@@ -45,8 +45,10 @@ def compare_targets(targets: tuple[str, ...], split: str, runs: Path) -> None:
     text = comparison_table(found, split, len(reports[0].labels))
     folder = runs / "compare"
     make_folder(folder)
-    (folder / "compare.txt").write_text(text + "\n")
-    (folder / "compare.json").write_text(json.dumps({"split": split, "models": found}, indent=2))
+    (folder / "compare.txt").write_text(text + "\n", encoding="utf-8")
+    (folder / "compare.json").write_text(
+        json.dumps({"split": split, "models": found}, indent=2), encoding="utf-8"
+    )
     figures.comparison(found, split, folder / "compare.png", reports[0].data["synthetic"])
     print(f"{text}\nresults in {folder}")
 
@@ -58,7 +60,7 @@ def report_of(target: str, split: str, runs: Path) -> Report:
         BloodkerasError: There is none, or it is of other weights than those that are there now.
     """
     if is_export(target):
-        card = json.loads((Path(target) / CARD_FILE).read_text())
+        card = json.loads((Path(target) / CARD_FILE).read_text(encoding="utf-8"))
         folder = runs / f"onnx-{card['model']}"
         weights = card.get("training", {}).get("weights_sha256", "")
     else:

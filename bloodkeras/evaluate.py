@@ -52,7 +52,9 @@ class Report:
         """Write <split>.json (numbers) and <split>.npz (labels and probabilities)."""
         folder.mkdir(parents=True, exist_ok=True)
         plain = {name: getattr(self, name) for name in PLAIN_FIELDS}
-        (folder / f"{self.split}.json").write_text(json.dumps(plain, indent=2) + "\n")
+        (folder / f"{self.split}.json").write_text(
+            json.dumps(plain, indent=2) + "\n", encoding="utf-8"
+        )
         np.savez(folder / f"{self.split}.npz", labels=self.labels, probs=self.probs)
 
 
@@ -104,7 +106,7 @@ def load_report(folder: Path, split: str) -> Report:
         BloodkerasError: There is no such report, or it is damaged.
     """
     try:
-        plain = json.loads((folder / f"{split}.json").read_text())
+        plain = json.loads((folder / f"{split}.json").read_text(encoding="utf-8"))
         with np.load(folder / f"{split}.npz") as arrays:
             return Report(**plain, labels=arrays["labels"], probs=arrays["probs"])
     except (OSError, ValueError, TypeError, KeyError) as error:

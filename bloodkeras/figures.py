@@ -241,7 +241,7 @@ def shifts(runs: Path, synthetic: bool, split: str = "test") -> Path:
         The PNG that was written.
     """
     files = sorted(runs.glob(f"onnx-*/evaluation/{shifts_file(split)}"))
-    found = [json.loads(file.read_text()) for file in files]
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     figure, axes = plt.subplots(3, 3, figsize=(11, 9), sharex=True, sharey=True)
     for axis, name in zip(axes.ravel(), SHIFTS, strict=True):
         for model in found:

@@ -70,7 +70,7 @@ def join(home: Run, elsewhere: Run, splits: Splits, folder: Path) -> Path:
     with written_plainly(folder):
         model.save(folder / RUN_MODEL)
         row = f"0,{right.mean():.6f},{-np.log(chosen).mean():.6f}"
-        (folder / RUN_HISTORY).write_text(f"epoch,val_accuracy,val_loss\n{row}\n")
+        (folder / RUN_HISTORY).write_text(f"epoch,val_accuracy,val_loss\n{row}\n", encoding="utf-8")
         write_info(folder, info | {"status": "finished"})
     return folder
 

@@ -38,15 +38,15 @@ def write_report(
         "interpretation": interpret_all(keras),
     }
     text = render_text(results, keras)
-    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-    (folder / "results.txt").write_text(text + "\n")
+    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    (folder / "results.txt").write_text(text + "\n", encoding="utf-8")
     figures = [
         *(eda / f"{name}.png" for name in ("sample_images", "class_distribution", "augmentation")),
         *(run.folder / f"learning_curves_{run.recipe.model_name}.png" for run in runs),
         *(_evaluation_figure(run, "confusion_matrix") for run in runs),
         *(_evaluation_figure(run, "mistakes") for run in runs),
     ]
-    audit = (eda / "audit.txt").read_text() if (eda / "audit.txt").exists() else ""
+    audit = (eda / "audit.txt").read_text(encoding="utf-8") if (eda / "audit.txt").exists() else ""
     page = render_page(text, audit, [figure for figure in figures if figure.exists()])
     (folder / "report.html").write_text(page, encoding="utf-8")
     return text

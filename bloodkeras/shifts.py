@@ -53,7 +53,7 @@ def evaluate_shifts(export: str, splits: Splits, split: str, runs: Path) -> Path
     found |= judge_shifts(classifier.answer, splits.named()[split])
     folder = runs / f"onnx-{model}" / "evaluation"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / shifts_file(split)).write_text(json.dumps(found, indent=2) + "\n")
+    (folder / shifts_file(split)).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(f"{model} on simulated shifts of {split}\n{shifts_table(found)}")
     return folder
 

@@ -40,7 +40,9 @@ def begin_run(folder: Path, recipe: Recipe, splits: Splits, info: dict) -> None:
         shutil.rmtree(made, ignore_errors=True)  # of one that was killed here
         made.mkdir(parents=True)
         write_recipe(recipe, made / RUN_RECIPE)
-        (made / RUN_DATA).write_text(json.dumps(splits.fingerprint(), indent=2) + "\n")
+        (made / RUN_DATA).write_text(
+            json.dumps(splits.fingerprint(), indent=2) + "\n", encoding="utf-8"
+        )
         write_info(made, info)
         if folder.exists():
             _move_away(folder)
@@ -83,7 +85,7 @@ def read_info(folder: Path) -> dict:
         BloodkerasError: It is no run folder.
     """
     try:
-        return json.loads((folder / RUN_INFO).read_text())
+        return json.loads((folder / RUN_INFO).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BloodkerasError(
             f"cannot go on with {folder}, which is no run ({gist(error)}): choose another --out, "
@@ -120,7 +122,7 @@ def _refuse_another(folder: Path, recipe: Recipe, splits: Splits) -> None:
             "or leave --resume out to train anew"
         )
     try:
-        data = json.loads((folder / RUN_DATA).read_text())
+        data = json.loads((folder / RUN_DATA).read_text(encoding="utf-8"))
         same = data["sha256"] == splits.sha256
     except (OSError, ValueError, KeyError) as error:
         raise BloodkerasError(f"cannot go on with {folder}: {gist(error)}") from None

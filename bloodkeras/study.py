@@ -74,9 +74,9 @@ class Study:
             views = augmented_views(images, RECIPES[recipe])
             figures.augmentation(images, views, folder / f"{name}.png", stamp)
         findings = audit(self.splits)
-        (folder / "audit.json").write_text(json.dumps(findings, indent=2) + "\n")
+        (folder / "audit.json").write_text(json.dumps(findings, indent=2) + "\n", encoding="utf-8")
         text = audit_table(findings)
-        (folder / "audit.txt").write_text(text + "\n")
+        (folder / "audit.txt").write_text(text + "\n", encoding="utf-8")
         print(f"{text}\nfigures and audit in {folder}")
 
     def train(self, recipe: Recipe, out: str | None = None, **options):
@@ -109,7 +109,7 @@ class Study:
             self.train(dataclasses.replace(recipe, train_seed=seed), **options) for seed in seeds
         ]
         text = spread_table(recipe.model_name, seeds, kept_numbers(runs))
-        (self.runs / f"{recipe.model_name}-seeds-val.txt").write_text(text + "\n")
+        (self.runs / f"{recipe.model_name}-seeds-val.txt").write_text(text + "\n", encoding="utf-8")
         print(text)
 
     def join(self, home: str, elsewhere: str, out: str) -> None:
@@ -146,7 +146,8 @@ class Study:
         report.save(out)
         (out / f"{split}.txt").write_text(
             f"{name} ({engine}) on {split}\n\n{headline_table(report)}\n\n"
-            f"{classification_table(report)}"
+            f"{classification_table(report)}",
+            encoding="utf-8",
         )
         suffix = name if split == "test" else f"{name}_{split}"
         figures.confusion_matrix(report, out / f"confusion_matrix_{suffix}.png")
@@ -174,7 +175,7 @@ class Study:
         for target in targets or self.places.trained():
             run = load_run(self.places.run_folder(target))
             folder = export_run(run, self.splits, self.exports / run.recipe.model_name)
-            card = json.loads((folder / contract.CARD_FILE).read_text())
+            card = json.loads((folder / contract.CARD_FILE).read_text(encoding="utf-8"))
             print(
                 f"published {folder}: the labels of all {len(self.splits.val):,} validation images "
                 f"are Keras' own, probabilities within {card['largest_difference_to_keras']:.1e}"
@@ -240,7 +241,7 @@ class Study:
             self.evaluate(str(folder), views=True)
             reports.append(load_report(folder / "evaluation", "test"))
         text = seeds_table(recipe.model_name, seeds, reports)
-        (self.runs / f"{recipe.model_name}-seeds.txt").write_text(text + "\n")
+        (self.runs / f"{recipe.model_name}-seeds.txt").write_text(text + "\n", encoding="utf-8")
         print(text)
 
     def held_out(self, recipe: Recipe) -> None:
@@ -283,7 +284,9 @@ class Study:
 
         split = self.splits.named()[report.split]
         doubt = judge_doubt(classifier, split, Path(margins) if margins else None)
-        (out / f"doubt_{report.split}.json").write_text(json.dumps(doubt, indent=2) + "\n")
+        (out / f"doubt_{report.split}.json").write_text(
+            json.dumps(doubt, indent=2) + "\n", encoding="utf-8"
+        )
         curve = risk_coverage(classifier.answer(split.images), split.labels)
         path = out / f"risk_coverage_{report.model}_{report.split}.png"
         figures.risk_coverage(report, curve, doubt, path)

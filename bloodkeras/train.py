@@ -197,7 +197,9 @@ def load_run(folder: Path) -> Run:
     """
     folder = Path(folder)
     try:
-        info, data = (json.loads((folder / name).read_text()) for name in (RUN_INFO, RUN_DATA))
+        info, data = (
+            json.loads((folder / name).read_text(encoding="utf-8")) for name in (RUN_INFO, RUN_DATA)
+        )
         recipe = read_recipe(folder / RUN_RECIPE)
         table = np.genfromtxt(folder / RUN_HISTORY, delimiter=",", names=True)
     except (OSError, ValueError) as error:

@@ -54,7 +54,7 @@ def train_here(recipe, splits, folder: Path, resume: bool, kill_at: int, events)
     sys.addaudithook(hook)
     train.LossGuard = Counted
     train.remove_checkpoints = lambda folder: None
-    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
+    with open(os.devnull, "w", encoding="utf-8") as nothing, contextlib.redirect_stdout(nothing):
         train.train(recipe, splits, folder, resume=resume)
 
 

@@ -65,7 +65,7 @@ def export(tmp_path):
     folder = build_export(tmp_path / "export")
     onnx.save(build_model(), folder / "model.onnx")
     card = {"model": "plain", "metrics": {"test": 1}, "thresholds": {"foreign": 90.0}}
-    (folder / "card.json").write_text(json.dumps(card))
+    (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
     shutil.copy(folder / "model.onnx", folder / "model.int8.onnx")
     write_sums(folder)
     return folder
@@ -85,7 +85,7 @@ def lab(tmp_path):
             colour[channel] += 110
             Image.new("RGB", (28, 28), tuple(colour.tolist())).save(folder / f"{number}.png")
             lines.append(f"{number}.png,{CLASS_NAMES[(channel + 1) % 3]}")
-        (folder / table).write_text("\n".join(lines) + "\n")
+        (folder / table).write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
 
 
@@ -133,7 +133,7 @@ def test_the_heads_of_the_committed_exports_are_found(name):
 
     folder = Path(__file__).parents[1] / "exports" / name
     model = load_model(folder / "model.onnx")
-    card = json.loads((folder / "card.json").read_text())
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     head = read_head(model)
     assert head.temperature == pytest.approx(card["calibration"]["temperature"], rel=1e-5)
     images = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 3), np.uint8)
@@ -214,7 +214,7 @@ def test_a_new_last_layer_learns_what_is_different_here(export, lab, tmp_path, c
     assert before["all_classes"]["accuracy"] < 0.2
     assert after["all_classes"]["accuracy"] > 0.9
     assert after["all_classes"]["coverage"] > 0.5
-    facts = json.loads((folder / "card.json").read_text())["calibrated_on"]
+    facts = json.loads((folder / "card.json").read_text(encoding="utf-8"))["calibrated_on"]
     assert facts["accuracy"] > 0.9
     assert facts["cells"]["basophil"] == 20
     assert "platelet" in printed.split("hardly ever the answer now:")[1]
@@ -255,7 +255,7 @@ def test_the_new_export_is_complete_and_says_what_it_is(export, lab):
     assert read_head(load_model(folder / "model.onnx")).temperature == pytest.approx(
         card["calibration"]["temperature"]
     )
-    page = (folder / "MODEL_CARD.md").read_text()
+    page = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "calibrated on 60 cells" in page
     assert "# tiny" in page
     assert card["thresholds"]["foreign"] >= 90
@@ -263,37 +263,43 @@ def test_the_new_export_is_complete_and_says_what_it_is(export, lab):
 
 def test_calibrating_twice_gives_the_same_file(export, lab):
     first = calibrated(export, lab, last_layer=True)
-    digest = (first / "SHA256SUMS").read_text()
+    digest = (first / "SHA256SUMS").read_text(encoding="utf-8")
     shutil.rmtree(first)
-    assert (calibrated(export, lab, last_layer=True) / "SHA256SUMS").read_text() == digest
+    assert (calibrated(export, lab, last_layer=True) / "SHA256SUMS").read_text(
+        encoding="utf-8"
+    ) == digest
 
 
 def test_what_was_calibrated_before_keeps_its_record_and_says_what_it_has_seen(export, lab, capsys):
     first = calibrated(export, lab, last_layer=True)
     assert "very cells" not in capsys.readouterr().out
     words = str(lab), str(lab / "own.csv"), str(export.parent / "again")
-    card = json.loads((calibrate_photos(str(first), *words) / "card.json").read_text())
+    card = json.loads(
+        (calibrate_photos(str(first), *words) / "card.json").read_text(encoding="utf-8")
+    )
     assert "new was calibrated on these very cells" in capsys.readouterr().out
     assert card["before_calibration"]["calibrated_on"]["model"] == "plain"
     assert card["before_calibration"]["before_calibration"]["metrics"] == {"test": 1}
 
 
 def test_copies_are_left_out_and_one_class_makes_no_last_layer(export, lab, capsys):
-    rows = (lab / "own.csv").read_text().splitlines(True)
+    rows = (lab / "own.csv").read_text(encoding="utf-8").splitlines(True)
     copies = []
     for number in range(1000, 1030):
         shutil.copy(lab / "0.png", lab / f"{number}.png")
         copies.append(f"{number}.png,{CLASS_NAMES[1]}\n")
-    (lab / "own.csv").write_text("".join(rows + copies))
-    card = json.loads((calibrated(export, lab, last_layer=True) / "card.json").read_text())
+    (lab / "own.csv").write_text("".join(rows + copies), encoding="utf-8")
+    card = json.loads(
+        (calibrated(export, lab, last_layer=True) / "card.json").read_text(encoding="utf-8")
+    )
     assert sum(card["calibrated_on"]["cells"].values()) == 60
     assert "left out, for they show the same as others: 30" in capsys.readouterr().out
     shutil.rmtree(export.parent / "new")
-    (lab / "own.csv").write_text("".join([rows[0], *copies]))
+    (lab / "own.csv").write_text("".join([rows[0], *copies]), encoding="utf-8")
     with pytest.raises(BloodkerasError, match="1 different labelled cells are too few"):
         calibrated(export, lab)
     ones = [row for row in rows[1:] if CLASS_NAMES[1] in row]
-    (lab / "own.csv").write_text("".join([rows[0], *ones]))
+    (lab / "own.csv").write_text("".join([rows[0], *ones]), encoding="utf-8")
     with pytest.raises(BloodkerasError, match="all cells are eosinophil"):
         calibrated(export, lab, last_layer=True)
     assert not (export.parent / "new").exists()
@@ -304,7 +310,10 @@ def test_what_is_there_is_not_overwritten_and_too_few_are_refused(export, lab):
     with pytest.raises(BloodkerasError, match="is there already"):
         calibrated(export, lab)
     (export.parent / "new").rmdir()
-    (lab / "own.csv").write_text("".join((lab / "own.csv").read_text().splitlines(True)[:11]))
+    (lab / "own.csv").write_text(
+        "".join((lab / "own.csv").read_text(encoding="utf-8").splitlines(True)[:11]),
+        encoding="utf-8",
+    )
     with pytest.raises(BloodkerasError, match="10 different labelled cells are too few"):
         calibrated(export, lab)
     assert not (export.parent / "new").exists()

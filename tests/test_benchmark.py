@@ -94,12 +94,12 @@ def test_what_is_there_is_measured_and_what_is_not_is_named(result, study_folder
         for lane in row["settings"].values():
             assert 0 < lane["p50_ms"] <= lane["p95_ms"]
             assert lane["best_images_s"] == max(lane["images_s"].values())
-    assert json.loads((work / "benchmark.json").read_text()) == found
-    assert (work / "benchmark.txt").read_text() == render_table(found) + "\n"
+    assert json.loads((work / "benchmark.json").read_text(encoding="utf-8")) == found
+    assert (work / "benchmark.txt").read_text(encoding="utf-8") == render_table(found) + "\n"
 
 
 def test_accuracy_is_that_of_the_file(result, study_folder):
-    card = json.loads((study_folder / "exports/simple/card.json").read_text())
+    card = json.loads((study_folder / "exports/simple/card.json").read_text(encoding="utf-8"))
     for name, metrics in (("ONNX fp32", card["metrics"]), ("ONNX int8", card["int8"]["metrics"])):
         expected = metrics["test"]["headline"]["accuracy"]["value"]
         assert result[0]["contenders"][name]["accuracy"] == pytest.approx(expected)

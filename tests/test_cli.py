@@ -128,7 +128,7 @@ def test_wrong_usage_is_exit_status_2(words, message, tmp_path):
 def test_output_that_cannot_be_written_is_one_line(words, cell):
     words = [word.replace("exports/tiny", str(cell)) for word in words]
     command = [sys.executable, "-m", "bloodkeras", *words]
-    with open("/dev/full", "w") as full:
+    with open("/dev/full", "w", encoding="utf-8") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     assert (done.returncode, done.stderr) == (1, "bloodkeras: No space left on device\n")
     reader, writer = os.pipe()
@@ -175,12 +175,12 @@ def test_failures_of_predict_are_one_line_and_exit_status_1(tmp_path, cell):
 
 
 def test_predict_answers_the_good_and_reports_the_bad(tmp_path, cell):
-    (tmp_path / "bad.png").write_text("no image")
+    (tmp_path / "bad.png").write_text("no image", encoding="utf-8")
     out = tmp_path / "answers.csv"
     done = bloodkeras("predict", tmp_path, "--out", out)
     assert done.returncode == 1
     assert "1 of 2 files" in done.stderr
-    header, bad, good = out.read_text().splitlines()
+    header, bad, good = out.read_text(encoding="utf-8").splitlines()
     assert header.startswith("path,label,confidence,prob_basophil,")
     assert header.endswith(",prob_platelet,verdict,error")
     assert "not an image" in bad
@@ -202,10 +202,10 @@ def test_predict_does_everything_at_once(tmp_path, cell):
     words = ["predict", cell, "--out", out, "--report", page, "--sort-into", copies]
     assert bloodkeras(*words).returncode == 0
     assert [path.name for path in copies.rglob("*.png")] == ["cell.png"]
-    assert page.read_text().startswith("<!doctype html>")
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert bloodkeras(*words).returncode == 1  # x.jsonl is there
     assert bloodkeras(*words, "--resume").returncode == 0
-    assert out.read_text().count("\n") == 1
+    assert out.read_text(encoding="utf-8").count("\n") == 1
 
 
 def test_data_says_what_it_found(drawn_file):
@@ -216,7 +216,7 @@ def test_data_says_what_it_found(drawn_file):
 
 
 def test_make_help_lists_every_target_in_flow_order():
-    makefile = (ROOT / "Makefile").read_text()
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     done = subprocess.run(["make", "help"], capture_output=True, text=True, cwd=ROOT, timeout=30)
     order = ["env", "data", "eda", "train", "evaluate", "export", "evaluate-onnx", "report", "all"]
     lines = [line.split()[0] for line in done.stdout.splitlines() if line.strip()]

@@ -76,9 +76,9 @@ def test_the_command_leaves_a_table_and_a_figure(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "+0.0300" in said
     assert "-0.0250" in said
-    found = json.loads((tmp_path / "compare/compare.json").read_text())
+    found = json.loads((tmp_path / "compare/compare.json").read_text(encoding="utf-8"))
     assert [row["name"] for row in found["models"]] == ["one", "two", "three"]
-    assert (tmp_path / "compare/compare.txt").read_text() in said
+    assert (tmp_path / "compare/compare.txt").read_text(encoding="utf-8") in said
     assert (tmp_path / "compare/compare.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -112,7 +112,7 @@ def test_an_example_is_answered(page):
 
 def test_a_file_that_is_no_image_is_one_line(page, photographs, tmp_path):
     (tmp_path / "broken.png").write_bytes(photographs[0].read_bytes()[:100])
-    (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "text.png").write_text("no image", encoding="utf-8")
     (tmp_path / "empty.png").touch()
     files = [*sorted(tmp_path.glob("*.png")), photographs[0]]
     page.set_input_files("#photographs input[type=file]", [str(path) for path in files])

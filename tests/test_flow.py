@@ -60,7 +60,7 @@ def test_onnx_and_keras_give_the_same_answers(study_folder, name):
     keras = load_report(run_of(study_folder, name) / "evaluation", "test")
     onnx = load_report(study_folder / "runs" / f"onnx-{name}" / "evaluation", "test")
     assert np.array_equal(keras.probs.argmax(1), onnx.probs.argmax(1))
-    card = json.loads((study_folder / "exports" / name / "card.json").read_text())
+    card = json.loads((study_folder / "exports" / name / "card.json").read_text(encoding="utf-8"))
     tempered = keras.probs ** (1 / card["calibration"]["temperature"])
     tempered /= tempered.sum(1, keepdims=True)
     assert np.abs(tempered - onnx.probs).max() < contract.PARITY_TOLERANCE
@@ -82,11 +82,11 @@ def test_an_export_is_complete_and_says_what_it_is(study_folder, drawn, name):
     assert (inputs.name, inputs.type, inputs.shape) == ("images", "tensor(uint8)", ["N", 28, 28, 3])
     assert (outputs.name, outputs.type, outputs.shape) == ("probs", "tensor(float)", ["N", 8])
     assert (foreign.name, foreign.type, foreign.shape) == ("foreign", "tensor(float)", ["N"])
-    page = (folder / "MODEL_CARD.html").read_text()
+    page = (folder / "MODEL_CARD.html").read_text(encoding="utf-8")
     assert len(page) < 150_000
     assert page.count("data:image/png;base64,") == 2
     assert not re.search(r'(src|href)="(?!data:)', page)
-    card = (folder / "MODEL_CARD.md").read_text()
+    card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     report = load_report(study_folder / "runs" / f"onnx-{name}" / "evaluation", "test")
     assert f"{report.value('accuracy'):.4f}" in card
     assert f"<td>{report.value('accuracy'):.4f} [" in page
@@ -117,8 +117,8 @@ def test_every_figure_is_there_and_large_enough_to_read(study_folder):
 
 
 def test_the_report_holds_both_models_and_the_gain(study_folder):
-    results = json.loads((study_folder / "runs/report/results.json").read_text())
-    text = (study_folder / "runs/report/results.txt").read_text()
+    results = json.loads((study_folder / "runs/report/results.json").read_text(encoding="utf-8"))
+    text = (study_folder / "runs/report/results.txt").read_text(encoding="utf-8")
     accuracies = [m["keras"]["headline"]["accuracy"]["value"] for m in results["models"]]
     assert [m["name"] for m in results["models"]] == list(MODELS)
     best = max(range(1, len(MODELS)), key=accuracies.__getitem__)
@@ -128,7 +128,7 @@ def test_the_report_holds_both_models_and_the_gain(study_folder):
     for value in accuracies:
         assert f"{value:.4f}" in text
     assert "120/120" in text
-    page = (study_folder / "runs/report/report.html").read_text()
+    page = (study_folder / "runs/report/report.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") == 3 + 3 * len(MODELS)
     assert "sets of identical images" in page
     assert not re.search(r'(src|href)="(?!data:)', page)
@@ -211,7 +211,7 @@ def test_a_loss_that_explodes_ends_the_run_with_advice(drawn, tmp_path):
     recipe = override(RECIPES["simple"], {"epochs": "2", "learning_rate": "1e30"})
     with pytest.raises(BloodkerasError, match="lower --learning_rate"):
         train(recipe, drawn, tmp_path / "run")
-    assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "failed"
+    assert json.loads((tmp_path / "run/run.json").read_text(encoding="utf-8"))["status"] == "failed"
 
 
 def test_ctrl_c_leaves_a_usable_run(drawn, tmp_path, monkeypatch):
@@ -238,10 +238,10 @@ def test_an_export_does_not_swallow_other_files(study_folder, drawn, tmp_path):
     from bloodkeras.export import export_run
 
     (tmp_path / "simple").mkdir()
-    (tmp_path / "simple/thesis.txt").write_text("mine")
+    (tmp_path / "simple/thesis.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(BloodkerasError, match=r"thesis\.txt"):
         export_run(load_run(run_of(study_folder, "simple")), drawn, tmp_path / "simple")
-    assert (tmp_path / "simple/thesis.txt").read_text() == "mine"
+    assert (tmp_path / "simple/thesis.txt").read_text(encoding="utf-8") == "mine"
 
 
 def test_a_run_does_not_move_what_is_no_run(drawn, tmp_path):
@@ -262,7 +262,7 @@ def test_the_report_works_with_what_there_is(study_folder, drawn, tmp_path, caps
     said = capsys.readouterr().out
     assert "left out: deeper, which has no run" in said
     assert "no export was evaluated" in said
-    results = json.loads((tmp_path / "report/results.json").read_text())
+    results = json.loads((tmp_path / "report/results.json").read_text(encoding="utf-8"))
     assert [model["agreement"] for model in results["models"]] == [None]
     assert results["gain"] == {}
 
@@ -275,12 +275,12 @@ def test_the_report_compares_a_run_with_its_own_export_only(study_folder, drawn,
     shutil.copytree(study_folder / "runs/onnx-simple/evaluation", onnx)
     study = Study(drawn, tmp_path, tmp_path / "exports")
     study.report()
-    assert "120/120" in (tmp_path / "report/results.txt").read_text()
-    found = json.loads((onnx / "test.json").read_text())
-    (onnx / "test.json").write_text(json.dumps(found | {"weights": "another's"}))
+    assert "120/120" in (tmp_path / "report/results.txt").read_text(encoding="utf-8")
+    found = json.loads((onnx / "test.json").read_text(encoding="utf-8"))
+    (onnx / "test.json").write_text(json.dumps(found | {"weights": "another's"}), encoding="utf-8")
     study.report()
     assert "is of another run" in capsys.readouterr().out
-    assert "120/120" not in (tmp_path / "report/results.txt").read_text()
+    assert "120/120" not in (tmp_path / "report/results.txt").read_text(encoding="utf-8")
 
 
 def test_the_report_refuses_an_evaluation_of_earlier_weights(study_folder, drawn, tmp_path):

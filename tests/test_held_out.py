@@ -31,14 +31,14 @@ def test_each_class_is_left_out_once(drawn, tmp_path, monkeypatch, capsys):
     recipe = override(RECIPES["simple"], {"epochs": "1", "batch_size": "100"})
     monkeypatch.setattr(module, "CLASS_NAMES", CLASS_NAMES[:2])
     text = module.held_out(recipe, drawn, tmp_path)
-    results = json.loads((tmp_path / "held_out.json").read_text())
+    results = json.loads((tmp_path / "held_out.json").read_text(encoding="utf-8"))
     assert list(results["classes"]) == list(CLASS_NAMES[:2])
     for found in results["classes"].values():
         assert found["auroc"] == found["aurocs"][found["score"]]
         assert 0 <= found["refused"] <= 1
     values = [found["auroc"] for found in results["classes"].values()]
     assert f"{np.mean(values):.4f} +- {np.std(values, ddof=1):.4f}" in text
-    assert (tmp_path / "held_out.txt").read_text() == text + "\n"
+    assert (tmp_path / "held_out.txt").read_text(encoding="utf-8") == text + "\n"
 
     def never(*words):
         raise AssertionError("trained again")

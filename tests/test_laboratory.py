@@ -42,7 +42,7 @@ def lab(tmp_path):
         name = f"{'more/' * (number == 4)}{number}.png"
         Image.new("RGB", (28, 28), colour).save(folder / name)
         lines.append(f"{name},{label},x")
-    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
 
 
@@ -64,15 +64,17 @@ def test_numbers_by_hand(export, lab, tmp_path):
     expected = np.zeros((8, 8), int)
     expected[0, 0], expected[1, 1], expected[1, 0], expected[6, 2] = 2, 1, 1, 1
     assert np.array_equal(found["confusion"], expected)
-    assert json.loads((tmp_path / "out/photos.json").read_text()) == found
-    text = (tmp_path / "out/photos.txt").read_text()
+    assert json.loads((tmp_path / "out/photos.json").read_text(encoding="utf-8")) == found
+    text = (tmp_path / "out/photos.txt").read_text(encoding="utf-8")
     assert "all classes open" in text
     assert "0.6000" in text
     assert "Always to say basophil would be 40.0% right" in text
 
 
 def test_what_the_user_knows_is_judged_too(export, lab, tmp_path, capsys):
-    (tmp_path / "prior.csv").write_text("class,weight\neosinophil,1\nneutrophil,1\n")
+    (tmp_path / "prior.csv").write_text(
+        "class,weight\neosinophil,1\nneutrophil,1\n", encoding="utf-8"
+    )
     words = str(export), str(lab), str(lab / "labels.csv"), tmp_path / "out"
     by_file = evaluate_photos(*words, prior=str(tmp_path / "prior.csv"))
     assert "as you weigh them" in capsys.readouterr().out
@@ -86,7 +88,7 @@ def test_what_the_user_knows_is_judged_too(export, lab, tmp_path, capsys):
 
 def test_the_page_shows_the_mistakes_and_nothing_else(export, lab, tmp_path):
     judged(export, lab, tmp_path)
-    page = (tmp_path / "out/mistakes.html").read_text()
+    page = (tmp_path / "out/mistakes.html").read_text(encoding="utf-8")
     assert "2 of 5 cells" in page
     assert re.findall(r'title="([^"]*)"', page) == ["3.png", "more/4.png"]
     assert page.count("data:image/png;base64,") == 2
@@ -103,11 +105,11 @@ def test_what_has_no_label_is_counted_and_what_is_damaged_ends_in_an_error(
     export, lab, tmp_path, capsys
 ):
     Image.new("RGB", (28, 28)).save(lab / "extra.png")
-    (lab / "2.png").write_text("no image")
+    (lab / "2.png").write_text("no image", encoding="utf-8")
     with pytest.raises(BloodkerasError, match="could not be read: 1, see above"):
         judged(export, lab, tmp_path)
     assert "1 more have no label" in capsys.readouterr().out
-    assert json.loads((tmp_path / "out/photos.json").read_text())["images"] == 4
+    assert json.loads((tmp_path / "out/photos.json").read_text(encoding="utf-8"))["images"] == 4
 
 
 def test_a_table_from_a_spreadsheet(tmp_path):
@@ -131,7 +133,7 @@ def test_a_table_from_a_spreadsheet(tmp_path):
     ],
 )
 def test_a_bad_table_is_one_line(tmp_path, text, message):
-    (tmp_path / "t.csv").write_text(text)
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
     with pytest.raises(BloodkerasError, match=re.escape(message)) as caught:
         read_table(tmp_path / "t.csv", CLASS_NAMES)
     assert "\n" not in str(caught.value)
@@ -174,7 +176,7 @@ def test_a_full_disk_leaves_earlier_results_whole_and_says_the_new(
 
 
 def test_a_place_that_cannot_be_written_is_said_first(export, lab, tmp_path, monkeypatch):
-    (tmp_path / "out").write_text("no folder")
+    (tmp_path / "out").write_text("no folder", encoding="utf-8")
     monkeypatch.setattr(Classifier, "answer", None)  # would fail with a TypeError
     with pytest.raises(BloodkerasError, match="cannot write the folder"):
         judged(export, lab, tmp_path)
@@ -230,7 +232,9 @@ def test_an_old_card_says_what_to_do(export, lab, tmp_path):
 
 
 def test_the_card_of_an_export_is_asked(export, lab, described):
-    (export / "card.json").write_text(json.dumps({"model": "tiny", "colours": described}))
+    (export / "card.json").write_text(
+        json.dumps({"model": "tiny", "colours": described}), encoding="utf-8"
+    )
     write_sums(export)
     cells = read_labelled(str(lab), str(lab / "labels.csv"), CLASS_NAMES)
     classifier = Classifier.load(export)

@@ -125,10 +125,14 @@ def test_a_bad_file_is_one_line(tmp_path, text):
 
 
 def test_semicolons_separate_too_as_in_a_table_of_labels(tmp_path):
-    (tmp_path / "prior.csv").write_text("class;weight\nmonocyte;1\nplatelet;0,5\n")
+    (tmp_path / "prior.csv").write_text(
+        "class;weight\nmonocyte;1\nplatelet;0,5\n", encoding="utf-8"
+    )
     with pytest.raises(BloodkerasError, match="number from 0 up"):
         read_prior("", str(tmp_path / "prior.csv"), CLASS_NAMES)
-    (tmp_path / "prior.csv").write_text("class;weight\nmonocyte;1\nplatelet;0.5\n")
+    (tmp_path / "prior.csv").write_text(
+        "class;weight\nmonocyte;1\nplatelet;0.5\n", encoding="utf-8"
+    )
     found = read_prior("", str(tmp_path / "prior.csv"), CLASS_NAMES)
     assert found.by_class == {"monocyte": 1, "platelet": 0.5}
 
@@ -160,13 +164,13 @@ def test_the_table_records_the_choice_and_resumes_with_the_same_only(export, cel
     out = tmp_path / f"x.{kind}"
     score([cell], str(export), str(out), classes="eosinophils,monocyte")
     if kind == "csv":
-        (row,) = csv.DictReader(out.read_text().splitlines())
+        (row,) = csv.DictReader(out.read_text(encoding="utf-8").splitlines())
     else:
-        row = json.loads(out.read_text())
+        row = json.loads(out.read_text(encoding="utf-8"))
     assert row["prior"] == "eosinophil; monocyte"
     assert row["label"] == "eosinophil"
     assert float(row["prob_basophil"]) == 0
-    origin = json.loads((tmp_path / f"x.{kind}.origin.json").read_text())
+    origin = json.loads((tmp_path / f"x.{kind}.origin.json").read_text(encoding="utf-8"))
     assert origin["prior"] == {"eosinophil": 1.0, "monocyte": 1.0}
     score([cell], str(export), str(out), resume=True, classes="eosinophils,monocyte")
     with pytest.raises(BloodkerasError, match="prior"):
@@ -175,14 +179,14 @@ def test_the_table_records_the_choice_and_resumes_with_the_same_only(export, cel
 
 def test_without_a_choice_there_is_no_such_column(export, cell, tmp_path):
     score([cell], str(export), str(tmp_path / "x.csv"))
-    assert "prior" not in (tmp_path / "x.csv").read_text()
+    assert "prior" not in (tmp_path / "x.csv").read_text(encoding="utf-8")
 
 
 def test_what_is_printed_and_the_page_say_it_too(export, cell, tmp_path, capsys):
     page = tmp_path / "x.html"
     score([cell], str(export), classes="eosinophil,monocyte", report=str(page))
     assert "possible answers: eosinophil; monocyte" in capsys.readouterr().out
-    assert "eosinophil; monocyte" in page.read_text()
+    assert "eosinophil; monocyte" in page.read_text(encoding="utf-8")
 
 
 # --- shares from the images themselves --------------------------------------------------------
@@ -238,7 +242,7 @@ def test_the_estimate_is_recorded_and_resumed(export, tmp_path):
         Image.new("RGB", (28, 28), (200, number, 0)).save(tmp_path / f"{number}.png")
     out = tmp_path / "x.csv"
     score([str(tmp_path)], str(export), str(out), prior="estimate", classes="basophil,eosinophil")
-    known = json.loads((tmp_path / "x.csv.origin.json").read_text())["prior"]
+    known = json.loads((tmp_path / "x.csv.origin.json").read_text(encoding="utf-8"))["prior"]
     assert known["basophil"] == 1
     assert 0 < known["eosinophil"] < 0.2
     score(
@@ -250,7 +254,7 @@ def test_the_estimate_is_recorded_and_resumed(export, tmp_path):
 
 
 def test_where_nothing_can_be_read_the_estimate_is_no_obstacle(export, tmp_path, capsys):
-    (tmp_path / "bad.png").write_text("no image")
+    (tmp_path / "bad.png").write_text("no image", encoding="utf-8")
     with pytest.raises(BloodkerasError, match="1 of 1 files could not be read"):
         score([str(tmp_path / "bad.png")], str(export), prior="estimate")
     assert "bad.png" in capsys.readouterr().out
@@ -298,7 +302,7 @@ def test_the_word_blood_means_the_same_everywhere(export, tmp_path):
     assert np.array_equal(by_word.probs, by_weights.probs)
     Image.fromarray(red[0]).save(tmp_path / "a.png")
     score([str(tmp_path / "a.png")], str(export), str(tmp_path / "x.csv"), prior="blood")
-    known = json.loads((tmp_path / "x.csv.origin.json").read_text())["prior"]
+    known = json.loads((tmp_path / "x.csv.origin.json").read_text(encoding="utf-8"))["prior"]
     assert known == classifier.prior_of(HEALTHY_BLOOD).by_class
     row = next(csv.DictReader((tmp_path / "x.csv").open()))
     assert float(row["confidence"]) == pytest.approx(by_word.probs.max(), abs=1e-4)
@@ -306,5 +310,5 @@ def test_the_word_blood_means_the_same_everywhere(export, tmp_path):
         [str(tmp_path / "a.png")], str(export), str(tmp_path / "y.csv"), prior="blood",
         classes="lymphocyte,monocyte",
     )  # fmt: skip
-    known = json.loads((tmp_path / "y.csv.origin.json").read_text())["prior"]
+    known = json.loads((tmp_path / "y.csv.origin.json").read_text(encoding="utf-8"))["prior"]
     assert known == {"lymphocyte": 1, "monocyte": pytest.approx(430 / 2500, abs=1e-4)}

@@ -116,14 +116,14 @@ def test_the_block_kernel_computes_the_same_sums(stride, left):
 def test_an_export_has_both_files_and_says_what_they_score(study_folder, drawn):
     folder = study_folder / EXPORT
     verify_checksums(folder, contract.INT8_FILE)
-    card = json.loads((folder / contract.CARD_FILE).read_text())["int8"]
+    card = json.loads((folder / contract.CARD_FILE).read_text(encoding="utf-8"))["int8"]
     assert card["published"]
     assert card["bytes"]["int8"] == (folder / contract.INT8_FILE).stat().st_size
     assert card["bytes"]["int8"] < 0.5 * card["bytes"]["float32"]
     int8 = Classifier.load(folder, precision="int8")
     right = (int8.predict_proba(drawn.test.images).argmax(1) == drawn.test.labels).mean()
     assert card["metrics"]["test"]["headline"]["accuracy"]["value"] == pytest.approx(right)
-    assert f"{right:.4f}" in (folder / contract.MODEL_CARD_FILE).read_text()
+    assert f"{right:.4f}" in (folder / contract.MODEL_CARD_FILE).read_text(encoding="utf-8")
 
 
 def test_both_files_have_the_same_interface_and_close_verdicts(study_folder, drawn):
@@ -160,7 +160,7 @@ def test_an_export_without_int8_says_why(study_folder, drawn, tmp_path, monkeypa
     shutil.copytree(study_folder / "exports/simple", tmp_path / "simple")  # has an int8 file
     folder = export.export_run(run, drawn, tmp_path / "simple")
     assert not (folder / contract.INT8_FILE).exists()
-    assert "it lost 3 points" in (folder / contract.MODEL_CARD_FILE).read_text()
+    assert "it lost 3 points" in (folder / contract.MODEL_CARD_FILE).read_text(encoding="utf-8")
     assert Classifier.load(folder).predict_proba(drawn.test.images[:2]).shape == (2, 8)
     with pytest.raises(BloodkerasError, match=r"no model\.int8\.onnx"):
         Classifier.load(folder, precision="int8")

@@ -13,7 +13,7 @@ from bloodkeras.__main__ import COMMANDS
 from bloodkeras.contract import DATA_CREDITS, DATA_LICENSE
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
@@ -26,7 +26,9 @@ def test_the_two_commands_come_first():
 
 
 def test_every_make_target_exists():
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(
+        re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    )
     named = set(re.findall(r"`make ([a-z-]+)`", README)) | set(
         re.findall(r"^make ([a-z-]+)", README)
     )
@@ -55,7 +57,7 @@ def test_the_python_runs(code, tmp_path):
 
 @pytest.mark.parametrize("name", ["simple", "deeper"])
 def test_the_accuracy_to_expect_is_the_cards(name):
-    card = json.loads((ROOT / "exports" / name / "card.json").read_text())
+    card = json.loads((ROOT / "exports" / name / "card.json").read_text(encoding="utf-8"))
     accuracy = card["metrics"]["test"]["headline"]["accuracy"]["value"]
     assert f"**{accuracy:.1%}**" in README
 

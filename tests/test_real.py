@@ -58,7 +58,7 @@ def test_exports_were_trained_on_photographs_with_the_default_recipe():
     from bloodkeras.recipe import RECIPES, Recipe
 
     for name in REFERENCE:
-        card = json.loads((EXPORTS / name / "card.json").read_text())
+        card = json.loads((EXPORTS / name / "card.json").read_text(encoding="utf-8"))
         assert not card["training_data"]["synthetic"]
         assert Recipe(**card["recipe"]) == RECIPES[name]
 
@@ -78,7 +78,7 @@ def test_published_pixels_are_recognised(real_data):
 
 
 def test_photographs_are_classified_as_well_as_the_test_split(photographs):
-    with open(photographs / "labels.csv", newline="") as file:
+    with open(photographs / "labels.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     answers = Classifier.load(EXPORTS / "deeper").predict([photographs / r["file"] for r in rows])
     right = sum(a.label.startswith(r["class"]) for a, r in zip(answers, rows, strict=True))

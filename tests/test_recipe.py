@@ -113,6 +113,6 @@ def test_written_and_read_back(tmp_path):
 @pytest.mark.parametrize("text", ["", "[]", '{"model_name": "deeper", "train_speed": 1}'])
 def test_what_is_no_recipe_is_refused(tmp_path, text):
     path = tmp_path / "recipe.json"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(BloodkerasError, match=r"recipe\.json"):
         read_recipe(path)

@@ -147,5 +147,5 @@ def test_predict_takes_the_scale(tmp_path):
     assert np.abs(answers[0] - answers[1]).max() > 0.01
     out = tmp_path / "x.csv"
     score([str(tmp_path / "cell.png")], str(tmp_path / "export"), str(out), microns_per_pixel=0.5)
-    cells = out.read_text().splitlines()[1].split(",")[3:11]
+    cells = out.read_text(encoding="utf-8").splitlines()[1].split(",")[3:11]
     assert [float(cell) for cell in cells] == pytest.approx(answers[1].tolist(), abs=1e-5)

@@ -43,7 +43,7 @@ def doubting(tmp_path_factory) -> str:
     """An export that accepts nothing below 0.9."""
     folder = build_export(tmp_path_factory.mktemp("exports") / "doubting")
     card = {"model": "doubting", "thresholds": {"confidence": 0.9}}
-    (folder / contract.CARD_FILE).write_text(json.dumps(card))
+    (folder / contract.CARD_FILE).write_text(json.dumps(card), encoding="utf-8")
     write_sums(folder)
     return str(folder)
 
@@ -55,7 +55,7 @@ def cells(tmp_path):
     (folder / "below").mkdir(parents=True)
     for name, colour in COLOURS.items():
         Image.new("RGB", (40, 40), colour).save(folder / name)
-    (folder / "notes.txt").write_text("no image")
+    (folder / "notes.txt").write_text("no image", encoding="utf-8")
     return folder
 
 
@@ -150,7 +150,7 @@ def test_a_format_can_be_printed(cells, model, tmp_path, capsys, kind):
     score([str(cells)], model, kind=kind)
     printed = capsys.readouterr().out
     score([str(cells)], model, str(tmp_path / f"out.{kind}"))
-    assert printed == (tmp_path / f"out.{kind}").read_text()
+    assert printed == (tmp_path / f"out.{kind}").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["out", "out.txt"])
@@ -171,7 +171,7 @@ def test_order_is_kept_across_batches_and_bad_files(tmp_path, model, many):
     """Rows and files and errors come in the order they were given."""
     good = tmp_path / "good.png"
     Image.new("RGB", (28, 28), "#0f0").save(good)
-    (tmp_path / "bad.png").write_text("no image")
+    (tmp_path / "bad.png").write_text("no image", encoding="utf-8")
     words = [str(good), str(tmp_path / "bad.png"), many, str(tmp_path / "bad.png"), str(good)]
     message = refusal(words, model, str(tmp_path / "out.csv"))
     assert message.startswith("2 of 1,504 files could not be read")
@@ -185,10 +185,12 @@ def test_order_is_kept_across_batches_and_bad_files(tmp_path, model, many):
 @pytest.mark.parametrize("to_csv", [False, True])
 def test_a_bad_file_fails_after_all_were_answered(cells, model, capsys, tmp_path, to_csv):
     """The exit status tells, but no answer is lost."""
-    (cells / "aa.png").write_text("no image")
+    (cells / "aa.png").write_text("no image", encoding="utf-8")
     out = str(tmp_path / "out.csv") if to_csv else ""
     assert refusal([str(cells)], model, out).startswith("1 of 4 files could not be read")
-    answers = (tmp_path / "out.csv").read_text() if to_csv else capsys.readouterr().out
+    answers = (
+        (tmp_path / "out.csv").read_text(encoding="utf-8") if to_csv else capsys.readouterr().out
+    )
     for word in (*LABELS, "aa.png is not an image"):
         assert word in answers
 
@@ -202,7 +204,7 @@ def test_any_name_survives(tmp_path, model, kind):
     names = ['a,b"c"\nd;ü.png', os.fsdecode(b"zell\xe4.png")]
     for name in names:
         Image.new("RGB", (28, 28)).save(folder / name)
-    (folder / "\nz.png").write_text("no image")
+    (folder / "\nz.png").write_text("no image", encoding="utf-8")
     out = tmp_path / f"out.{kind}"
     refusal([str(folder)], model, str(out))
     rows = read_csv(out) if kind == "csv" else read_jsonl(out)
@@ -230,7 +232,7 @@ def test_a_missing_model_leaves_nothing(cells, tmp_path):
 @pytest.mark.parametrize("place", ["missing/out.csv", "file/out.csv", "folder", "x" * 300])
 def test_an_unwritable_place_is_an_error(cells, model, tmp_path, place):
     """A place that cannot take the file is named, and nothing is left there."""
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
     (tmp_path / "folder").mkdir()
     message = refusal([str(cells)], model, str(tmp_path / place))
     assert message.startswith(f"cannot write {tmp_path / place}: ")
@@ -272,7 +274,7 @@ def test_standard_input_can_be_read_once(cells):
 
 def test_an_empty_list_is_an_error(model, monkeypatch, tmp_path):
     """An empty answer would look like success."""
-    with open(os.devnull) as nothing:
+    with open(os.devnull, encoding="utf-8") as nothing:
         monkeypatch.setattr(sys, "stdin", nothing)
         assert refusal(["-"], model) == "no image was given"
 
@@ -357,9 +359,9 @@ def test_resume_without_a_table_starts_one(cells, model, tmp_path):
 
 
 def test_a_table_is_not_overwritten(cells, model, tmp_path):
-    (tmp_path / "out.csv").write_text("a night's work\n")
+    (tmp_path / "out.csv").write_text("a night's work\n", encoding="utf-8")
     assert "--resume" in refusal([str(cells)], model, str(tmp_path / "out.csv"))
-    assert (tmp_path / "out.csv").read_text() == "a night's work\n"
+    assert (tmp_path / "out.csv").read_text(encoding="utf-8") == "a night's work\n"
 
 
 @pytest.mark.parametrize("change", ["model", "header", "row", "origin", "images"])
@@ -434,7 +436,7 @@ def test_nothing_is_overwritten(cells, tmp_path, model):
     """Another file of that name stays, and so does a link; a copy that is there is not repeated."""
     target = tmp_path / "sorted"
     (target / "basophil").mkdir(parents=True)
-    (target / "basophil" / "a.JPG").write_text("somebody else's")
+    (target / "basophil" / "a.JPG").write_text("somebody else's", encoding="utf-8")
     (target / "erythroblast").mkdir()
     (target / "erythroblast" / "b.png").symlink_to(tmp_path / "nowhere")
     for _ in range(2):
@@ -533,9 +535,9 @@ def test_memory_does_not_grow_with_the_images(model, tmp_path):
 
 def test_a_page_that_is_there_already_is_not_written_over(cells, model, tmp_path):
     page = tmp_path / "page.html"
-    page.write_text("somebody's")
+    page.write_text("somebody's", encoding="utf-8")
     assert "there already" in refusal([str(cells)], model, report=str(page))
-    assert page.read_text() == "somebody's"
+    assert page.read_text(encoding="utf-8") == "somebody's"
 
 
 @pytest.mark.parametrize("place", ["x.csv", "x.csv.origin.json", "./x.csv"])
@@ -547,21 +549,21 @@ def test_the_page_does_not_take_the_tables_place(cells, model, tmp_path, place):
 
 def test_resume_writes_over_a_page_of_its_own_only(cells, model, tmp_path):
     out, page = tmp_path / "x.csv", tmp_path / "page.html"
-    page.write_text("somebody's")
+    page.write_text("somebody's", encoding="utf-8")
     with pytest.raises(BloodkerasError, match="there already"):
         score([str(cells)], model, str(out), resume=True, report=str(page))
-    assert page.read_text() == "somebody's"
+    assert page.read_text(encoding="utf-8") == "somebody's"
     page.unlink()
     for _ in range(2):
         score([str(cells)], model, str(out), resume=True, report=str(page))
-    assert "classified by" in page.read_text()
+    assert "classified by" in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("out", ["there.csv", "no/folder.csv"])
 def test_a_place_that_cannot_be_is_said_before_all_images_are_read(
     cells, model, tmp_path, monkeypatch, out
 ):
-    (tmp_path / "there.csv").write_text("somebody's")
+    (tmp_path / "there.csv").write_text("somebody's", encoding="utf-8")
     monkeypatch.setattr(score_module, "answer_batches", None)  # would fail with a TypeError
     with pytest.raises(BloodkerasError, match=r"there already|No such file"):
         score([str(cells)], model, str(tmp_path / out), prior="estimate")
@@ -580,7 +582,7 @@ def test_it_says_how_many_were_what_and_when_something_is_wrong_with_all(
 ):
     folder = build_export(tmp_path / "strict")
     card = {"model": "strict", "thresholds": thresholds}
-    (folder / contract.CARD_FILE).write_text(json.dumps(card))
+    (folder / contract.CARD_FILE).write_text(json.dumps(card), encoding="utf-8")
     write_sums(folder)
     score([str(cells)], str(folder))
     err = capsys.readouterr().err

@@ -423,12 +423,12 @@ def test_what_is_no_source_is_refused(folder, table, tmp_path):
 
 
 def test_a_place_for_other_things_is_refused(folder, table, tmp_path):
-    (tmp_path / "file").write_text("mine")
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
     assert "cannot write" in refusal(folder, tmp_path / "file")
     assert "holds other files" in refusal(folder, tmp_path)
     assert "lies in" in refusal(folder, folder / "out", UsageError)
     assert "cannot write" in refusal(folder, "/proc/out")
-    assert (tmp_path / "file").read_text() == "mine"
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
 
 
 def test_two_at_once_are_refused(big, tmp_path):
@@ -502,7 +502,10 @@ def test_a_missing_package_names_the_install(table, tmp_path, package, extra):
 def test_a_machine_with_another_version_does_not_work_on_a_plan(table, tmp_path):
     run(table, tmp_path / "out", partition_images=100)
     plan = tmp_path / "out" / "_plan" / "plan.json"
-    plan.write_text(json.dumps(json.loads(plan.read_text()) | {"onnxruntime": "0.1"}))
+    plan.write_text(
+        json.dumps(json.loads(plan.read_text(encoding="utf-8")) | {"onnxruntime": "0.1"}),
+        encoding="utf-8",
+    )
     with pytest.raises(BloodkerasError, match=r"the plan is for onnxruntime 0.1, this machine has"):
         Worker(tmp_path / "out", 1)
 
@@ -573,7 +576,10 @@ def test_what_no_worker_can_do_is_one_line(table, tmp_path):
     run(table, tmp_path / "out", partition_images=100)
     (tmp_path / "out" / "part-000001.parquet").unlink()
     plan = tmp_path / "out" / "_plan" / "plan.json"
-    plan.write_text(json.dumps(json.loads(plan.read_text()) | {"onnxruntime": "0.1"}))
+    plan.write_text(
+        json.dumps(json.loads(plan.read_text(encoding="utf-8")) | {"onnxruntime": "0.1"}),
+        encoding="utf-8",
+    )
     words = r"the plan is for onnxruntime 0.1, this machine has .* \(on [0-9.]+\)"
     with pytest.raises(BloodkerasError, match=words):
         list(run_ray(tmp_path / "out", [1], 1, "", lambda partition: None))

@@ -304,7 +304,7 @@ def test_the_schema_holds_under_fuzzing(server, tmp_path):
 
 
 def test_a_token_is_asked_for(tmp_path, cells):
-    (tmp_path / "token").write_text("sesame\n")
+    (tmp_path / "token").write_text("sesame\n", encoding="utf-8")
     with serving(
         "--model", str(EXPORTS / "tiny"), "--token-file", str(tmp_path / "token")
     ) as server:
@@ -404,7 +404,7 @@ def test_the_audit_log_names_everything_but_the_image(tmp_path, cells):
     with serving("--model", str(EXPORTS / "tiny"), "--audit", str(log)) as server:
         assert server.infer(as_json(cells[:2]))[0] == 200
         assert server.infer(b"{}")[0] == 400
-    (line,) = log.read_text().splitlines()
+    (line,) = log.read_text(encoding="utf-8").splitlines()
     entry = json.loads(line)
     assert entry["model_sha256"] == sha256_of(EXPORTS / "tiny/model.onnx")
     own = Classifier.load(EXPORTS / "tiny").answer(cells[:2])

@@ -156,14 +156,14 @@ def test_the_command_leaves_a_table_a_file_and_a_figure(export, drawn, tmp_path,
         Study(small, tmp_path / "runs").shifts(str(export), split)
     printed = capsys.readouterr().out
     folder = tmp_path / "runs/onnx-tiny/evaluation"
-    results = json.loads((folder / "shifts.json").read_text())
+    results = json.loads((folder / "shifts.json").read_text(encoding="utf-8"))
     assert results["images"] == 24
     assert results["data"]["sha256"] == drawn.sha256
     assert f"{results['mean_accuracy']:.4f}" in printed
     probs = expected_probs(module.defocus(small.test.images, SHIFTS["defocus blur"][1][2]))
     found = results["shifts"]["defocus blur"][2]["accuracy"]
     assert found == pytest.approx((probs.argmax(1) == small.test.labels).mean())
-    assert json.loads((folder / "shifts_val.json").read_text())["images"] == 120
+    assert json.loads((folder / "shifts_val.json").read_text(encoding="utf-8"))["images"] == 120
     for name in ("shifts.png", "shifts_val.png"):
         with Image.open(tmp_path / "runs" / name) as image:
             assert min(image.size) > 800

@@ -30,7 +30,7 @@ def cells(tmp_path):
     (folder / "below").mkdir(parents=True)
     for name, colour in {"b.png": "#00f", "a.JPG": "#f00", "below/c.bmp": "#0f0"}.items():
         Image.new("RGB", (40, 40), colour).save(folder / name)
-    (folder / "notes.txt").write_text("no image")
+    (folder / "notes.txt").write_text("no image", encoding="utf-8")
     return folder
 
 
@@ -88,7 +88,7 @@ def test_a_glob_is_its_matches_sorted(cells):
 def test_standard_input_is_a_list_of_paths(cells, monkeypatch):
     """One a line, of files and folders; a missing one is an error among the others."""
     lines = f"{cells / 'b.png'}\n\n{cells / 'none.png'}\r\n{cells / 'below'}".encode()
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines), encoding="utf-8"))
     assert answers("-") == {"b.png": True, "none.png": False, "c.bmp": True}
 
 

@@ -70,7 +70,9 @@ def assert_same_run(folder: Path, other: Path, why: str) -> None:
         for a, b in zip(getattr(one, name), getattr(two, name), strict=True):
             assert a.dtype == b.dtype, why
             assert a.tobytes() == b.tobytes(), f"{name} {why}"
-    assert json.loads((folder / "run.json").read_text())["status"] == "finished", why
+    assert json.loads((folder / "run.json").read_text(encoding="utf-8"))["status"] == "finished", (
+        why
+    )
 
 
 def kill_and_resume(context, recipe, splits, folder: Path, moment) -> str:
@@ -185,7 +187,7 @@ def test_what_was_published_too_early_is_taken_back(tmp_path):
     publish(tmp_path, a_checkpoint(3))
     publish(tmp_path, a_checkpoint(2))
     assert (tmp_path / "model.keras").read_bytes() == b"model of 2"
-    assert (tmp_path / "history.csv").read_text().count("\n") == 3
+    assert (tmp_path / "history.csv").read_text(encoding="utf-8").count("\n") == 3
 
 
 def test_a_full_disk_is_one_line_and_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
@@ -258,7 +260,7 @@ def test_other_conditions_are_said(tmp_path, few, capsys):
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, few):
     from bloodkeras.train import train
 
-    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
     with pytest.raises(BloodkerasError, match=r"cannot write.*Not a directory"):
         train(SMALL, few, tmp_path / "file" / "run")
 
@@ -291,7 +293,7 @@ def test_a_bad_loss_names_its_batch(tmp_path, few):
     message = str(caught.value)
     assert f"step 2 of 14, rows {', '.join(map(str, rows))} of the training split" in message
     assert "lower --learning_rate" in message
-    assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "failed"
+    assert json.loads((tmp_path / "run/run.json").read_text(encoding="utf-8"))["status"] == "failed"
 
 
 def test_patience_ends_a_run_that_gets_no_better(tmp_path, few, capsys):
@@ -342,7 +344,7 @@ def test_several_seeds_give_a_table_of_validation_numbers(tmp_path, few, monkeyp
     assert accuracy[1:] == ["0.5000", "0.7000", "0.6000", "0.1414"]
     (loss,) = (line.split() for line in lines if line.startswith("val_loss"))
     assert loss[1:3] == ["0.5000", "0.7000"]  # of the best epoch, not the lowest
-    assert (tmp_path / "simple-seeds-val.txt").read_text().splitlines() == lines
+    assert (tmp_path / "simple-seeds-val.txt").read_text(encoding="utf-8").splitlines() == lines
 
 
 def wait_for(path: Path, process) -> None:
@@ -368,7 +370,7 @@ def test_a_stopped_command_says_one_line_and_loses_nothing(
             wait_for(folder / "checkpoints/epoch-0001", started.process)
             os.kill(started.process.pid, number)
         code = started.end()
-        lines = errors.read_text().splitlines()
+        lines = errors.read_text(encoding="utf-8").splitlines()
         assert len(lines) == 1, (code, lines)
         return code, lines[0]
 
@@ -376,7 +378,7 @@ def test_a_stopped_command_says_one_line_and_loses_nothing(
     assert code == status
     assert words in line
     assert "--resume goes on" in line
-    assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
+    assert json.loads((folder / "run.json").read_text(encoding="utf-8"))["status"] == "interrupted"
     kept = newest_checkpoint(folder).epochs
     assert kept >= 1
     if number == signal.SIGTERM:
@@ -417,7 +419,10 @@ def test_a_stop_that_c_code_swallows_ends_the_training_all_the_same(few, tmp_pat
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "interrupted"
+    assert (
+        json.loads((tmp_path / "run/run.json").read_text(encoding="utf-8"))["status"]
+        == "interrupted"
+    )
 
 
 def test_a_gpu_that_is_not_there_is_one_line():

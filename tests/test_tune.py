@@ -260,7 +260,10 @@ def test_a_stopped_search_goes_on(strategy, stopped_in, data, tmp_path, pretende
     before = (tmp_path / STATE_FILE).read_bytes()
     search.tune(plan(strategy), TRIALS, data, tmp_path)  # nothing is left to do
     assert len(pretended) == TRIALS
-    assert json.loads(before)["trials"] == json.loads((tmp_path / STATE_FILE).read_text())["trials"]
+    assert (
+        json.loads(before)["trials"]
+        == json.loads((tmp_path / STATE_FILE).read_text(encoding="utf-8"))["trials"]
+    )
 
 
 def test_a_trial_that_takes_its_process_with_it_is_given_up(data, tmp_path, pretended):
@@ -306,7 +309,7 @@ def test_another_search_in_the_same_folder_is_refused(data, tmp_path, pretended)
     search.tune(plan(), 1, data, tmp_path)
     with pytest.raises(BloodkerasError, match=r"another strategy .*random, not bayesian"):
         search.tune(plan("bayesian"), 1, data, tmp_path)
-    (tmp_path / STATE_FILE).write_text("{")
+    (tmp_path / STATE_FILE).write_text("{", encoding="utf-8")
     with pytest.raises(BloodkerasError, match="no search of this version"):
         search.tune(plan(), 1, data, tmp_path)
 
@@ -368,13 +371,13 @@ def test_a_loss_that_is_no_number_fails_the_trial(data, tmp_path):
 def start(*words, log: Path) -> subprocess.Popen:
     command = [sys.executable, "-m", "bloodkeras", "tune", "simple", *map(str, words)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with log.open("w") as file:
+    with log.open("w", encoding="utf-8") as file:
         return subprocess.Popen(command, stdout=file, stderr=file, cwd=ROOT, env=environment)
 
 
 def state(folder: Path) -> dict:
     try:
-        return json.loads((folder / STATE_FILE).read_text())
+        return json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {"oracle": {"ongoing_trials": {}}, "trials": []}
 
@@ -405,13 +408,13 @@ def test_a_killed_worker_neither_loses_nor_hangs_the_search(drawn_file, tmp_path
         wait_for(lambda: "a" in state(out)["oracle"]["ongoing_trials"])
         workers["a"].send_signal(signal.SIGKILL)
         lost = state(out)["oracle"]["ongoing_trials"]["a"]
-        assert workers["b"].wait(300) == 0, (tmp_path / "b.log").read_text()
-        assert chief.wait(60) == 0, (tmp_path / "chief.log").read_text()
+        assert workers["b"].wait(300) == 0, (tmp_path / "b.log").read_text(encoding="utf-8")
+        assert chief.wait(60) == 0, (tmp_path / "chief.log").read_text(encoding="utf-8")
     finally:
         for process in (chief, *workers.values()):
             process.kill()
             process.wait()
-    assert "nothing heard of worker a" in (tmp_path / "chief.log").read_text()
+    assert "nothing heard of worker a" in (tmp_path / "chief.log").read_text(encoding="utf-8")
     found = {row["trial"]: row for row in table(out)}
     assert len(found) == 4
     assert {row["status"] for row in found.values()} == {"completed"}
@@ -432,7 +435,7 @@ def test_a_killed_search_goes_on(drawn_file, tmp_path):
     assert len(state(out)["trials"]) == 2
     second = start(*words, log=tmp_path / "second.log")
     assert second.wait(300) == 0
-    said = (tmp_path / "second.log").read_text()
+    said = (tmp_path / "second.log").read_text(encoding="utf-8")
     assert "going on with the 2 trials" in said
     assert [row["status"] for row in table(out)] == ["completed"] * 3
     assert "--recipe" in said

@@ -102,7 +102,9 @@ def peak_memory_mb() -> float | None:
     """Return the most memory this process ever held, in MB; None on Windows."""
     status = Path("/proc/self/status")
     if status.exists():  # on Linux ru_maxrss is the parent's where that is larger: exec keeps it
-        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        line = next(
+            x for x in status.read_text(encoding="utf-8").splitlines() if x.startswith("VmHWM")
+        )
         return float(line.split()[1]) * 1024 / 1e6
     try:
         import resource

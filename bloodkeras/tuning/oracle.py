@@ -77,7 +77,7 @@ class SteadyOracle:
     def reload(self) -> None:
         """Read the file of state; what was running is to be run again."""
         try:
-            state = json.loads(self.file.read_text())
+            state = json.loads(self.file.read_text(encoding="utf-8"))
             kept = keras_tuner.HyperParameters.from_config(
                 copy.deepcopy(state["oracle"]["hyperparameters"])
             )
