@@ -233,7 +233,7 @@ def predict(*images: str, model: str = "", out: str = "", format: str = "",
             (N, 28, 28, 3)), or - for a list of paths on standard input. 28x28 images are taken as
             they are, photographs cropped. Every page of a TIFF or an animation is an image.
         model: A published export (deeper, joined, residual, robust, simple or tiny), or the folder
-            of one of your own, such as runs/exports/deeper; default: residual, the most accurate.
+            of one of your own, such as runs/exports/deeper. By default residual, the most accurate.
         out: Write a table instead of printing one: .csv, .jsonl or .parquet (needs pyarrow).
             Beside it, <out>.origin.json says which model wrote it.
         format: csv, jsonl or parquet, where the suffix of out does not say it or there is no out.
@@ -309,7 +309,7 @@ def serve(*, model: str = "", host: str = "127.0.0.1", port: int = 8080,
 
     Args:
         model: Exports separated by commas: FOLDER, NAME=FOLDER or NAME:VERSION=FOLDER, each FOLDER
-            a published name or a folder, as in `predict`; default: deeper.
+            a published name or a folder, as in `predict`. By default deeper.
         host: Where to listen; by default only this machine can ask.
         port: 0 takes any that is free.
         workers: Processes, each with its own session of every model.
