@@ -5,6 +5,8 @@ DATA ?= auto
 EPOCHS ?=
 VENV := .venv
 RUN := $(VENV)/bin/python -m bloodkeras
+# Where your own ONNX files lie; exports/ holds the published ones, which nothing here replaces.
+MADE = $(or $(if $(filter-out synthetic,$(DATA)),$(wildcard runs/exports)),runs/synthetic/exports)
 SHORTER := $(if $(EPOCHS),--epochs $(EPOCHS))
 
 .DEFAULT_GOAL := help
@@ -42,12 +44,12 @@ evaluate: env ## judge the trained Keras models on the test split
 	$(RUN) evaluate simple --data $(DATA)
 	$(RUN) evaluate deeper --data $(DATA)
 
-export: env ## publish both models as checked ONNX files
+export: env ## make checked ONNX files of both models: runs/exports/
 	$(RUN) export --data $(DATA)
 
-evaluate-onnx: env ## judge the files in exports/ on the test split, without TensorFlow
-	$(RUN) evaluate exports/simple --data $(DATA)
-	$(RUN) evaluate exports/deeper --data $(DATA)
+evaluate-onnx: env ## judge your ONNX files on the test split, without TensorFlow
+	$(RUN) evaluate $(MADE)/simple --data $(DATA)
+	$(RUN) evaluate $(MADE)/deeper --data $(DATA)
 
 report: env ## put everything side by side: runs/report/report.html
 	$(RUN) report --data $(DATA)
@@ -65,8 +67,8 @@ joined: env ## residual and robust in one, for other laboratories: train, join, 
 	$(RUN) evaluate joined --data $(DATA)
 	$(RUN) export joined --data $(DATA)
 
-benchmark: env ## Keras, fp32 and int8 side by side, after `make train` (5 minutes, nothing else running)
-	$(RUN) benchmark exports/deeper --data $(DATA)
+benchmark: env ## Keras, fp32 and int8 side by side, after `make export` (5 minutes, nothing else running)
+	$(RUN) benchmark $(MADE)/deeper --data $(DATA)
 
 seeds: env ## both models with seeds 42, 43, 44: mean and standard deviation
 	$(RUN) seeds simple --data $(DATA) $(SHORTER)

@@ -15,6 +15,7 @@ The map, in the order the data flows. A module imports only modules above it.
         preprocess.py   a photograph -> uint8 (28, 28, 3), as MedMNIST did it
         spreadsheet.py  a small CSV table that a person wrote -> rows
         prior.py        what classes can occur -> a weight a class
+        exports.py      a name or a folder -> the folder of an export
         classifier.py   exports/<model> -> Classifier: labels, predict_proba, predict
         benchmark.py    predict_proba -> seconds, images a second, memory
         whole_file.py   a file that is whole or not there
@@ -107,7 +108,7 @@ The map, in the order the data flows. A module imports only modules above it.
 
     document.py     text, tables and figures -> one HTML page
     card.py         what an exported model is: card.json, MODEL_CARD.md, MODEL_CARD.html
-    export.py       run folder -> exports/<model>/, published only if it agrees with Keras
+    export.py       run folder -> runs/exports/<model>/, published only if it agrees with Keras
     report.py       every Report -> results.txt, results.json, report.html
     torch_twin.py   keras.Model -> the same in PyTorch, for the benchmark
     contenders.py   the ways to run a network: Keras, PyTorch, OpenVINO, ONNX fp32 and int8
@@ -122,6 +123,36 @@ The map, in the order the data flows. A module imports only modules above it.
 The one seam between training and deployment is
 `predict_proba(uint8 (N, 28, 28, 3)) -> float32 (N, 8)`: a Keras run and an exported
 ONNX file both satisfy it, so the same `evaluate` judges both.
+
+From Python: `bloodkeras.load("residual").predict("cell.jpg")`.
 """
 
+import os
+
 __version__ = "0.1.0"
+__all__ = ["Classifier", "load"]
+
+# Nothing leaves the machine. Some packages count their users, and read these variables when they
+# are imported; this file is always run before that, in worker processes too. Whoever has set one
+# himself is left alone.
+_QUIET = {
+    "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime 1.29 and newer: a device id, Microsoft's server
+    "GRADIO_ANALYTICS_ENABLED": "False",  # and its look for a newer version
+    "HF_HUB_DISABLE_TELEMETRY": "1",  # comes with Gradio
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+for _name, _value in _QUIET.items():
+    os.environ.setdefault(_name, _value)
+
+
+def __getattr__(name: str):
+    """Import what is public when it is asked for, so that importing the package stays instant."""
+    if name in __all__:
+        from bloodkeras.runtime import classifier
+
+        return getattr(classifier, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -7,18 +7,17 @@ need no TensorFlow.
 
 import importlib.util
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 
 from bloodkeras.command_line import quiet_tensorflow, run
-from bloodkeras.contract import MODEL_FILE
 from bloodkeras.device import check_device, choose_device
-from bloodkeras.errors import BloodkerasError, UsageError, missing_package
+from bloodkeras.errors import UsageError, missing_package
 from bloodkeras.interrupts import heed_stops
 from bloodkeras.recipe import convert
+from bloodkeras.runtime.exports import DEFAULT, find_export, is_export, published, results_name
 
-RUNS = "runs"  # folders below the current one
-EXPORTS = "exports"
+RUNS = "runs"  # below the current folder
+SERVED = "deeper"  # quicker than the most accurate
 
 
 def data(*, data: str = ""):
@@ -125,7 +124,9 @@ def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "tes
     """Judge a trained model or an exported one: metrics, confusion matrix, mistakes.
 
     Args:
-        target: A model name (its run with the recipe's seed), a run folder, or an export folder.
+        target: A model name (its run with the recipe's seed, or the published export where there
+            is no such run), a run folder, or an export folder. With --photos and --shifts, which
+            judge exports alone, a name means the published export.
         data: As in `bloodkeras data`.
         runs: Folder of all runs; the results lie in <runs>/<run>/evaluation.
         split: train, val or test.
@@ -158,9 +159,12 @@ def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "tes
         raise UsageError("--microns-per-pixel, --tightness, --classes and --prior are for --photos")
     if shifts and (margins or views):
         raise UsageError("--shifts judges simulated shifts alone: without --margins, --views")
-    exported = (Path(target) / MODEL_FILE).exists()
+    if shifts:  # of an export, so a name means one
+        target = _export(target)
+    exported = is_export(target)
     if margins and not exported:
-        raise UsageError(f"--margins judges what an export refuses, and {target} is none")
+        folder = f": its export is {published()[target]}" if target in published() else ""
+        raise UsageError(f"--margins judges what an export refuses, and {target} is none{folder}")
     if not exported:  # an ONNX file needs no TensorFlow
         quiet_tensorflow()
     from bloodkeras.places import check_target
@@ -186,12 +190,12 @@ def _evaluate_photos(
     if prior in (BLOOD, ESTIMATE):
         raise UsageError(f"--prior {prior} is judged with every --photos: leave it out")
 
-    export = Path(_export_folder(target)).resolve()
-    of = export.name if export.parent.name == EXPORTS else f"{export.parent.name}-{export.name}"
+    export = Path(_export(target)).resolve()
+    of = export.name if export.parent.name == "exports" else f"{export.parent.name}-{export.name}"
     microns, tightness = framing
     shown = f"-{microns:g}um" * bool(microns) + f"-tightness{tightness:g}" * (tightness != 1.0)
     cells = f"photos-{Path(photos).resolve().name}-{Path(labels).stem}{shown}{'-views' * views}"
-    out = Path(runs, f"onnx-{of}", cells)
+    out = Path(runs, results_name(export, of), cells)
     evaluate_photos(str(export), photos, labels, out, Framing(*framing), views, classes, prior)
 
 
@@ -202,7 +206,8 @@ def export(*models: str, data: str = "", runs: str = RUNS, exports: str = ""):
         models: Model names or run folders; default: every model that has a run.
         data: As in `bloodkeras data`.
         runs: Folder of all runs.
-        exports: Folder of all exports: "exports", or <runs>/synthetic/exports for drawn cells.
+        exports: Folder of all exports; default: <runs>/exports (of drawn cells:
+            <runs>/synthetic/exports). What comes with the package is never replaced.
     """
     quiet_tensorflow()
     from bloodkeras.places import check_target
@@ -213,7 +218,7 @@ def export(*models: str, data: str = "", runs: str = RUNS, exports: str = ""):
     Study(_splits(data), runs, exports).export(*models)
 
 
-def predict(*images: str, model: str = f"{EXPORTS}/residual", out: str = "", format: str = "",
+def predict(*images: str, model: str = "", out: str = "", format: str = "",
             resume: bool = False, sort_into: str = "", report: str = "",
             precision: str = "float32", classes: str = "", prior: str = "",
             microns_per_pixel: float = 0.0, views: bool = False):  # fmt: skip
@@ -227,8 +232,8 @@ def predict(*images: str, model: str = f"{EXPORTS}/residual", out: str = "", for
         images: Files, folders (searched to any depth), globs, arrays (.npy or .npz of uint8
             (N, 28, 28, 3)), or - for a list of paths on standard input. 28x28 images are taken as
             they are, photographs cropped. Every page of a TIFF or an animation is an image.
-        model: The export to use: a folder, or the name of one in exports/; default: residual, the
-            most accurate.
+        model: A published export (deeper, joined, residual, robust, simple or tiny), or the folder
+            of one of your own, such as runs/exports/deeper. By default residual, the most accurate.
         out: Write a table instead of printing one: .csv, .jsonl or .parquet (needs pyarrow).
             Beside it, <out>.origin.json says which model wrote it.
         format: csv, jsonl or parquet, where the suffix of out does not say it or there is no out.
@@ -252,11 +257,11 @@ def predict(*images: str, model: str = f"{EXPORTS}/residual", out: str = "", for
 
     if not images:
         raise UsageError("predict needs at least one image file or folder")
-    score(images, _export_folder(model), out, format, resume, sort_into, report, precision,
+    score(images, _export(model), out, format, resume, sort_into, report, precision,
           classes, prior, microns_per_pixel, views)  # fmt: skip
 
 
-def score(source: str, *, out: str, model: str = f"{EXPORTS}/residual", engine: str = "local",
+def score(source: str, *, out: str, model: str = "", engine: str = "local",
           address: str = "", partition_images: int = 10_000, precision: str = "float32",
           batch: int = 64, workers: int = 0, classes: str = "", prior: str = "",
           microns_per_pixel: float = 0.0, views: bool = False):  # fmt: skip
@@ -271,7 +276,7 @@ def score(source: str, *, out: str, model: str = f"{EXPORTS}/residual", engine: 
             with a column image of files (binary) or raw pixels (fixed_size_binary[2352], uint8
             28x28x3); a column path or id names the rows.
         out: The folder of the answers.
-        model: The export to use: a folder, or the name of one in exports/.
+        model: As in `predict`.
         engine: local: this machine; ray: a session on every core of a cluster, and a lost worker
             costs a retry.
         address: Of a running Ray cluster; default: RAY_ADDRESS, or else one on this machine.
@@ -290,10 +295,10 @@ def score(source: str, *, out: str, model: str = f"{EXPORTS}/residual", engine: 
                       workers, classes, prior, microns_per_pixel, views)  # fmt: skip
     check(options)
     heed_stops()
-    score_source(replace(options, model=_export_folder(model)))
+    score_source(replace(options, model=_export(model)))
 
 
-def serve(*, model: str = f"{EXPORTS}/deeper", host: str = "127.0.0.1", port: int = 8080,
+def serve(*, model: str = "", host: str = "127.0.0.1", port: int = 8080,
           workers: int = 1, precision: str = "float32", batch: int = 64, wait_ms: float = 0,
           queue: int = 128, body_mb: float = 4, token_file: str = "", audit: str = "",
           grace: float = 30):  # fmt: skip
@@ -303,7 +308,8 @@ def serve(*, model: str = f"{EXPORTS}/deeper", host: str = "127.0.0.1", port: in
     Ctrl-C or SIGTERM stops it after the last answer (docs/serving.md). Needs the extra serve.
 
     Args:
-        model: Exports separated by commas: FOLDER, NAME=FOLDER or NAME:VERSION=FOLDER.
+        model: Exports separated by commas: FOLDER, NAME=FOLDER or NAME:VERSION=FOLDER, each FOLDER
+            a published name or a folder, as in `predict`. By default deeper.
         host: Where to listen; by default only this machine can ask.
         port: 0 takes any that is free.
         workers: Processes, each with its own session of every model.
@@ -319,8 +325,9 @@ def serve(*, model: str = f"{EXPORTS}/deeper", host: str = "127.0.0.1", port: in
     from bloodkeras.serving.options import Options, check, read_models
 
     if importlib.util.find_spec("kserve") is None:
-        raise missing_package("kserve", "pip install '.[serve]'")
-    options = Options(read_models(model, _export_folder), host, port, workers, precision, batch,
+        raise missing_package("kserve", "serve")
+    served = read_models(model or _export("", SERVED), lambda word: str(find_export(word)))
+    options = Options(served, host, port, workers, precision, batch,
                       wait_ms, queue, body_mb, grace, token_file, audit)  # fmt: skip
     check(options)
     from bloodkeras.serving.server import serve as run_server
@@ -328,27 +335,27 @@ def serve(*, model: str = f"{EXPORTS}/deeper", host: str = "127.0.0.1", port: in
     run_server(options)
 
 
-def demo(*, model: str = f"{EXPORTS}/residual", host: str = "127.0.0.1", port: int = 7860):
+def demo(*, model: str = "", host: str = "127.0.0.1", port: int = 7860):
     """Show a page to try a model on: photographs in, label, verdict and what it looked at out.
 
     It works without internet (docs/demo.md). Ctrl-C or SIGTERM stops it. Needs the extra demo.
 
     Args:
-        model: The export to show: a folder, or the name of one in exports/.
+        model: The export to show, as in `predict`.
         host: Where to listen; by default only this machine can look.
         port: 0 takes any that is free.
     """
     for package in ("gradio", "onnx"):
         if importlib.util.find_spec(package) is None:
-            raise missing_package(package, "pip install '.[demo]'")
+            raise missing_package(package, "demo")
     if not 0 <= port <= 65535:
         raise UsageError(f"--port: expected 0 to 65535, found {port}")
     from bloodkeras.demo.server import demo as run_demo
 
-    run_demo(_export_folder(model), host, port)
+    run_demo(_export(model), host, port)
 
 
-def benchmark(export: str = f"{EXPORTS}/deeper", *, run: str = "", data: str = "",
+def benchmark(export: str = "", *, run: str = "", data: str = "",
               runs: str = RUNS, rounds: int = 5, seconds: float = 0.5):  # fmt: skip
     """Compare Keras, ONNX fp32 and int8 (and PyTorch and OpenVINO where installed) side by side.
 
@@ -356,7 +363,7 @@ def benchmark(export: str = f"{EXPORTS}/deeper", *, run: str = "", data: str = "
     results lie in <runs>/benchmark-<model>. It takes some minutes, and a machine that is else idle.
 
     Args:
-        export: The folder of an export.
+        export: An export, as in `predict`; default: deeper.
         run: The run it came from; default: the run of that model in the folder of all runs.
         data: As in `bloodkeras data`.
         runs: Folder of all runs.
@@ -365,7 +372,7 @@ def benchmark(export: str = f"{EXPORTS}/deeper", *, run: str = "", data: str = "
     """
     from bloodkeras.study import Study
 
-    folder = _export_folder(export)  # before the data are downloaded
+    folder = _export(export, SERVED)  # before the data are downloaded
     Study(_splits(data), runs).benchmark(folder, run, rounds, seconds)
 
 
@@ -377,7 +384,7 @@ def calibrate(export: str, *, photos: str, labels: str, out: str, last_layer: bo
     another last layer too. There is no int8 file in it. Needs the package onnx.
 
     Args:
-        export: The folder of an export, or the name of one in exports/.
+        export: An export, as in `predict`.
         photos: A folder of your photographs of cells.
         labels: What they show, a CSV with the columns file and label, which is a class name or
             its number from 0.
@@ -389,7 +396,7 @@ def calibrate(export: str, *, photos: str, labels: str, out: str, last_layer: bo
     from bloodkeras.runtime.scale import Framing
 
     framing = Framing(microns_per_pixel)
-    calibrate_photos(_export_folder(export), photos, labels, out, last_layer, framing)
+    calibrate_photos(_export(export), photos, labels, out, last_layer, framing)
 
 
 def report(*, data: str = "", runs: str = RUNS):
@@ -511,7 +518,8 @@ def study(*models: str, data: str = "", runs: str = RUNS, exports: str = "", **s
         models: Model names, the baseline first; default: simple and deeper.
         data: As in `bloodkeras data`.
         runs: Folder of all runs.
-        exports: Folder of all exports: "exports", or <runs>/synthetic/exports for drawn cells.
+        exports: Folder of all exports; default: <runs>/exports (of drawn cells:
+            <runs>/synthetic/exports). What comes with the package is never replaced.
         settings: Recipe fields, as in `bloodkeras train`, for every model.
     """
     from bloodkeras.recipe import STUDIED, named_recipe, override
@@ -548,21 +556,10 @@ COMMANDS = {
 }
 
 
-def _export_folder(model: str) -> str:
-    """Return the export that a folder or a bare name such as deeper stands for."""
-    if Path(model).exists():
-        return model
-    if (Path(EXPORTS) / model / MODEL_FILE).exists():
-        return str(Path(EXPORTS) / model)
-    if Path(model).name != model and not Path(model).parent.is_dir():
-        return model  # no name of one here: what reads it says what is missing
-    found = sorted(path.parent.name for path in Path(EXPORTS).glob(f"*/{MODEL_FILE}"))
-    known = f"{EXPORTS}/ holds {', '.join(found)}" if found else f"nor a folder {EXPORTS}/ with any"
-    close = get_close_matches(Path(model).name, found, n=1)
-    meant = f" (did you mean {close[0]}?)" if close else ""
-    raise BloodkerasError(
-        f"there is no export {model}: {known}{meant}; give the folder of one, as `export` writes it"
-    )
+def _export(word: str, default: str = DEFAULT) -> str:
+    """Return the folder of the export that a word means, or of the default one without a word."""
+    usual = None if word else published().get(default)  # not looked for among one's own
+    return str(usual or find_export(word or default))
 
 
 def _seeds(text: str) -> list[int]:

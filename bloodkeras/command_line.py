@@ -20,6 +20,7 @@ import bloodkeras
 from bloodkeras.errors import BloodkerasError, UsageError, missing_package
 from bloodkeras.recipe import convert, hint
 
+EXTRAS = {name: name for name in ("calibrate", "demo", "serve", "tune")}  # others need train
 MANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)  # *words and **fields
 
 
@@ -54,7 +55,7 @@ def run(commands: dict) -> None:
     except ModuleNotFoundError as error:
         if error.name.split(".")[0] == "bloodkeras":
             raise
-        line = missing_package(error.name, "pip install '.[train]'")
+        line = missing_package(error.name, EXTRAS.get(words[0], "train"))
         print(f"bloodkeras: {line}", file=sys.stderr)
         sys.exit(line.exit_status)
     except OSError as error:
@@ -86,7 +87,7 @@ def quiet_tensorflow() -> None:
             if error.name != "tensorflow":
                 notes.seek(0)
                 os.write(stderr, notes.read())
-            raise missing_package("TensorFlow", "pip install '.[train]'") from None
+            raise missing_package("TensorFlow", "train") from None
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)

@@ -18,8 +18,9 @@ from bloodkeras.contract import CARD_FILE, RUN_MODEL, SPLIT_NAMES
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.evaluate import Report, load_report
 from bloodkeras.metrics import INTERVAL, accuracy, macro_f1, resample_weights
-from bloodkeras.places import Places, is_export
+from bloodkeras.places import Places
 from bloodkeras.runtime.classifier import sha256_of
+from bloodkeras.runtime.exports import is_export, results_name
 from bloodkeras.runtime.whole_file import make_folder
 
 COMPARED = {"accuracy": accuracy, "macro_f1": macro_f1}
@@ -61,7 +62,7 @@ def report_of(target: str, split: str, runs: Path) -> Report:
     """
     if is_export(target):
         card = json.loads((Path(target) / CARD_FILE).read_text(encoding="utf-8"))
-        folder = runs / f"onnx-{card['model']}"
+        folder = runs / results_name(target, card["model"])
         weights = card.get("training", {}).get("weights_sha256", "")
     else:
         folder = Places(runs, Path()).run_folder(target)

@@ -36,7 +36,7 @@ def cached_or_downloaded() -> Path:
     try:
         import pooch
     except ImportError:
-        raise missing_package("pooch", "pip install '.[train]'") from None
+        raise missing_package("pooch", "train") from None
     try:
         pooch.retrieve(
             contract.DATA_URL,

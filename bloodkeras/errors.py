@@ -32,6 +32,14 @@ def gist(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def missing_package(package: str, install: str) -> BloodkerasError:
-    """Return the error for an optional package that is not installed, naming the install."""
-    return BloodkerasError(f"this step needs {package}, which is not installed: run `{install}`")
+def missing_package(package: str, extra: str) -> BloodkerasError:
+    """Return the error for an optional package that is not installed.
+
+    Args:
+        package: Its name.
+        extra: The extra of this package that installs it with all that it is needed with.
+    """
+    return BloodkerasError(
+        f"this step needs {package}, which is not installed: run "
+        f"`pip install 'bloodkeras[{extra}]'`"
+    )

@@ -1,6 +1,6 @@
 """Turns a run into an ONNX file that is published only if it agrees with Keras.
 
-Flow: takes a `Run` and `Splits`; gives exports/<model>/: model.onnx, model.int8.onnx, card.json,
+Flow: takes a `Run` and `Splits`; gives <exports>/<model>/: model.onnx, model.int8.onnx, card.json,
 MODEL_CARD.md, MODEL_CARD.html and SHA256SUMS, or nothing at all.
 Sources: tf2onnx from a tf.function; `tf2onnx.convert.from_keras` breaks on Keras 3
     (tensorflow-onnx#2319, #2329) and `Model.export(format="onnx")` fixes the tensor names.
@@ -39,7 +39,7 @@ def export_run(run: Run, splits: Splits, folder: Path) -> Path:
     Args:
         run: What `load_run` returned.
         splits: The data; val decides, test is only reported.
-        folder: Where to publish, such as exports/deeper.
+        folder: Where to publish, such as runs/exports/deeper.
 
     Raises:
         BloodkerasError: The ONNX file disagrees with Keras, the folder cannot be written, or a
@@ -252,5 +252,5 @@ def _refuse_synthetic_over_real(run: Run, folder: Path) -> None:
     if run.data["synthetic"] and not card["training_data"]["synthetic"]:
         raise BloodkerasError(
             f"{folder} holds a model trained on photographs, and this run was trained on drawn "
-            "cells: name another folder with --out"
+            "cells: name another folder with --exports"
         )

@@ -241,12 +241,15 @@ def shifts(runs: Path, synthetic: bool, split: str = "test") -> Path:
         The PNG that was written.
     """
     files = sorted(runs.glob(f"onnx-*/evaluation/{shifts_file(split)}"))
-    found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    found = {
+        file.parents[1].name.removeprefix("onnx-"): json.loads(file.read_text(encoding="utf-8"))
+        for file in files
+    }
     figure, axes = plt.subplots(3, 3, figsize=(11, 9), sharex=True, sharey=True)
     for axis, name in zip(axes.ravel(), SHIFTS, strict=True):
-        for model in found:
-            scores = [model["clean"], *model["shifts"][name]]
-            label = f"{model['model']}: {model['mean_accuracy']:.1%}"
+        for model, judged in found.items():
+            scores = [judged["clean"], *judged["shifts"][name]]
+            label = f"{model}: {judged['mean_accuracy']:.1%}"
             axis.plot([100 * s["accuracy"] for s in scores], marker="o", ms=3, label=label)
         axis.set(title=name, ylim=(0, 100))
     for axis in axes[-1]:

@@ -12,6 +12,7 @@ from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.evaluate import Report, load_report
 from bloodkeras.recipe import JOINED, RECIPES, STUDIED, Recipe, hint
 from bloodkeras.runtime.classifier import Classifier
+from bloodkeras.runtime.exports import is_export, published, results_name
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,11 @@ class Places:
     def open(self, target: str):
         """Return folder for results, model name, engine, predict_proba and weights' SHA-256."""
         if is_export(target):
-            classifier = Classifier.load(target)
+            classifier = Classifier.load(Path(target))
             name = classifier.card["model"]
             weights = classifier.card.get("training", {}).get("weights_sha256", "")
-            return self.runs / f"onnx-{name}", name, "onnx", classifier.predict_proba, weights
+            folder = self.runs / results_name(target, name)
+            return folder, name, "onnx", classifier.predict_proba, weights
         folder = self.run_folder(target)
         from bloodkeras.models import predict_proba
         from bloodkeras.train import load_run
@@ -40,6 +42,13 @@ class Places:
         run = load_run(folder)
         answers = partial(predict_proba, run.model)
         return folder, run.recipe.model_name, "keras", answers, run.weights
+
+    def run_or_published(self, target: str) -> str:
+        """Return a target; of a model name without a run, and say so, the published export."""
+        if target in published() and not (self.run_folder(target) / contract.RUN_INFO).exists():
+            print(f"{target} has no run in {self.runs}: the published export is judged")
+            return str(published()[target])
+        return target
 
     def trained(self) -> tuple[str, ...]:
         """Return the models whose run is there; say which are not.
@@ -115,8 +124,3 @@ def check_target(target: str) -> None:
             f"{target!r} is neither a model, a run folder nor an export: expected "
             f"{hint(target, (*RECIPES, JOINED))}, or a folder"
         )
-
-
-def is_export(target: str) -> bool:
-    """Return whether a folder holds an exported model."""
-    return (Path(target) / contract.MODEL_FILE).exists()

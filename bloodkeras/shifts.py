@@ -18,10 +18,11 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from bloodkeras.contract import MODEL_FILE, SPLIT_NAMES
+from bloodkeras.contract import SPLIT_NAMES
 from bloodkeras.data import Split, Splits
 from bloodkeras.errors import UsageError
 from bloodkeras.runtime.classifier import Answers, Classifier
+from bloodkeras.runtime.exports import is_export, results_name
 
 STRENGTHS = (1, 2, 3, 4, 5)
 GREEN_PART = 0.35  # of a change of the lamp's colour: green lies between red and blue
@@ -45,13 +46,13 @@ def evaluate_shifts(export: str, splits: Splits, split: str, runs: Path) -> Path
     """
     if split not in SPLIT_NAMES:
         raise UsageError(f"unknown split {split!r}: expected one of {', '.join(SPLIT_NAMES)}")
-    if not (Path(export) / MODEL_FILE).exists():
+    if not is_export(export):
         raise UsageError(f"--shifts judges an export, and {export} is none: expected its folder")
-    classifier = Classifier.load(export)
+    classifier = Classifier.load(Path(export))
     model = classifier.card["model"]
     found = {"model": model, "split": split, "data": splits.fingerprint()}
     found |= judge_shifts(classifier.answer, splits.named()[split])
-    folder = runs / f"onnx-{model}" / "evaluation"
+    folder = runs / results_name(export, model) / "evaluation"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / shifts_file(split)).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(f"{model} on simulated shifts of {split}\n{shifts_table(found)}")

@@ -6,6 +6,7 @@ Flow: takes `Splits`, a folder of runs and one of exports; leaves
     <runs>/<model>-seed<seed>/    the run, and evaluation/ of its Keras model
     <exports>/<model>/            the ONNX file, its card and checksums
     <runs>/onnx-<model>/          evaluation/ of the ONNX file
+    <runs>/onnx-published-<model>/  of the one that comes with the package, where it was judged
     <runs>/report/                results.txt, results.json, report.html
     <runs>/held-out-<model>-seed<seed>/  runs without one class each, held_out.json and .txt
 
@@ -33,9 +34,10 @@ from bloodkeras.evaluate import (
     seeds_table,
     spread_table,
 )
-from bloodkeras.places import Places, is_export
+from bloodkeras.places import Places
 from bloodkeras.recipe import JOINED, RECIPES, Recipe
 from bloodkeras.runtime.classifier import Classifier
+from bloodkeras.runtime.exports import is_export
 from bloodkeras.runtime.whole_file import make_folder
 
 
@@ -45,14 +47,13 @@ class Study:
     Attributes:
         splits: The data.
         runs: Where training and evaluation leave their results.
-        exports: Where ONNX files are published.
+        exports: Where ONNX files are published; by default <runs>/exports.
     """
 
     def __init__(self, splits: Splits, runs: str = "runs", exports: str = ""):
         self.splits = splits
         self.runs = Path(runs, "synthetic") if splits.synthetic else Path(runs)
-        default = self.runs / "exports" if splits.synthetic else Path("exports")
-        self.exports = Path(exports) if exports else default
+        self.exports = Path(exports) if exports else self.runs / "exports"
         self.places = Places(self.runs, self.exports)
         if splits.synthetic:
             print(banner())
@@ -139,6 +140,7 @@ class Study:
         """
         from bloodkeras import figures
 
+        target = self.places.run_or_published(target)
         folder, name, engine, predict_proba, weights = self.places.open(target)
         report = evaluate(predict_proba, self.splits, split, name, engine, weights, views)
         out = folder / "evaluation"
@@ -156,7 +158,7 @@ class Study:
         print(f"{name} ({engine}) on {split}, {len(report.labels):,} images")
         print(f"{headline_table(report)}\n\n{classification_table(report)}\nresults in {out}")
         if is_export(target):
-            self._doubt(Classifier.load(target), report, out, margins)
+            self._doubt(Classifier.load(Path(target)), report, out, margins)
 
     def shifts(self, target: str, split: str = "test") -> None:
         """Judge an export on simulated shifts of a split: <runs>/onnx-<model>/evaluation."""
@@ -178,7 +180,8 @@ class Study:
             card = json.loads((folder / contract.CARD_FILE).read_text(encoding="utf-8"))
             print(
                 f"published {folder}: the labels of all {len(self.splits.val):,} validation images "
-                f"are Keras' own, probabilities within {card['largest_difference_to_keras']:.1e}"
+                f"are Keras' own, probabilities within {card['largest_difference_to_keras']:.1e}; "
+                f"`predict --model {folder}` uses it"
             )
 
     def benchmark(self, export: str, run: str, rounds: int, seconds: float) -> None:

@@ -25,7 +25,7 @@ from bloodkeras import colours  # noqa: F401  registered for load_model, as the 
 from bloodkeras.checkpoint import remove_checkpoints, written_plainly
 from bloodkeras.contract import RUN_DATA, RUN_HISTORY, RUN_INFO, RUN_MODEL, RUN_RECIPE
 from bloodkeras.data import Splits
-from bloodkeras.errors import BloodkerasError, gist, missing_package
+from bloodkeras.errors import BloodkerasError, gist
 from bloodkeras.keeper import Keeper, LossGuard
 from bloodkeras.layers import FusedBatchNormalization  # noqa: F401  registered for load_model
 from bloodkeras.models import build_model, multiply_adds, parameter_count
@@ -110,7 +110,7 @@ def train(
         KeyboardInterrupt: Ctrl-C or SIGTERM, after run.json says so.
     """
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise missing_package("TensorBoard", "pip install tensorboard")
+        raise BloodkerasError("--tensorboard needs a package: run `pip install tensorboard`")
     if resume and folder.exists() and read_info(folder)["status"] == "finished":
         take_up_finished(folder, recipe, splits)
         return folder

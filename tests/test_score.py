@@ -133,7 +133,7 @@ def test_parquet_says_the_same(cells, model, tmp_path):
 def test_parquet_without_pyarrow_names_the_install(cells, model, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     message = refusal([str(cells)], model, str(tmp_path / "out.parquet"))
-    assert "pip install '.[parquet]'" in message
+    assert "pip install 'bloodkeras[parquet]'" in message
     assert [path.name for path in tmp_path.iterdir()] == ["cells"]
 
 

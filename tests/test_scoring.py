@@ -486,7 +486,9 @@ def test_a_wrong_option_is_one_line(table, tmp_path, options, status, words):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("package", "extra"), [("ray", ".[ray]"), ("pyarrow", ".[parquet]")])
+@pytest.mark.parametrize(
+    ("package", "extra"), [("ray", "bloodkeras[ray]"), ("pyarrow", "bloodkeras[parquet]")]
+)
 def test_a_missing_package_names_the_install(table, tmp_path, package, extra):
     code = (
         f"import sys; sys.modules[{package!r}] = None; from bloodkeras.__main__ import main; main()"

@@ -20,7 +20,7 @@ FILES = (contract.MODEL_FILE, contract.CARD_FILE, contract.MODEL_CARD_FILE)
 
 def build_export(folder: Path, **graph) -> Path:
     """Write a complete export; graph is handed to build_graph."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     onnx.save(build_graph(**graph), folder / contract.MODEL_FILE)
     (folder / contract.CARD_FILE).write_text('{"model": "tiny"}\n', encoding="utf-8")
     (folder / contract.MODEL_CARD_FILE).write_text("# tiny\n", encoding="utf-8")

@@ -3,10 +3,6 @@
 Flow: takes an `Explainer` and example files; gives Gradio's `Blocks`.
 """
 
-import os
-
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
-
 import gradio as gr
 
 from bloodkeras.demo.explain import Explainer

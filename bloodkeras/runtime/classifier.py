@@ -30,6 +30,7 @@ from bloodkeras.contract import (
     UNSURE,
 )
 from bloodkeras.errors import BloodkerasError, UsageError, gist
+from bloodkeras.runtime.exports import DEFAULT, find_export
 from bloodkeras.runtime.preprocess import eight_views, read_image
 from bloodkeras.runtime.prior import (
     BLOOD,
@@ -127,7 +128,8 @@ class Classifier:
         """Load an export and check it against its own checksums.
 
         Args:
-            folder: The folder that `export` wrote, such as exports/deeper.
+            folder: The folder that `export` wrote, or, as a text, the name of a published export
+                such as "residual".
             threads: Processor threads to use; all cores when None, the quickest setting.
             precision: "float32", or "int8" for the smaller, quicker file.
 
@@ -135,7 +137,7 @@ class Classifier:
             BloodkerasError: A file is missing, was changed after the export, or is no such model.
             UsageError: There is no such precision.
         """
-        folder = Path(folder)
+        folder = find_export(folder) if isinstance(folder, str) else Path(folder)
         file = model_file(folder, precision)
         verify_checksums(folder, file.name)
         session = _open_session(file, threads)
@@ -297,6 +299,28 @@ class Classifier:
             Prediction(self.labels[probs.argmax()], float(probs.max()), str(verdict), probs)
             for probs, verdict in zip(answers.probs, answers.verdicts, strict=True)
         ]
+
+
+def load(
+    model: str | Path = DEFAULT, threads: int | None = None, precision: str = "float32"
+) -> Classifier:
+    """Load a published model by its name, or any export by its folder.
+
+    Args:
+        model: deeper, joined, residual, robust, simple or tiny; or a folder that `export` wrote.
+        threads: As in `Classifier.load`.
+        precision: As in `Classifier.load`.
+
+    Raises:
+        BloodkerasError: There is no such export, or it is not the one that was tested.
+        UsageError: There is no such precision.
+
+    Example:
+        >>> import bloodkeras
+        >>> bloodkeras.load("residual").predict("cell.jpg")[0].label
+        'neutrophil'
+    """
+    return Classifier.load(model, threads, precision)
 
 
 def model_file(folder: Path, precision: str) -> Path:

@@ -116,7 +116,7 @@ def import_pyarrow():
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise missing_package("pyarrow", "pip install '.[parquet]'") from None
+        raise missing_package("pyarrow", "parquet") from None
     return pyarrow
 
 

@@ -53,7 +53,7 @@ def import_onnx():
         import onnx
         import onnx.numpy_helper
     except ImportError:
-        raise missing_package("onnx", "pip install '.[calibrate]'") from None
+        raise missing_package("onnx", "calibrate") from None
     return onnx
 
 

@@ -79,7 +79,7 @@ def check(options: Options) -> None:
         )
     Framing(options.microns_per_pixel)  # refuses what is no scale
     if options.engine == "ray" and importlib.util.find_spec("ray") is None:
-        raise missing_package("Ray", "pip install '.[ray]'")
+        raise missing_package("Ray", "ray")
     import_pyarrow()
 
 

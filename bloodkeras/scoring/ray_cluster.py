@@ -13,7 +13,6 @@ from bloodkeras.errors import BloodkerasError, gist, missing_package
 from bloodkeras.interrupts import heed_stops
 
 SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # no warning of what a later Ray will do
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_worker_niceness": "0",  # 15 by default: whatever else runs here would go first
@@ -39,7 +38,7 @@ def joined_cluster(address: str, workers: int) -> Iterator:
         import ray
         import ray.data
     except ImportError:
-        raise missing_package("Ray", "pip install '.[ray]'") from None
+        raise missing_package("Ray", "ray") from None
     address = address or os.environ.get("RAY_ADDRESS", "") or "local"
     _reach(address)
     options = {"include_dashboard": False, "num_cpus": workers or None,

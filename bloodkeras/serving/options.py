@@ -84,7 +84,7 @@ def read_models(text: str, folder_of) -> tuple[Served, ...]:
             )
         served.append(Served(name, version, folder))
     if not served:
-        raise UsageError("--model needs an export: a folder, or the name of one in exports/")
+        raise UsageError("--model needs an export: a name such as tiny, or a folder")
     return tuple(served)
 
 

@@ -66,7 +66,7 @@ def check_options(
     if worker and not chief:
         raise UsageError("--worker NAME needs --chief HOST:PORT: where is it?")
     if importlib.util.find_spec("keras_tuner") is None:
-        raise missing_package("KerasTuner", "pip install '.[train,tune]'")
+        raise missing_package("KerasTuner", "tune")
     epochs = epochs or max(1, start.train_epochs // 4)
     seconds = budget_minutes * 60 or float("inf")
     held = tuple(sorted(full_names(settings)))
