@@ -24,7 +24,8 @@ RUNTIME_EXTRAS = {
 FLOW = (
     "errors", "contract", "interrupts", "recipe", "search_space",
     "runtime.refusal", "runtime.decode", "runtime.scale",
-    "runtime.preprocess", "runtime.spreadsheet", "runtime.prior", "runtime.classifier",
+    "runtime.preprocess", "runtime.folder", "runtime.spreadsheet", "runtime.class_names",
+    "runtime.prior", "runtime.classifier",
     "runtime.benchmark", "runtime.whole_file",
     "runtime.arrays", "runtime.pages", "runtime.sources", "runtime.formats", "runtime.table",
     "runtime.printed", "runtime.copies",
