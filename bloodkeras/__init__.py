@@ -42,6 +42,7 @@ The map, in the order the data flows. A module imports only modules above it.
 
     scoring/        millions of images: partitions, here or on Ray; needs pyarrow, ray
         listing.py      a folder of images, or Parquet -> the list of what is in it
+        lock.py         a file that only one process has
         plan.py         the list and a model -> partitions, written down
         reading.py      a partition -> its images, read ahead
         partition.py    a partition -> part-000123.parquet: what every worker does

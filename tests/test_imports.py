@@ -33,7 +33,7 @@ FLOW = (
     "runtime.mistakes_page", "runtime.laboratory", "runtime.graph",
     "runtime.activation_map",
     "runtime.fit", "runtime.adapt", "runtime.progress", "runtime.score",
-    "scoring.listing", "scoring.plan", "scoring.reading",
+    "scoring.listing", "scoring.lock", "scoring.plan", "scoring.reading",
     "scoring.partition", "scoring.local", "scoring.ray_cluster", "scoring.ray_engine",
     "scoring.command",
     "serving.options", "serving.tensors", "serving.batcher", "serving.audit_log",

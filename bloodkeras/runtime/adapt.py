@@ -24,6 +24,7 @@ from bloodkeras.runtime.fit import (
     fit_temperature,
     softmax,
 )
+from bloodkeras.runtime.formats import valid_text
 from bloodkeras.runtime.graph import Head, features_and_logits, load_model, read_head, write_head
 from bloodkeras.runtime.labelled import Labelled, read_labelled
 from bloodkeras.runtime.preprocess import eight_views
@@ -81,7 +82,7 @@ def calibrate_photos(
     source = {
         "model": classifier.card.get("model", ""),
         "sha256": sha256_of(Path(export, contract.MODEL_FILE)),
-        "photos": Path(photos).resolve().name,
+        "photos": valid_text(Path(photos).resolve().name),
         "copies": len(found) - len(cells),
         "labels_sha256": digest,
         "seen_before": digest == classifier.card.get("calibrated_on", {}).get("labels_sha256"),

@@ -84,7 +84,7 @@ def evaluate_photos(
     try:
         for name, content in texts.items():
             with whole_file(out / name) as file:
-                file.write(content.encode())
+                file.write(content.encode("utf-8", "backslashreplace"))
     finally:  # what was computed is said, if the disk is full; and kept, if nobody listens
         print(text)
     print(f"\nresults in {out}: {', '.join(texts)}")
