@@ -1,4 +1,4 @@
-"""Linux, macOS and Windows: encodings are named, consoles may lack letters, no module is Unix' only.
+"""Linux, macOS, Windows: encodings are named, consoles may lack letters, no module is Unix' only.
 
 Flow: reads the sources, and runs the commands as another system would have it run them.
 """

@@ -42,15 +42,18 @@ SHOWN = 8  # kinds of files, and names of folders, that one line says
 class PassedOver:
     """What a search did not look at."""
 
-    def __init__(self):
+    def __init__(self, known: str = ""):
+        """Begin with nothing; a file that is known, the table of labels perhaps, is not counted."""
+        self._known = known and os.path.abspath(known)
         self._kinds = Counter()  # files by what is said of them
         self._folders = Counter()  # names of folders
 
-    def add(self, name: str, is_folder: bool, kind: str = "") -> None:
+    def add(self, path: str, is_folder: bool, kind: str = "") -> None:
         """Note a file or a folder; its kind is found by its name if it is not given."""
+        name = os.path.basename(path)
         if is_folder:
             self._folders[name] += 1
-        else:
+        elif os.path.abspath(path) != self._known:
             self._kinds[kind or _kind(name)] += 1
 
     def __str__(self) -> str:
@@ -112,7 +115,7 @@ def walk(top: str, passed: PassedOver | None = None) -> Iterator[tuple[str, str]
         for name, is_folder, is_link in found:
             path = os.path.join(folder, name)
             if is_left_over(name):
-                passed.add(name, is_folder)
+                passed.add(path, is_folder)
             elif is_folder:
                 if looks_like_image(name) and not any(True for _ in walk(path)):
                     yield path, f"{path} is a folder without images"
@@ -121,7 +124,7 @@ def walk(top: str, passed: PassedOver | None = None) -> Iterator[tuple[str, str]
             elif looks_like_image(name):
                 yield path, ""
             else:
-                passed.add(name, False, "linked folders (not followed)" if is_link else "")
+                passed.add(path, False, "link to a folder (not followed)" if is_link else "")
         folders += reversed(below)
 
 

@@ -84,7 +84,7 @@ def read_labelled(
     folder = Path(photos)
     if not folder.is_dir():
         raise BloodkerasError(f"{photos} is {'no' if folder.exists() else 'no such'} folder")
-    passed = PassedOver()
+    passed = PassedOver(table)
     there = list(walk(photos, passed))
     images = [Path(path) for path, error in there if not error]
     if table:

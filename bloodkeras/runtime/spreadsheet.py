@@ -96,21 +96,20 @@ def parse_rows(
     said = SEPARATOR_LINE.match(text)
     skipped = text[: said.end()].count("\n") if said else 0
     text = text[said.end() :] if said else text
-    separators = said.group(1) if said else SEPARATORS
-    tables = [(separator, _split(text, separator, path, skipped)) for separator in separators]
-    separator, rows = next(
-        ((s, rows) for s, rows in tables if _places(rows[0][1], columns)),
-        max(tables, key=lambda table: len(table[1][0][1])),
+    headers = {s: _header(text, s) for s in (said.group(1) if said else SEPARATORS)}
+    separator = next(
+        (s for s, header in headers.items() if _places(header, columns)),
+        max(headers, key=lambda s: len(headers[s])),
     )
-    (_, header), *rows = rows
-    places = _places(header, columns)
+    rows = _split(text, separator, path, skipped)
+    places = _places(headers[separator], columns)
     if not places:
-        found = ", ".join(filter(None, header)) or "nothing"
+        names = ", ".join(filter(None, headers[separator])) or "nothing"
         raise BloodkerasError(
-            f"{path} must have the columns {' and '.join(columns)}, once each, found {found}"
+            f"{path} must have the columns {' and '.join(columns)}, once each, found {names}"
         )
     found = []
-    for line, row in rows:
+    for line, row in rows[1:]:
         cells = [row[place] if place < len(row) else "" for place in places]
         if any(cells):
             found.append((line, cells))
@@ -123,24 +122,31 @@ def parse_rows(
     return found
 
 
+def _header(text: str, separator: str) -> list[str]:
+    """Return the names in the first row that is not empty, in small letters."""
+    rows = csv.reader(
+        io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=separator != "\t"
+    )
+    try:
+        first = next((row for row in rows if any(map(str.strip, row))), [])
+    except csv.Error:  # it may have another separator
+        first = []
+    return [" ".join(name.casefold().replace("_", " ").split()) for name in first]
+
+
 def _split(text: str, separator: str, path: Path, skipped: int) -> list[tuple[int, list[str]]]:
     """Return the lines and cells of all rows that are not empty, the header first."""
     lines = io.StringIO(text, newline="")  # any line ends, and those within quotes as they are
     table = csv.reader(lines, delimiter=separator, skipinitialspace=separator != "\t", strict=True)
-    rows, line = [], 1
+    rows, line = [], 1 + skipped
     try:
         for row in table:
             cells = [cell.strip() for cell in row]
             if any(cells):
-                rows.append((line + skipped, cells))
-            line = table.line_num + 1
+                rows.append((line, cells))
+            line = table.line_num + 1 + skipped
     except csv.Error as error:
-        raise BloodkerasError(f"{path}, line {line + skipped}, is no CSV: {error}") from None
-    rows = rows or [(1, [])]
-    rows[0] = (
-        rows[0][0],
-        [" ".join(name.casefold().replace("_", " ").split()) for name in rows[0][1]],
-    )
+        raise BloodkerasError(f"{path}, line {line}, is no CSV: {error}") from None
     return rows
 
 
