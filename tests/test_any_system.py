@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from tiny_export import build_export
@@ -94,6 +95,15 @@ def test_text_is_read_and_written_in_a_named_encoding(path):
     assert unnamed_encodings(path.read_text(encoding="utf-8")) == []
 
 
+def test_a_recipe_that_an_editor_began_with_a_mark_is_read(tmp_path):
+    from bloodkeras.recipe import named_recipe, read_recipe, write_recipe
+
+    write_recipe(named_recipe("tiny"), tmp_path / "recipe.json")
+    text = (tmp_path / "recipe.json").read_text(encoding="utf-8")
+    (tmp_path / "recipe.json").write_text(text, encoding="utf-8-sig")
+    assert read_recipe(tmp_path / "recipe.json") == named_recipe("tiny")
+
+
 # --- a console that lacks letters -----------------------------------------------------------------
 
 
@@ -168,10 +178,35 @@ def test_help_opens_no_pager(words):
 UNIX = ("fcntl", "resource", "pwd", "grp", "termios", "pty", "tty", "syslog")
 LACKING = ("sched_getaffinity", "sched_setaffinity", "fork", "geteuid", "getuid", "killpg")
 AS_WINDOWS = f"""
-import os, signal, sys
+import os, shutil, signal, sys
+shutil._use_fd_functions = False
 for name in {UNIX!r}: sys.modules[name] = None
 for name in {LACKING!r}: delattr(os, name)
 for name in ("SIGKILL", "SIGHUP", "SIGUSR1", "SIGCHLD"): delattr(signal, name)
+
+def is_open(path):
+    for handle in os.listdir("/proc/self/fd"):
+        try:
+            found = os.readlink("/proc/self/fd/" + handle)
+        except OSError:
+            continue
+        if found == path or found.startswith(path + "/"):
+            return True
+    return False
+
+def watch(event, args):
+    if event == "open" and isinstance(args[0], str) and not args[0].startswith(("/proc", "/dev")):
+        path, mode, flags = args
+        if mode is None and flags & os.O_TMPFILE != os.O_TMPFILE and os.path.isdir(path):
+            raise PermissionError(13, "Windows opens no folder", args[0])
+        elif set(os.path.basename(args[0])) & set('<>:"|?*\\\\'):
+            raise OSError(22, "Windows takes no such name", args[0])
+    if event in ("os.remove", "os.rename", "os.rmdir"):
+        for path in args[:1 + (event == "os.rename")]:
+            if is_open(os.path.abspath(path)):
+                raise PermissionError(13, "Windows says it is open", os.fspath(path))
+
+if os.path.isdir("/proc/self/fd"): sys.addaudithook(watch)
 sys.argv[1:] = sys.argv[2:]
 from bloodkeras.__main__ import main
 main()
@@ -180,12 +215,17 @@ main()
 
 @pytest.mark.skipif(sys.platform == "win32", reason="imitates Windows elsewhere")
 def test_what_a_deployment_runs_needs_nothing_that_only_unix_has(tmp_path, cell):
-    """`predict` and `score` where importing fcntl, for one, fails."""
+    """Where importing fcntl fails, and an open file can be neither removed nor replaced."""
     pytest.importorskip("pyarrow")
+    np.savez(tmp_path / "x.npz", **{"a:b": np.zeros((2, 28, 28, 3), np.uint8)})
     (tmp_path / "cells").mkdir()
     (tmp_path / CELL).rename(tmp_path / "cells" / CELL)
     for words in (
-        ["predict", "cells", "--model", "export", "--out", "x.csv"],
+        ["predict", "cells", "--model", "export", "--out", "x.csv", "--report", "x.html"],
+        ["predict", "cells", "--model", "export", "--out", "x.csv", "--resume"],
+        ["predict", "cells", "--model", "export", "--out", "x.parquet"],
+        ["predict", "x.npz", "--model", "export", "--sort-into", "sorted"],
+        ["score", "cells", "--model", "export", "--out", "answers"],
         ["score", "cells", "--model", "export", "--out", "answers"],
         ["evaluate", "export", "--photos", "cells", "--labels", "labels.csv"],
     ):

@@ -4,6 +4,7 @@ Flow: takes files, folders, globs, arrays, `-`; gives (name, uint8 (28, 28, 3) o
 and in order. A page of a multi-page image is named file#page, a row of an array file#row, from 0.
 """
 
+import codecs
 import glob
 import os
 import stat
@@ -173,7 +174,9 @@ def _expand(word: str) -> list[str]:
 
 def _lines() -> Iterator[str]:
     lines = iter(lambda: sys.stdin.buffer.readline(MAX_PATH_BYTES), b"")
-    for line in lines:
+    for number, line in enumerate(lines):
+        if not number:
+            line = line.removeprefix(codecs.BOM_UTF8)  # some editors begin a list with it
         if path := line.removesuffix(b"\n").removesuffix(b"\r"):
             yield os.fsdecode(path)
 

@@ -160,6 +160,7 @@ class Table:
         self.write(())
         os.fsync(self._file.fileno())
         if self._parquet:
+            self._file.close()  # Windows removes no open file
             to_parquet(self._rows_path, self.path, self._format.columns)
             self._rows_path.unlink()
 
