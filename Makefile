@@ -1,10 +1,16 @@
 # bloodkeras: `make all` reproduces the study, `make test` checks the code. `make help` lists all.
 
+ifeq ($(OS),Windows_NT) # GNU make, called from Git Bash
+PYTHON ?= python
+BIN := .venv/Scripts
+else
 PYTHON ?= python3.11
+BIN := .venv/bin
+endif
 DATA ?= auto
 EPOCHS ?=
 VENV := .venv
-RUN := $(VENV)/bin/python -m bloodkeras
+RUN := $(BIN)/python -m bloodkeras
 # Where your own ONNX files lie; exports/ holds the published ones, which nothing here replaces.
 MADE = $(or $(if $(filter-out synthetic,$(DATA)),$(wildcard runs/exports)),runs/synthetic/exports)
 SHORTER := $(if $(EPOCHS),--epochs $(EPOCHS))
@@ -13,7 +19,7 @@ SHORTER := $(if $(EPOCHS),--epochs $(EPOCHS))
 .PHONY: help env lock data eda train evaluate export evaluate-onnx report all best joined benchmark seeds tune held-out test lint clean
 
 help: ## list the targets, in the order of the flow
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo 'DATA=auto (BloodMNIST, else drawn cells), DATA=FILE.npz or DATA=synthetic; now: $(DATA)'
 	@echo 'EPOCHS=1 trains less than the recipes say: make all EPOCHS=1'
@@ -21,10 +27,10 @@ help: ## list the targets, in the order of the flow
 env: $(VENV)/ready ## make .venv and install everything (two to four minutes, 3 GB)
 $(VENV)/ready: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	# medmnist asks for torch (several GB), which its facts and metrics do not need.
-	$(VENV)/bin/python -m pip install --quiet --no-deps 'medmnist>=3.0.2,<4'
-	$(VENV)/bin/python -m pip install --quiet --no-deps --editable .
+	$(BIN)/python -m pip install --quiet --no-deps 'medmnist>=3.0.2,<4'
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
 lock: ## resolve requirements.txt anew from pyproject.toml (needs uv)
@@ -81,11 +87,11 @@ held-out: env ## deeper without each class in turn: does it doubt what it was ne
 	$(RUN) held-out deeper --data $(DATA) $(SHORTER)
 
 test: env ## every test (offline); says at its end what was skipped and why
-	$(VENV)/bin/python -m pytest
+	$(BIN)/python -m pytest
 
 lint: env ## style and simple mistakes
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 clean: ## remove the environment; runs/ and exports/ stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache

@@ -102,7 +102,9 @@ def scored(asked, folder: Path, out: str, *options: str, watch=None) -> tuple[fl
              str(folder / out), "--model", asked.model, "--partition-images",
              str(asked.partition_images), *options]  # fmt: skip
     started = time.perf_counter()
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8"
+    )
     if watch:
         watch(process)
     _, errors = process.communicate()

@@ -109,7 +109,7 @@ class Server:
                        "--model", f"asked={model}", *options]  # fmt: skip
 
     def __enter__(self) -> int:
-        self._process = subprocess.Popen(self._words, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(self._words, stdout=subprocess.PIPE, encoding="utf-8")
         return int(self._process.stdout.readline().split(" ")[0].rsplit(":", 1)[1])
 
     def __exit__(self, *error) -> None:

@@ -13,7 +13,9 @@ The map, in the order the data flows. A module imports only modules above it.
         decode.py       an image file of any kind -> one upright Pillow image
         scale.py        a photograph -> how much of it to keep, from the cell's size
         preprocess.py   a photograph -> uint8 (28, 28, 3), as MedMNIST did it
+        folder.py       a folder -> its images, past what systems leave there
         spreadsheet.py  a small CSV table that a person wrote -> rows
+        class_names.py  a name as people write it -> a class
         prior.py        what classes can occur -> a weight a class
         exports.py      a name or a folder -> the folder of an export
         classifier.py   exports/<model> -> Classifier: labels, predict_proba, predict
@@ -29,7 +31,7 @@ The map, in the order the data flows. A module imports only modules above it.
         page_style.py   the look of all pages
         page.py         rows -> one HTML page: counts, and the doubtful ones to see
         shift_score.py  do these images look like the training data?
-        labelled.py     a folder and a table -> photographs with labels
+        labelled.py     a folder, with a table or folders -> photographs with labels
         mistakes_page.py  wrong answers -> one HTML page
         laboratory.py   export + labelled photographs -> how good it is there
         graph.py        the last layer of an ONNX file, to read and to replace
@@ -41,6 +43,7 @@ The map, in the order the data flows. A module imports only modules above it.
 
     scoring/        millions of images: partitions, here or on Ray; needs pyarrow, ray
         listing.py      a folder of images, or Parquet -> the list of what is in it
+        lock.py         a file that only one process has
         plan.py         the list and a model -> partitions, written down
         reading.py      a partition -> its images, read ahead
         partition.py    a partition -> part-000123.parquet: what every worker does

@@ -138,9 +138,10 @@ def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "tes
         photos: A folder of your own photographs of cells, to judge an export on instead; no
             other data is needed. Accuracy is given plainly, as `predict --prior estimate` and
             blood make it, and with only the classes that occur open.
-            The results lie in <runs>/onnx-<export>/photos-<folder>-<table>[-scale][-views].
+            The results lie in <runs>/onnx-<export>/photos-<folder>[-table][-scale][-views].
         labels: What these photographs show, a CSV with the columns file and label, which is a
-            class name or its number from 0.
+            class name, an abbreviation such as NEU, or its number from 0. Without it the folder
+            has a folder for each class, as `predict --sort-into` makes them.
         microns_per_pixel: Of these photographs; 0 where it is not known.
         tightness: Show cells larger than in BloodMNIST, to try what that does: 1.4 is a crop of
             0.7 of the usual side.
@@ -181,8 +182,10 @@ def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "tes
 def _evaluate_photos(
     target: str, photos: str, labels: str, runs: str, framing, views, classes, prior
 ) -> None:
-    if not photos or not labels:
-        raise UsageError("--photos FOLDER and --labels CSV belong together: give both")
+    if not photos:
+        raise UsageError("--labels CSV says what --photos FOLDER shows: give that too")
+    if not labels and not Path(photos).is_dir():
+        raise UsageError(f"--photos {photos} is no folder: expected one with a folder a class")
     from bloodkeras.runtime.laboratory import evaluate_photos
     from bloodkeras.runtime.prior import BLOOD, ESTIMATE
     from bloodkeras.runtime.scale import Framing
@@ -194,7 +197,8 @@ def _evaluate_photos(
     of = export.name if export.parent.name == "exports" else f"{export.parent.name}-{export.name}"
     microns, tightness = framing
     shown = f"-{microns:g}um" * bool(microns) + f"-tightness{tightness:g}" * (tightness != 1.0)
-    cells = f"photos-{Path(photos).resolve().name}-{Path(labels).stem}{shown}{'-views' * views}"
+    named = f"{Path(photos).resolve().name}{labels and '-'}{Path(labels).stem}"
+    cells = f"photos-{named}{shown}{'-views' * views}"
     out = Path(runs, results_name(export, of), cells)
     evaluate_photos(str(export), photos, labels, out, Framing(*framing), views, classes, prior)
 
@@ -376,7 +380,7 @@ def benchmark(export: str = "", *, run: str = "", data: str = "",
     Study(_splits(data), runs).benchmark(folder, run, rounds, seconds)
 
 
-def calibrate(export: str, *, photos: str, labels: str, out: str, last_layer: bool = False,
+def calibrate(export: str, *, photos: str, out: str, labels: str = "", last_layer: bool = False,
               microns_per_pixel: float = 0.0):  # fmt: skip
     """Calibrate an export on your own labelled cells, 50 or more, without TensorFlow.
 
@@ -386,9 +390,10 @@ def calibrate(export: str, *, photos: str, labels: str, out: str, last_layer: bo
     Args:
         export: An export, as in `predict`.
         photos: A folder of your photographs of cells.
-        labels: What they show, a CSV with the columns file and label, which is a class name or
-            its number from 0.
         out: The folder of the new export.
+        labels: What they show, a CSV with the columns file and label, which is a class name, an
+            abbreviation such as NEU, or its number from 0. Without it the folder has a folder for
+            each class, as `predict --sort-into` makes them.
         last_layer: Fit the last layer too: for a laboratory whose images look different.
         microns_per_pixel: Of these photographs; 0 where it is not known.
     """

@@ -177,7 +177,7 @@ def _cold_start(name: str, source: Source) -> dict:
     started = time.time()
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", env=environment
     )
     if done.returncode:
         raise BloodkerasError(f"{name} does not start: {done.stderr.strip().splitlines()[-1]}")

@@ -30,7 +30,8 @@ def run(commands: dict) -> None:
     Args:
         commands: Name to function.
     """
-    os.environ.setdefault("PAGER", "cat")  # fire would open its help in a pager
+    print_anything()
+    fire.core.Display = lambda lines, out: print("\n".join(lines), file=out)  # not in a pager
     # fire would read --out 1e3 as a number and 'false' as a text, which is true. Its decorator for
     # this, SetParseFn, shows up as a command group in every help page.
     fire.parser.DefaultParseValue = str
@@ -69,6 +70,16 @@ def run(commands: dict) -> None:
     except KeyboardInterrupt as stop:
         print(f"bloodkeras: {str(stop) or 'stopped by Ctrl-C'}", file=sys.stderr)
         sys.exit(getattr(stop, "exit_status", 130))
+
+
+def print_anything() -> None:
+    """Let standard output and error show a letter that their encoding lacks as an escape.
+
+    A console's code page, or a locale of plain ASCII, would end a table at the first such name.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # None without a console, or somebody's own
+            stream.reconfigure(errors="backslashreplace")
 
 
 def quiet_tensorflow() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from bloodkeras.contract import IMAGE_SIDE
+from bloodkeras.runtime.folder import walk
 
 PER_KIND = 500
 STROKES = {  # seven segments of a digit: x0, y0, x1, y1 in a 3x5 box
@@ -49,13 +50,13 @@ def cut_margins(folder: Path) -> np.ndarray:
     """Cut the four corners out of photographs of cells: background and red cells.
 
     Args:
-        folder: JPEG photographs of about 360x363 pixels, the cell in the centre.
+        folder: Photographs of about 360x363 pixels, the cell in the centre.
 
     Returns:
         uint8 (4 x photographs, 28, 28, 3).
     """
     pieces = []
-    for path in sorted(folder.glob("*.jpg")):
+    for path, _ in walk(str(folder)):
         with Image.open(path) as image:
             right, bottom = image.width - MARGIN_SIDE, image.height - MARGIN_SIDE
             for left, top in ((0, 0), (right, 0), (0, bottom), (right, bottom)):

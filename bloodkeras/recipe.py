@@ -196,7 +196,7 @@ def read_recipe(path: str | Path) -> Recipe:
         BloodkerasError: The file cannot be read or is no recipe.
     """
     try:
-        fields = json.loads(Path(path).read_text(encoding="utf-8"))
+        fields = json.loads(Path(path).read_text(encoding="utf-8-sig"))
         known = {field.name for field in dataclasses.fields(Recipe)}
         if unknown := [str(name) for name in fields if name not in known]:
             raise ValueError(f"no such field: {', '.join(unknown)}")

@@ -326,3 +326,24 @@ def test_without_onnx_the_command_says_what_to_install(export, lab, tmp_path):
     assert done.returncode == 1
     assert "pip install 'bloodkeras[calibrate]'" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_folder_for_each_class_calibrates_as_its_table_does(export, lab):
+    """And the card knows the same cells again."""
+    by_table = calibrated(export, lab)
+    rows = (lab / "own.csv").read_text(encoding="utf-8").splitlines()[1:]
+    for row in rows:
+        name, label = row.split(",")
+        folder = lab.parent / "sorted" / label.replace(" ", "_")
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(lab / name, folder)
+    words = str(lab.parent / "sorted"), ""
+    cards = [json.loads((by_table / "card.json").read_text(encoding="utf-8"))]
+    for start, out in ((export, "again"), (lab.parent / "again", "third")):
+        calibrate_photos(str(start), *words, str(lab.parent / out))
+        cards.append(json.loads((lab.parent / out / "card.json").read_text(encoding="utf-8")))
+    facts = [card["calibrated_on"] for card in cards]
+    assert facts[1]["cells"] == facts[0]["cells"]
+    assert facts[1]["temperature"] == pytest.approx(facts[0]["temperature"])
+    assert facts[1]["labels_sha256"] == facts[2]["labels_sha256"] != facts[0]["labels_sha256"]
+    assert [fact["seen_before"] for fact in facts] == [False, False, True]

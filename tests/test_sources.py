@@ -87,7 +87,7 @@ def test_a_glob_is_its_matches_sorted(cells):
 
 def test_standard_input_is_a_list_of_paths(cells, monkeypatch):
     """One a line, of files and folders; a missing one is an error among the others."""
-    lines = f"{cells / 'b.png'}\n\n{cells / 'none.png'}\r\n{cells / 'below'}".encode()
+    lines = f"\ufeff{cells / 'b.png'}\n\n{cells / 'none.png'}\r\n{cells / 'below'}".encode()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines), encoding="utf-8"))
     assert answers("-") == {"b.png": True, "none.png": False, "c.bmp": True}
 

@@ -5,6 +5,7 @@ request its own last layer, and its own card and checksums.
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from bloodkeras.runtime.fit import (
     fit_temperature,
     softmax,
 )
+from bloodkeras.runtime.formats import valid_text
 from bloodkeras.runtime.graph import Head, features_and_logits, load_model, read_head, write_head
 from bloodkeras.runtime.labelled import Labelled, read_labelled
 from bloodkeras.runtime.preprocess import eight_views
@@ -48,7 +50,7 @@ def calibrate_photos(
     Args:
         export: The folder of an export.
         photos: A folder of photographs.
-        table: CSV with the columns file and label.
+        table: CSV with the columns file and label; "" where each class has a folder.
         out: The folder of the new export, which must not exist.
         last_layer: Fit the last layer too, not only temperature and thresholds.
         framing: What is known of the photographs' magnification.
@@ -76,11 +78,11 @@ def calibrate_photos(
         raise BloodkerasError(f"all cells are {name}: a last layer needs every class that occurs")
     head, facts = fit(model, cells, classifier, last_layer)
     write_head(model, head)
-    digest = sha256_of(table)
+    digest = sha256_of(table) if table else _sha256_of_folders(found, classifier.labels)
     source = {
         "model": classifier.card.get("model", ""),
         "sha256": sha256_of(Path(export, contract.MODEL_FILE)),
-        "photos": Path(photos).resolve().name,
+        "photos": valid_text(Path(photos).resolve().name),
         "copies": len(found) - len(cells),
         "labels_sha256": digest,
         "seen_before": digest == classifier.card.get("calibrated_on", {}).get("labels_sha256"),
@@ -92,6 +94,13 @@ def calibrate_photos(
     if cells.errors:
         raise BloodkerasError(f"could not be read: {len(cells.errors)}, first: {cells.errors[0]}")
     return folder
+
+
+def _sha256_of_folders(found: Labelled, labels: tuple[str, ...]) -> str:
+    """Return the SHA-256 of what the folders say: file and class, a line each."""
+    named = zip(found.files, found.labels, strict=True)
+    lines = sorted(f"{file},{labels[place]}\n" for file, place in named)
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def fit(model, cells: Labelled, classifier: Classifier, last_layer: bool) -> tuple[Head, dict]:
@@ -189,7 +198,7 @@ def render_text(card: dict) -> str:
         lines.append(f"not among the cells, so hardly ever the answer now: {absent}")
     if sum(facts["cells"].values()) < ADVISED_CELLS:
         lines.append(f"fewer than {ADVISED_CELLS} cells: expect these numbers to be rough")
-    lines.append("judge it on other cells before use: evaluate EXPORT --photos DIR --labels CSV")
+    lines.append("judge it on other cells before use: evaluate EXPORT --photos DIR [--labels CSV]")
     return "\n".join(lines)
 
 

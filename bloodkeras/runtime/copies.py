@@ -7,6 +7,7 @@ array, which is no file, is written as the 28x28 PNG that the network saw.
 import filecmp
 import io
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +17,8 @@ from PIL import Image
 from bloodkeras.contract import ACCEPTED
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.runtime.table import Row
+
+NO_NAME = re.compile(r'[<>:"/\\|?*\x00-\x1f]')  # what Windows wants in no file's name
 
 
 def group_of(row: Row) -> str:
@@ -70,7 +73,7 @@ class Copies:
         file, _, item = row.path.rpartition("#")
         png = io.BytesIO()
         Image.fromarray(row.pixels).save(png, "PNG")
-        wanted = folder / f"{os.path.basename(file)}#{item.replace('/', '-')}.png"
+        wanted = folder / f"{os.path.basename(file)}#{NO_NAME.sub('-', item)}.png"
         if target := _free(wanted, lambda found: found.read_bytes() == png.getvalue()):
             with open(target, "xb") as copy:
                 copy.write(png.getvalue())

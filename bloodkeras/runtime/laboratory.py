@@ -51,7 +51,7 @@ def evaluate_photos(
     Args:
         export: The folder of an export.
         photos: A folder of photographs.
-        table: CSV with the columns file and label.
+        table: CSV with the columns file and label; "" where each class has a folder.
         out: Where photos.json, photos.txt and mistakes.html go.
         framing: What is known of the photographs' magnification.
         views: Judge the mean over each cell's eight flips and quarter turns.
@@ -66,7 +66,7 @@ def evaluate_photos(
             written or holds results of other photographs, or (after all others were judged) a
             photograph cannot be read.
     """
-    source = {"photos": str(Path(photos).resolve()), "table": str(Path(table).resolve())}
+    source = {"photos": str(Path(photos).resolve()), "table": table and str(Path(table).resolve())}
     _check_place(out, source)
     classifier = Classifier.load(export)
     asked = classifier.read_prior(classes, prior)
@@ -84,7 +84,7 @@ def evaluate_photos(
     try:
         for name, content in texts.items():
             with whole_file(out / name) as file:
-                file.write(content.encode())
+                file.write(content.encode("utf-8", "backslashreplace"))
     finally:  # what was computed is said, if the disk is full; and kept, if nobody listens
         print(text)
     print(f"\nresults in {out}: {', '.join(texts)}")

@@ -23,6 +23,7 @@ __all__ = [
 
 IMAGE_SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pnm", ".ppm", ".pgm",
+    ".jfif", ".jpe", ".jif", ".pjpeg", ".pjp", ".apng", ".dib", ".pbm",
 )  # fmt: skip
 
 # --- how much of a photograph is looked at: docs/photographs.md has the reasons -----------------

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.runtime.class_names import class_name
 from bloodkeras.runtime.spreadsheet import parse_rows, read_text
 
 LEAST_KEPT = 0.5  # of the network's own probability: with less on what may occur, it is unsure
@@ -93,21 +94,6 @@ def frequent(shares: Mapping[str, float]) -> frozenset[str]:
     """Return the classes that are not by far rarer than the commonest."""
     least = MAY_OCCUR * max(shares.values())
     return frozenset(label for label, share in shares.items() if share >= least)
-
-
-def class_name(name: str, labels: tuple[str, ...]) -> str:
-    """Return the class that a name means, whatever its case, with blanks, _ or - between words.
-
-    Raises:
-        UsageError: There is no such class.
-    """
-    plain = " ".join(str(name).replace("_", " ").replace("-", " ").split()).casefold()
-    for label in labels:
-        if plain in (label.casefold(), label.casefold() + "s"):
-            return label
-    close = difflib.get_close_matches(plain, labels, n=1)
-    meant = f"did you mean {close[0]!r}? " if close else ""
-    raise UsageError(f"unknown class {str(name)!r}: {meant}expected {', '.join(labels)}")
 
 
 def split_names(text: str) -> list[str]:
@@ -221,7 +207,8 @@ def _read(path: Path) -> dict[str, float]:
         except (ValueError, RecursionError) as error:
             raise BloodkerasError(f"{path} is no JSON: {error}") from None
     else:
-        pairs = [tuple(row) for _, row in parse_rows(text, path, ("class", "weight"))]
+        rows = parse_rows(text, path, ("class", "weight"), numbers=("weight",))
+        pairs = [tuple(row) for _, row in rows]
     weights = dict(pairs)
     if len(weights) < len(pairs):
         raise BloodkerasError(f"{path} gives a class twice")

@@ -20,6 +20,7 @@ from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.runtime.arrays import Item
 from bloodkeras.runtime.classifier import Answers, Classifier, model_file, sha256_of
 from bloodkeras.runtime.copies import Copies
+from bloodkeras.runtime.folder import PassedOver
 from bloodkeras.runtime.formats import import_pyarrow, valid_text
 from bloodkeras.runtime.page import Page
 from bloodkeras.runtime.printed import Printed
@@ -108,9 +109,10 @@ def score(
     takers = [taker for taker in (copies, page, table) if taker]  # what is in the table, is done
     tally = Counter(table.kept.counts)
     total = None if STDIN in words else partial(count_images, words)
+    passed = PassedOver()
     bar = None if out else False  # it would be drawn into a printed table
     with table, Progress(total, table.kept.rows, bar) as progress:
-        items = _items_after(words, table.kept, framing)
+        items = _items_after(words, table.kept, framing, passed)
         for rows in answer_batches(classifier, items, known, views):
             for taker in takers:
                 taker.write(rows)
@@ -119,6 +121,7 @@ def score(
         table.finish()
     if page:
         page.finish(tally, table.kept.rows, said)
+    passed.say()
     _conclude(tally, out, report, sort_into)
 
 
@@ -185,12 +188,14 @@ def _origin(model: str, classifier: Classifier, precision: str) -> dict:
     }
 
 
-def _items_after(words: list[str], kept: Kept, framing: Framing) -> Iterator[Item]:
+def _items_after(
+    words: list[str], kept: Kept, framing: Framing, passed: PassedOver
+) -> Iterator[Item]:
     """Yield the items that a table does not hold yet, once its last row is found to be theirs."""
     if not kept.rows:
-        yield from stream(words, framing=framing)
+        yield from stream(words, framing=framing, passed=passed)
         return
-    items = stream(words, skip=kept.rows - 1, framing=framing)
+    items = stream(words, skip=kept.rows - 1, framing=framing, passed=passed)
     last, _ = next(items, ("nothing", None))
     if valid_text(last) != kept.last:
         raise BloodkerasError(

@@ -4,6 +4,7 @@ Flow: takes files, folders, globs, arrays, `-`; gives (name, uint8 (28, 28, 3) o
 and in order. A page of a multi-page image is named file#page, a row of an array file#row, from 0.
 """
 
+import codecs
 import glob
 import os
 import stat
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
+from pathlib import Path
 
 from PIL import Image
 
@@ -26,6 +28,7 @@ from bloodkeras.runtime.arrays import (
     count_rows,
     error_part,
 )
+from bloodkeras.runtime.folder import PassedOver, is_left_over, walk
 from bloodkeras.runtime.pages import count_pages, read_file
 from bloodkeras.runtime.preprocess import IMAGE_SUFFIXES
 from bloodkeras.runtime.scale import UNKNOWN, Framing
@@ -46,13 +49,19 @@ def check_words(words: Iterable[str]) -> None:
             continue
         if not any(True for _ in _expand(word)):
             raise BloodkerasError(f"no such file or folder: {word}")
-        if os.path.isdir(word) and not any(True for _ in _walk(word)):
+        passed = PassedOver()
+        if os.path.isdir(word) and not any(True for _ in walk(word, passed)):
             endings = " ".join(IMAGE_SUFFIXES)
-            raise BloodkerasError(f"no image in the folder {word}: looked for {endings}")
+            beside = f"; {passed}" if str(passed) else ""
+            raise BloodkerasError(f"no image in the folder {word}: looked for {endings}{beside}")
 
 
 def stream(
-    words: Iterable[str], skip: int = 0, threads: int | None = None, framing: Framing = UNKNOWN
+    words: Iterable[str],
+    skip: int = 0,
+    threads: int | None = None,
+    framing: Framing = UNKNOWN,
+    passed: PassedOver | None = None,
 ) -> Iterator[Item]:
     """Yield every image that the words mean, in order, reading ahead.
 
@@ -61,8 +70,9 @@ def stream(
         skip: Leave out this many at the start, without decoding them.
         threads: Threads to read with; all cores when None.
         framing: What is known of the photographs' magnification.
+        passed: Takes note of what is in the folders and not looked at.
     """
-    yield from read_ahead(_reads(find_parts(words, framing), skip), threads)
+    yield from read_ahead(_reads(find_parts(words, framing, passed), skip), threads)
 
 
 def read_ahead(
@@ -101,9 +111,11 @@ def count_images(words: Iterable[str]) -> int:
     )
 
 
-def find_parts(words: Iterable[str], framing: Framing = UNKNOWN) -> Iterator[Part]:
+def find_parts(
+    words: Iterable[str], framing: Framing = UNKNOWN, passed: PassedOver | None = None
+) -> Iterator[Part]:
     """Yield what the words mean, unread: one part a file, or 256 rows of an array."""
-    for path, error in find_paths(words):
+    for path, error in find_paths(words, passed):
         if is_array(path) and not (error or _refusal(path)):
             yield from array_parts(path)
         else:
@@ -118,16 +130,20 @@ def file_part(path: str, error: str, framing: Framing = UNKNOWN) -> Part:
     return Part(partial(count_pages, path), partial(read_file, path, framing))
 
 
-def find_paths(words: Iterable[str]) -> Iterator[tuple[str, str]]:
+def find_paths(words: Iterable[str], passed: PassedOver | None = None) -> Iterator[tuple[str, str]]:
     """Yield (path, why it cannot be read or "") of every file that the words mean.
 
-    A folder means every image below it, files before folders, each sorted by name; links to
-    folders are not followed, so nothing is met twice.
+    A folder means every image below it, as `folder.walk` finds them; what is named is read,
+    whatever its name.
+
+    Args:
+        words: Files, folders, globs, arrays, `-`.
+        passed: Takes note of what is in the folders and not looked at.
     """
     for word in words:
         for path in _lines() if word == STDIN else _expand(word):
             if os.path.isdir(path):
-                files = _walk(path)
+                files = walk(path, passed)
                 yield next(files, (path, f"{path} is a folder without images"))
                 yield from files
             else:
@@ -140,39 +156,29 @@ def is_array(path: str) -> bool:
 
 
 def _expand(word: str) -> list[str]:
-    """Return the word itself if there is such a file, dangling links included, or its matches."""
-    return [word] if os.path.lexists(word) else sorted(glob.glob(word, recursive=True))
+    """Return the word itself if there is such a file, dangling links included, or its matches.
+
+    A glob matches what systems leave as little as it does hidden files, unless it says the name.
+    """
+    if os.path.lexists(word):
+        return [word]
+    said = set(Path(word).parts)
+    return [
+        path
+        for path in sorted(glob.glob(word, recursive=True))
+        if not any(
+            is_left_over(part) and part[0] != "." for part in Path(path).parts if part not in said
+        )
+    ]
 
 
 def _lines() -> Iterator[str]:
     lines = iter(lambda: sys.stdin.buffer.readline(MAX_PATH_BYTES), b"")
-    for line in lines:
+    for number, line in enumerate(lines):
+        if not number:
+            line = line.removeprefix(codecs.BOM_UTF8)  # some editors begin a list with it
         if path := line.removesuffix(b"\n").removesuffix(b"\r"):
             yield os.fsdecode(path)
-
-
-def _walk(top: str) -> Iterator[tuple[str, str]]:
-    """Yield (path, error) of all images below a folder; only the names of one folder are held."""
-    folders = [top]
-    while folders:
-        folder = folders.pop()
-        try:
-            with os.scandir(folder) as entries:
-                found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-        except OSError as error:
-            yield folder, f"cannot read {folder}: {error.strerror}"
-            continue
-        below = []
-        for name, is_folder in sorted(found):
-            path = os.path.join(folder, name)
-            looks_like_image = name.lower().endswith(IMAGE_SUFFIXES)
-            if not is_folder and looks_like_image:
-                yield path, ""
-            elif is_folder and looks_like_image and not any(True for _ in _walk(path)):
-                yield path, f"{path} is a folder without images"
-            elif is_folder:
-                below.append(path)
-        folders += reversed(below)
 
 
 def _refusal(path: str) -> str:

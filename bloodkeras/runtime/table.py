@@ -131,8 +131,9 @@ class Table:
             raise BloodkerasError(f"cannot write {out}: {error.strerror}") from None
 
     def _open(self, origin: dict) -> None:
-        mode = "r+b" if self.kept.size else "wb"
-        self._file = open(self._rows_path, mode)  # noqa: SIM115 (closed by __exit__)
+        self._file = open(  # noqa: SIM115 (closed by __exit__)
+            self._rows_path, "r+b" if self.kept.size else "wb"
+        )
         self._file.truncate(self.kept.size)
         self._file.seek(self.kept.size)
         if not self.kept.size:
@@ -159,6 +160,7 @@ class Table:
         self.write(())
         os.fsync(self._file.fileno())
         if self._parquet:
+            self._file.close()  # Windows removes no open file
             to_parquet(self._rows_path, self.path, self._format.columns)
             self._rows_path.unlink()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bloodkeras.contract import IMAGE_SHAPE
 from bloodkeras.errors import BloodkerasError, gist
+from bloodkeras.runtime.folder import PassedOver, is_left_over
 from bloodkeras.runtime.formats import import_pyarrow, valid_text
 from bloodkeras.runtime.preprocess import IMAGE_SUFFIXES
 from bloodkeras.runtime.sources import find_paths
@@ -49,8 +50,8 @@ def list_source(source: str, file: Path, group: int) -> Listing:
     """
     source = os.path.abspath(source)
     digest, items = hashlib.sha256(), 0
-    kind = _kind(source)
-    entries = _images(source) if kind == FOLDER else _tables(source)
+    kind, passed = _kind(source), PassedOver()
+    entries = _images(source, passed) if kind == FOLDER else _tables(source)
     arrow = import_pyarrow()
     second = ("error", arrow.string()) if kind == FOLDER else ("rows", arrow.int64())
     schema = arrow.schema([("path", arrow.binary()), second])
@@ -66,6 +67,7 @@ def list_source(source: str, file: Path, group: int) -> Listing:
             writer.write_table(arrow.table(columns, schema=schema), group)
     if not items:
         raise BloodkerasError(f"{source} holds no rows: there is nothing to classify")
+    passed.say()
     return Listing(kind, source, items, digest.hexdigest())
 
 
@@ -92,21 +94,28 @@ def _kind(source: str) -> str:
 
 
 def _find_tables(source: str) -> Iterator[str]:
-    """Yield the Parquet files, sorted; names with . or _ in front are overlooked, as others do."""
+    """Yield the Parquet files, sorted, without what systems leave.
+
+    Names with _ in front are overlooked, as other readers of Parquet do.
+    """
     if not os.path.isdir(source):
         if source.lower().endswith(PARQUET_SUFFIXES):
             yield source
         return
     for folder, below, names in os.walk(source):
-        below[:] = sorted(name for name in below if name[0] not in "._")
+        below[:] = sorted(name for name in below if not _overlooked(name))
         for name in sorted(names):
-            if name[0] not in "._" and name.lower().endswith(PARQUET_SUFFIXES):
+            if not _overlooked(name) and name.lower().endswith(PARQUET_SUFFIXES):
                 yield os.path.join(folder, name)
 
 
-def _images(source: str) -> Iterator[tuple[bytes, str, bytes]]:
+def _overlooked(name: str) -> bool:
+    return name.startswith("_") or is_left_over(name)
+
+
+def _images(source: str, passed: PassedOver) -> Iterator[tuple[bytes, str, bytes]]:
     """Yield path, why it cannot be read or "", and what tells that the file is the same."""
-    for path, error in find_paths([source]):
+    for path, error in find_paths([source], passed):
         try:
             seen = error or str(os.stat(path).st_size)
         except OSError:  # reading it says what is wrong

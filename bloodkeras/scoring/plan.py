@@ -5,7 +5,6 @@ files.parquet (the list), model/ (the export). Names with _ in front are overloo
 Parquet, so the folder of answers is a data set.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -24,6 +23,7 @@ from bloodkeras.runtime.classifier import Classifier, model_file, sha256_of
 from bloodkeras.runtime.prior import Weights, describe
 from bloodkeras.runtime.whole_file import remove_temporary, whole_file
 from bloodkeras.scoring.listing import Listing
+from bloodkeras.scoring.lock import take_lock
 
 PLAN_FOLDER = "_plan"
 PLAN_FILE = "plan.json"
@@ -124,14 +124,10 @@ def occupy(out: Path) -> Iterator[Path]:
     except OSError as error:
         raise BloodkerasError(f"cannot write {out}: {error.strerror}") from None
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not take_lock(lock):
             raise BloodkerasError(
                 f"another `bloodkeras score` writes {out}: wait for it, or choose another --out"
-            ) from None
-        except OSError:  # a file system without locks
-            pass
+            )
         try:
             for place in (out, folder):
                 remove_temporary(place)
