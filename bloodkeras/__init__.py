@@ -48,13 +48,16 @@ The map, in the order the data flows. A module imports only modules above it.
         ray_engine.py   partitions on it, through Ray Data
         command.py      `score` with its options
 
-    serving/        answers over HTTP, on the runtime and kserve; never TensorFlow
+    serving/        answers over HTTP, on the runtime and FastAPI; never TensorFlow
         options.py      names, folders, limits: what a server is told
-        tensors.py      a request's body -> images, or what is wrong with it
+        tensors.py      a request's body -> what it asks, or what is wrong with it
+        reply.py        answers -> a reply's body
+        photographs.py  photographs -> pixels, in threads
         batcher.py      requests that wait at the same time -> one batch
         audit_log.py    a line a request: what was asked and answered
-        served_model.py  an export behind the protocol
         guard.py        who may ask, how much at once, how long a body may be
+        served_model.py  an export behind the protocol
+        orphan.py       a worker does not outlive its parent
         app.py          the addresses of the protocol
         listener.py     a port, and a stop that is heeded
         server.py       starts workers, ends tidily

@@ -295,11 +295,12 @@ def score(source: str, *, out: str, model: str = f"{EXPORTS}/residual", engine: 
 
 def serve(*, model: str = f"{EXPORTS}/deeper", host: str = "127.0.0.1", port: int = 8080,
           workers: int = 1, precision: str = "float32", batch: int = 64, wait_ms: float = 0,
-          queue: int = 128, body_mb: float = 4, token_file: str = "", audit: str = "",
-          grace: float = 30):  # fmt: skip
+          queue: int = 128, body_mb: float = 4, token_file: str = "", cors: str = "",
+          audit: str = "", grace: float = 30):  # fmt: skip
     """Serve exported models over HTTP: the Open Inference Protocol v2, and /metrics.
 
-    Clients of the protocol, such as tritonclient, send uint8 images to /v2/models/NAME/infer.
+    Clients of the protocol, such as tritonclient, send uint8 images or whole photographs to
+    /v2/models/NAME/infer.
     Ctrl-C or SIGTERM stops it after the last answer (docs/serving.md). Needs the extra serve.
 
     Args:
@@ -313,15 +314,19 @@ def serve(*, model: str = f"{EXPORTS}/deeper", host: str = "127.0.0.1", port: in
         queue: Requests that a worker takes before it has answered; more get a 503.
         body_mb: MiB of a request, at most; longer ones get a 413.
         token_file: A file with one word that clients must send as Authorization: Bearer.
+        cors: Origins whose web pages may ask, separated by commas, such as https://lab.example; *
+            for any. By default no page of another origin may.
         audit: Add a line a request here: time, model, SHA-256 of the images, answers; no image.
         grace: Seconds that taken requests have to end in when the server is stopped.
     """
-    from bloodkeras.serving.options import Options, check, read_models
+    from bloodkeras.serving.options import Options, check, read_models, read_origins
 
-    if importlib.util.find_spec("kserve") is None:
-        raise missing_package("kserve", "pip install '.[serve]'")
+    for package in ("fastapi", "uvicorn", "orjson", "prometheus_client"):
+        if importlib.util.find_spec(package) is None:
+            raise missing_package(package, "pip install 'bloodkeras[serve]'")
     options = Options(read_models(model, _export_folder), host, port, workers, precision, batch,
-                      wait_ms, queue, body_mb, grace, token_file, audit)  # fmt: skip
+                      wait_ms, queue, body_mb, grace, token_file, audit,
+                      read_origins(cors))  # fmt: skip
     check(options)
     from bloodkeras.serving.server import serve as run_server
 
@@ -340,7 +345,7 @@ def demo(*, model: str = f"{EXPORTS}/residual", host: str = "127.0.0.1", port: i
     """
     for package in ("gradio", "onnx"):
         if importlib.util.find_spec(package) is None:
-            raise missing_package(package, "pip install '.[demo]'")
+            raise missing_package(package, "pip install 'bloodkeras[demo]'")
     if not 0 <= port <= 65535:
         raise UsageError(f"--port: expected 0 to 65535, found {port}")
     from bloodkeras.demo.server import demo as run_demo

@@ -13,7 +13,8 @@ PACKAGE = Path(bloodkeras.__file__).parent
 HEAVY = (
     "tensorflow", "keras", "sklearn", "matplotlib", "seaborn", "pandas", "medmnist", "scipy",
     "onnx", "tf2onnx", "pooch", "requests", "tqdm", "pyarrow", "markdown_it",
-    "keras_tuner", "grpc", "rich", "kserve", "fastapi", "uvicorn", "gradio", "ray",
+    "keras_tuner", "grpc", "rich", "fastapi", "starlette", "pydantic", "orjson",
+    "prometheus_client", "uvicorn", "gradio", "ray",
 )  # fmt: skip
 RUNTIME_ALLOWED = {"numpy", "onnxruntime", "PIL"}
 RUNTIME_EXTRAS = {
@@ -35,8 +36,9 @@ FLOW = (
     "scoring.listing", "scoring.plan", "scoring.reading",
     "scoring.partition", "scoring.local", "scoring.ray_cluster", "scoring.ray_engine",
     "scoring.command",
-    "serving.options", "serving.tensors", "serving.batcher", "serving.audit_log",
-    "serving.served_model", "serving.guard", "serving.app", "serving.listener", "serving.server",
+    "serving.options", "serving.tensors", "serving.reply", "serving.photographs",
+    "serving.batcher", "serving.audit_log", "serving.guard", "serving.served_model",
+    "serving.orphan", "serving.app", "serving.listener", "serving.server",
     "synthetic", "demo.explain", "demo.tile", "demo.page", "demo.server", "download",
     "data", "audit", "stain", "augment", "pipeline", "checkpoint", "layers", "gaussian",
     "colours", "models", "optimizers", "device", "keeper", "start", "train", "join",
@@ -97,7 +99,7 @@ def test_the_runtime_imports_three_packages_and_its_own_foundations(module):
 
 
 SERVING_ALLOWED = {
-    "numpy", "kserve", "fastapi", "starlette", "pydantic", "orjson", "prometheus_client", "uvicorn"
+    "numpy", "fastapi", "starlette", "pydantic", "orjson", "prometheus_client", "uvicorn"
 }  # fmt: skip
 
 

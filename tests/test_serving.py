@@ -1,7 +1,4 @@
-"""The server: the protocol as others' clients speak it, what is malformed, too much, or unwelcome.
-
-They run where kserve is installed, without TensorFlow: `make test-deploy`.
-"""
+"""The server: the protocol as others' clients speak it; what is malformed, too much, unwelcome."""
 
 import asyncio
 import http.client
@@ -20,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("kserve", reason="needs the extra serve: make test-deploy")
+pytest.importorskip("fastapi", reason="needs the extra serve: pip install 'bloodkeras[serve]'")
+pytest.importorskip("tritonclient", reason="needs tritonclient[http], of the group dev")
 import psutil
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
@@ -117,7 +115,8 @@ def test_the_client_finds_everything_alive_and_described(server):
         assert client.is_model_ready("deeper", "2")
         assert client.get_server_metadata()["name"] == "bloodkeras"
         metadata = client.get_model_metadata("deeper")
-    (image,) = metadata["inputs"]
+    image, photographs = metadata["inputs"]
+    assert photographs == {"name": "photographs", "datatype": "BYTES", "shape": [-1]}
     assert image == {"name": "images", "datatype": "UINT8", "shape": [-1, *IMAGE_SHAPE]}
     outputs = {output["name"]: output for output in metadata["outputs"]}
     assert outputs["probs"]["parameters"]["labels"] == list(CLASS_NAMES)
