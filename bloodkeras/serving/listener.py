@@ -25,6 +25,9 @@ def listen(host: str, port: int) -> socket.socket:
             f"cannot listen on {host} port {port} ({reason}): --port 0 takes any that is free"
         ) from None
     listener.set_inheritable(True)
+    # What it accepts inherits it: asyncio overlooks sockets that were made elsewhere, and an answer
+    # in two parts would wait 40 ms for the client's word that the first has come.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 

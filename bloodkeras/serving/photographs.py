@@ -38,22 +38,20 @@ class PhotographReader:
         """
         if asked.images is not None:
             return asked.images
-        loop, found = asyncio.get_running_loop(), []
+        found: list[np.ndarray] = []
         while len(found) < len(asked.photographs):
-            turn = range(len(found), min(len(found) + self._threads, len(asked.photographs)))
-            try:
-                found += await asyncio.gather(
-                    *(
-                        loop.run_in_executor(
-                            self._pool,
-                            read_content,
-                            asked.photographs[k],
-                            f"{PHOTOGRAPHS_NAME}[{k}]",
-                            asked.framing,
-                        )
-                        for k in turn
-                    )
-                )
-            except BloodkerasError as error:
-                raise HTTPException(400, str(error)) from None
+            turn = range(len(asked.photographs))[len(found) :][: self._threads]
+            decoding = [self._decode(asked, k) for k in turn]
+            for pixels in await asyncio.gather(*decoding, return_exceptions=True):
+                if isinstance(pixels, BloodkerasError):
+                    raise HTTPException(400, str(pixels))
+                if isinstance(pixels, BaseException):
+                    raise pixels
+                found.append(pixels)
         return np.stack(found)
+
+    def _decode(self, asked: Asked, k: int) -> asyncio.Future:
+        name = f"{PHOTOGRAPHS_NAME}[{k}]"
+        return asyncio.get_running_loop().run_in_executor(
+            self._pool, read_content, asked.photographs[k], name, asked.framing
+        )
