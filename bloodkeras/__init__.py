@@ -57,7 +57,6 @@ The map, in the order the data flows. A module imports only modules above it.
         audit_log.py    a line a request: what was asked and answered
         guard.py        who may ask, how much at once, how long a body may be
         served_model.py  an export behind the protocol
-        orphan.py       a worker does not outlive its parent
         app.py          the addresses of the protocol
         listener.py     a port, and a stop that is heeded
         server.py       starts workers, ends tidily
@@ -95,6 +94,7 @@ The map, in the order the data flows. A module imports only modules above it.
     shifts.py       a Split as other laboratories might show it -> what is left of the accuracy
     int8_start.py   the first nodes of an int8 graph, exact and quick
     quantise.py     fp32 graph + Splits -> int8 graph, if it loses little accuracy
+    empty_batch.py  a graph that takes a batch of no images, too
     figures.py      Splits, history, Report -> PNG
 
     tuning/         the search for a better recipe; needs keras-tuner

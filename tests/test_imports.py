@@ -38,12 +38,12 @@ FLOW = (
     "scoring.command",
     "serving.options", "serving.tensors", "serving.reply", "serving.photographs",
     "serving.batcher", "serving.audit_log", "serving.guard", "serving.served_model",
-    "serving.orphan", "serving.app", "serving.listener", "serving.server",
+    "serving.app", "serving.listener", "serving.server",
     "synthetic", "demo.explain", "demo.tile", "demo.page", "demo.server", "download",
     "data", "audit", "stain", "augment", "pipeline", "checkpoint", "layers", "gaussian",
     "colours", "models", "optimizers", "device", "keeper", "start", "train", "join",
     "metrics", "evaluate", "foreign", "foreign_score", "calibrate", "held_out", "doubt", "shifts",
-    "int8_start", "quantise", "figures",
+    "int8_start", "quantise", "empty_batch", "figures",
     "tuning.trial", "tuning.plan", "tuning.oracle", "tuning.strategies",
     "tuning.leaderboard", "tuning.plots", "tuning.chief", "tuning.search", "tuning.command",
     "document", "card", "export", "report",
@@ -109,7 +109,7 @@ def test_the_server_is_on_the_runtime_s_side_of_the_wall(module):
     outside = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names)
     assert outside <= SERVING_ALLOWED | {"bloodkeras"}
     allowed = {m for m in FLOW if m.startswith(("runtime.", "serving."))}
-    assert own(names) <= {"errors", "contract"} | allowed
+    assert own(names) <= {"errors", "contract", "interrupts"} | allowed
 
 
 SCORING_EXTRAS = {m: {"ray"} for m in ("scoring.ray_cluster", "scoring.ray_engine")}

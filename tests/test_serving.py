@@ -314,11 +314,11 @@ def test_a_bad_photograph_among_good_ones_is_named(server, files, binary):
 
 
 def pixel_bomb() -> bytes:
-    """Return a few hundred bytes that claim to be 30,000 x 30,000 pixels."""
+    """Return a few hundred bytes that claim to be 9,000 x 9,000 pixels."""
     file = io.BytesIO()
     Image.new("1", (64, 64)).save(file, "PNG")
     content = bytearray(file.getvalue())
-    content[16:24] = struct.pack(">II", 30_000, 30_000)
+    content[16:24] = struct.pack(">II", 9_000, 9_000)
     content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
     return bytes(content)
 

@@ -14,10 +14,10 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 import bloodkeras
+from bloodkeras.interrupts import end_with_parent
 from bloodkeras.serving.audit_log import AuditLog
 from bloodkeras.serving.guard import Guard
 from bloodkeras.serving.options import VARIABLE, Options, read_token
-from bloodkeras.serving.orphan import end_with_parent
 from bloodkeras.serving.photographs import PhotographReader
 from bloodkeras.serving.served_model import ServedModel
 from bloodkeras.serving.tensors import INPUTS, Body, read_photograph, read_request
