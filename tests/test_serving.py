@@ -242,6 +242,12 @@ def test_the_client_sends_photographs(server, files, binary, encode):
     assert [word.decode() for word in found.as_numpy("verdict")] == [a.verdict for a in own]
 
 
+def test_photographs_may_be_called_images(server, files):
+    data = [base64_of(files[0].read_bytes())]
+    status, _, text = server.infer(photographs(data, name="images"))
+    assert (status, json.loads(text)["outputs"][0]["shape"]) == (200, [1, 8])
+
+
 def wrapped(content: bytes) -> str:
     return base64.encodebytes(content).decode()  # with line breaks, as mail and `base64` have it
 
