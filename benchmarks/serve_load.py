@@ -1,6 +1,6 @@
 """How much of the bare network's speed is left behind `bloodkeras serve`, on loopback.
 
-    .venv-deploy/bin/python benchmarks/serve_load.py --model exports/residual   # `make test-deploy`
+    .venv/bin/python benchmarks/serve_load.py --model exports/residual
 
 Bare onnxruntime in a loop, the server, and the server without batching, side by side: requests
 and images a second, milliseconds at 1, 8 and 64 clients; then at half the load, then a minute of

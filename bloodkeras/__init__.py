@@ -52,13 +52,15 @@ The map, in the order the data flows. A module imports only modules above it.
         ray_engine.py   partitions on it, through Ray Data
         command.py      `score` with its options
 
-    serving/        answers over HTTP, on the runtime and kserve; never TensorFlow
+    serving/        answers over HTTP, on the runtime and FastAPI; never TensorFlow
         options.py      names, folders, limits: what a server is told
-        tensors.py      a request's body -> images, or what is wrong with it
+        tensors.py      a request's body -> what it asks, or what is wrong with it
+        reply.py        answers -> a reply's body
+        photographs.py  photographs -> pixels, in threads
         batcher.py      requests that wait at the same time -> one batch
         audit_log.py    a line a request: what was asked and answered
-        served_model.py  an export behind the protocol
         guard.py        who may ask, how much at once, how long a body may be
+        served_model.py  an export behind the protocol
         app.py          the addresses of the protocol
         listener.py     a port, and a stop that is heeded
         server.py       starts workers, ends tidily
@@ -96,6 +98,7 @@ The map, in the order the data flows. A module imports only modules above it.
     shifts.py       a Split as other laboratories might show it -> what is left of the accuracy
     int8_start.py   the first nodes of an int8 graph, exact and quick
     quantise.py     fp32 graph + Splits -> int8 graph, if it loses little accuracy
+    empty_batch.py  a graph that takes a batch of no images, too
     figures.py      Splits, history, Report -> PNG
 
     tuning/         the search for a better recipe; needs keras-tuner

@@ -304,11 +304,12 @@ def score(source: str, *, out: str, model: str = "", engine: str = "local",
 
 def serve(*, model: str = "", host: str = "127.0.0.1", port: int = 8080,
           workers: int = 1, precision: str = "float32", batch: int = 64, wait_ms: float = 0,
-          queue: int = 128, body_mb: float = 4, token_file: str = "", audit: str = "",
-          grace: float = 30):  # fmt: skip
+          queue: int = 128, body_mb: float = 4, token_file: str = "", cors: str = "",
+          audit: str = "", grace: float = 30):  # fmt: skip
     """Serve exported models over HTTP: the Open Inference Protocol v2, and /metrics.
 
-    Clients of the protocol, such as tritonclient, send uint8 images to /v2/models/NAME/infer.
+    Clients of the protocol, such as tritonclient, send uint8 images or whole photographs to
+    /v2/models/NAME/infer.
     Ctrl-C or SIGTERM stops it after the last answer (docs/serving.md). Needs the extra serve.
 
     Args:
@@ -323,16 +324,19 @@ def serve(*, model: str = "", host: str = "127.0.0.1", port: int = 8080,
         queue: Requests that a worker takes before it has answered; more get a 503.
         body_mb: MiB of a request, at most; longer ones get a 413.
         token_file: A file with one word that clients must send as Authorization: Bearer.
+        cors: Origins whose web pages may ask, separated by commas, such as https://lab.example; *
+            for any. By default no page of another origin may.
         audit: Add a line a request here: time, model, SHA-256 of the images, answers; no image.
         grace: Seconds that taken requests have to end in when the server is stopped.
     """
-    from bloodkeras.serving.options import Options, check, read_models
+    from bloodkeras.serving.options import Options, check, read_models, read_origins
 
-    if importlib.util.find_spec("kserve") is None:
-        raise missing_package("kserve", "serve")
+    for package in ("fastapi", "uvicorn", "orjson", "prometheus_client"):
+        if importlib.util.find_spec(package) is None:
+            raise missing_package(package, "serve")
     served = read_models(model or _export("", SERVED), lambda word: str(find_export(word)))
-    options = Options(served, host, port, workers, precision, batch,
-                      wait_ms, queue, body_mb, grace, token_file, audit)  # fmt: skip
+    options = Options(served, host, port, workers, precision, batch, wait_ms, queue, body_mb,
+                      grace, token_file, audit, read_origins(cors))  # fmt: skip
     check(options)
     from bloodkeras.serving.server import serve as run_server
 

@@ -23,6 +23,7 @@ from bloodkeras import contract
 from bloodkeras.calibrate import Calibration, calibrate
 from bloodkeras.card import build_card, describe_int8, render_card, render_page
 from bloodkeras.data import Splits
+from bloodkeras.empty_batch import allow_empty_batch
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.foreign_score import SCORES, with_features
 from bloodkeras.models import predict_proba
@@ -120,6 +121,7 @@ def fold(graph: onnx.ModelProto) -> onnx.ModelProto:
     del folded.opset_import[:]
     folded.opset_import.extend(standard)
     drop_idle_reshapes(folded)
+    allow_empty_batch(folded)
     return folded
 
 

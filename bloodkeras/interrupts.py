@@ -1,13 +1,18 @@
-"""Ctrl-C and SIGTERM, so that neither gets lost.
+"""Ctrl-C and SIGTERM, so that neither gets lost, and no process outlives who started it.
 
-Flow: `__main__` heeds them before a training; `keeper.py` looks after each batch.
+Flow: `__main__` heeds them before a training; `keeper.py` looks after each batch; the worker
+processes of `score` and `serve` follow their parent.
 
 Python raises an exception for a signal wherever it happens to be. Where that is inside a call from
 C code which clears errors (NumPy and TensorFlow do while they find out what an object is), the stop
 would be cleared with it, and the training go on. So it is noted too, and raised again.
 """
 
+import multiprocessing
+import os
 import signal
+import threading
+from multiprocessing.connection import wait
 
 from bloodkeras.errors import Terminated
 
@@ -37,3 +42,20 @@ def raise_noted() -> None:
     """
     if _noted:
         raise _noted.pop()
+
+
+def end_with_parent() -> None:
+    """Stop this process as SIGTERM does when the one that started it is gone, killed perhaps.
+
+    In a process that multiprocessing did not start, nothing happens. It works wherever Python
+    does: it waits for the end of a pipe (a handle, on Windows) that the parent alone holds.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def follow() -> None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=follow, daemon=True, name="parent").start()

@@ -1,8 +1,8 @@
 """Takes the README's picture of the demo page.
 
-    .venv-deploy/bin/python tests/demo_screenshot.py docs/figures/demo.png CELL.png ...
+    .venv/bin/python tests/demo_screenshot.py docs/figures/demo.png CELL.png ...
 
-Photographs of cells go in as a user would drop them. Needs what `make test-deploy` installs.
+Photographs of cells go in as a user would drop them.
 """
 
 import shutil

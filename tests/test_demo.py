@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("gradio", reason="needs the extra demo: `make test-deploy`")
-pytest.importorskip("playwright", reason="needs playwright: `make test-deploy`")
+pytest.importorskip("gradio", reason="needs the extra demo: pip install 'bloodkeras[demo]'")
+pytest.importorskip("playwright", reason="needs playwright, of the group dev")
+import psutil
 from playwright.sync_api import sync_playwright
 
 from bloodkeras.demo.explain import MEANING, Explained, Explainer
@@ -34,7 +35,7 @@ COMMAND = [sys.executable, "-m", "bloodkeras", "demo"]
 def browser():
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
-        pytest.skip(f"needs a browser: one of {', '.join(BROWSERS)}")
+        pytest.skip(f"needs a browser that is installed as one of {', '.join(BROWSERS)}")
     options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=options)
@@ -133,6 +134,7 @@ def test_a_file_that_is_no_image_is_one_line(page, photographs, tmp_path):
 )
 def test_a_stop_is_heeded(number, status, words):
     process, _ = start("--model", "tiny")
+    assert psutil.Process(process.pid).children() == []  # whoever kills it leaves nothing
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (status, words)

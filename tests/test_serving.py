@@ -1,33 +1,43 @@
-"""The server: the protocol as others' clients speak it, what is malformed, too much, or unwelcome.
-
-They run where kserve is installed, without TensorFlow: `make test-deploy`.
-"""
+"""The server: the protocol as others' clients speak it; what is malformed, too much, unwelcome."""
 
 import asyncio
+import base64
 import http.client
+import io
 import json
 import os
 import random
+import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-pytest.importorskip("kserve", reason="needs the extra serve: make test-deploy")
+pytest.importorskip("fastapi", reason="needs the extra serve: pip install 'bloodkeras[serve]'")
+pytest.importorskip("tritonclient", reason="needs tritonclient[http], of the group dev")
 import psutil
 import tritonclient.http as triton
+from PIL import Image
 from tritonclient.utils import InferenceServerException
 
 from bloodkeras.contract import CLASS_NAMES, IMAGE_SHAPE
 from bloodkeras.runtime.classifier import Classifier, sha256_of
+from bloodkeras.runtime.scale import UNKNOWN
+from bloodkeras.serving import photographs as serving_photographs
 from bloodkeras.serving.batcher import Batcher
+from bloodkeras.serving.photographs import PhotographReader
+from bloodkeras.serving.tensors import Asked
 from bloodkeras.synthetic import draw_arrays
 
 EXPORTS = Path(__file__).parent.parent / "exports"
@@ -117,7 +127,8 @@ def test_the_client_finds_everything_alive_and_described(server):
         assert client.is_model_ready("deeper", "2")
         assert client.get_server_metadata()["name"] == "bloodkeras"
         metadata = client.get_model_metadata("deeper")
-    (image,) = metadata["inputs"]
+    image, photographs = metadata["inputs"]
+    assert photographs == {"name": "photographs", "datatype": "BYTES", "shape": [-1]}
     assert image == {"name": "images", "datatype": "UINT8", "shape": [-1, *IMAGE_SHAPE]}
     outputs = {output["name"]: output for output in metadata["outputs"]}
     assert outputs["probs"]["parameters"]["labels"] == list(CLASS_NAMES)
@@ -178,6 +189,227 @@ def test_the_metrics_count_answers_and_refusals(server, cells):
     before = count()
     assert server.infer(as_json(cells[:3]))[0] == 200
     assert count() == before + 3
+
+
+# --- photographs ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, cells) -> list[Path]:
+    """Photographs as files of several kinds and sizes."""
+    folder = tmp_path_factory.mktemp("photographs")
+    for k, (side, name) in enumerate(
+        {28: "a.png", 200: "b.jpg", 363: "c.jpg", 90: "d.tif"}.items()
+    ):
+        Image.fromarray(cells[k]).resize((side, side)).save(folder / name)
+    return sorted(folder.iterdir())
+
+
+def photographs(data: list, /, **changes) -> bytes:
+    """Return a request of photographs in JSON, or one with something changed."""
+    tensor = {"name": "photographs", "shape": [len(data)], "datatype": "BYTES", "data": data}
+    return json.dumps({"inputs": [tensor | changes]}).encode()
+
+
+def base64_of(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def binary_photographs(behind: bytes, count: int, **changes) -> tuple[dict, bytes]:
+    """Return headers and body of a request of photographs in binary."""
+    tensor = {
+        "name": "photographs",
+        "shape": [count],
+        "datatype": "BYTES",
+        "parameters": {"binary_data_size": len(behind)},
+    }
+    head = json.dumps({"inputs": [tensor | changes]}).encode()
+    return {"Inference-Header-Content-Length": str(len(head))}, head + behind
+
+
+@pytest.mark.parametrize(
+    ("binary", "encode"), [(True, bytes), (True, base64.b64encode), (False, base64.b64encode)]
+)
+def test_the_client_sends_photographs(server, files, binary, encode):
+    contents = np.array([encode(path.read_bytes()) for path in files], object)
+    tensor = triton.InferInput("photographs", [len(files)], "BYTES")
+    tensor.set_data_from_numpy(contents, binary_data=binary)
+    with server.client() as client:
+        found = client.infer("tiny", [tensor])
+    own = Classifier.load(EXPORTS / "tiny").predict(files)
+    np.testing.assert_allclose(found.as_numpy("probs"), [a.probs for a in own], atol=1e-6)
+    assert [word.decode() for word in found.as_numpy("verdict")] == [a.verdict for a in own]
+
+
+def test_photographs_may_be_called_images(server, files):
+    data = [base64_of(files[0].read_bytes())]
+    status, _, text = server.infer(photographs(data, name="images"))
+    assert (status, json.loads(text)["outputs"][0]["shape"]) == (200, [1, 8])
+
+
+def wrapped(content: bytes) -> str:
+    return base64.encodebytes(content).decode()  # with line breaks, as mail and `base64` have it
+
+
+def data_url(content: bytes) -> str:
+    return f"data:image/jpeg;base64,{base64_of(content)}"  # as FileReader in a browser has it
+
+
+@pytest.mark.parametrize("encode", [wrapped, data_url])
+def test_base64_may_come_as_browsers_and_mail_have_it(server, files, encode):
+    status, _, text = server.infer(photographs([encode(files[1].read_bytes())]))
+    assert status == 200, text
+    assert json.loads(text)["outputs"][1]["data"] == [
+        Classifier.load(EXPORTS / "tiny").predict(files[1])[0].label
+    ]
+
+
+@pytest.mark.parametrize("kind", ["image/jpeg", "Image/JPEG; charset=binary", "image/*"])
+def test_a_body_may_be_one_photograph(server, files, kind):
+    path = "/v2/models/tiny/infer"
+    status, _, text = server.ask("POST", path, files[1].read_bytes(), {"Content-Type": kind})
+    assert status == 200, text
+    outputs = {output["name"]: output["data"] for output in json.loads(text)["outputs"]}
+    (own,) = Classifier.load(EXPORTS / "tiny").predict(files[1])
+    assert outputs["label"] == [own.label]
+    np.testing.assert_allclose(outputs["probs"], own.probs, atol=1e-6)
+    status, _, text = server.ask("POST", path, b"no image", {"Content-Type": kind})
+    assert status == 400
+    assert json.loads(text)["error"].startswith("photographs[0] is not an image")
+
+
+def test_the_scale_of_photographs_is_heeded(server, files):
+    def probs(parameters: dict) -> np.ndarray:
+        contents = np.array([files[2].read_bytes()], object)
+        tensor = triton.InferInput("photographs", [1], "BYTES")
+        tensor.set_data_from_numpy(contents)
+        with server.client() as client:
+            return client.infer("tiny", [tensor], parameters=parameters).as_numpy("probs")[0]
+
+    own = Classifier.load(EXPORTS / "tiny")
+    for scale in (0.08, 0.2):
+        (expected,) = own.predict(files[2], microns_per_pixel=scale)
+        np.testing.assert_allclose(probs({"microns_per_pixel": scale}), expected.probs, atol=1e-6)
+    assert not np.allclose(probs({"microns_per_pixel": 0.08}), probs({}), atol=1e-6)
+    for wrong, words in {7: "expected 0.005 to 2", "x": "expected a number"}.items():
+        with pytest.raises(InferenceServerException, match=words):
+            probs({"microns_per_pixel": wrong})
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_a_bad_photograph_among_good_ones_is_named(server, files, binary):
+    good = [path.read_bytes() for path in files]
+    for bad, words in {
+        good[1][:100]: "photographs[2]",
+        b"": "cannot read photographs[2]: the file is empty",
+        b"no image": "photographs[2] is not an image",
+        pixel_bomb(): "are over the limit",
+    }.items():
+        contents = [*good[:2], bad, *good[2:]]
+        headers, body = JSON, photographs([base64_of(content) for content in contents])
+        if binary:
+            behind = b"".join(struct.pack("<I", len(each)) + each for each in contents)
+            headers, body = binary_photographs(behind, len(contents))
+        status, _, text = server.ask("POST", "/v2/models/tiny/infer", body, headers)
+        error = json.loads(text)["error"]
+        assert status == 400
+        assert words in error
+        assert "photographs[2]" in error
+        assert "\n" not in error
+
+
+def pixel_bomb() -> bytes:
+    """Return a few hundred bytes that claim to be 9,000 x 9,000 pixels."""
+    file = io.BytesIO()
+    Image.new("1", (64, 64)).save(file, "PNG")
+    content = bytearray(file.getvalue())
+    content[16:24] = struct.pack(">II", 9_000, 9_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    return bytes(content)
+
+
+ANY = base64_of(b"x")
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (photographs([]), "photographs: expected images, UINT8 [N, 28, 28, 3]"),
+        (photographs([ANY], shape=[1, 1]), "found BYTES [1, 1]"),
+        (photographs([ANY], shape=[2]), "its shape has 2 files, its data 1"),
+        (photographs([ANY], shape=[2**62]), "its data 1"),
+        (photographs([ANY], datatype="UINT8"), "found UINT8 [1]"),
+        (photographs([ANY], data=ANY), "expected a list of files in base64"),
+        (photographs([ANY, 3]), "photographs[1]: expected a file in base64, found int"),
+        (photographs([ANY, [ANY]]), "photographs[1]: expected a file in base64, found list"),
+        (photographs(["J\u00e4"]), "photographs[0]: expected a file in base64"),
+        (photographs(["abc"]), "photographs[0]: expected a file in base64"),
+        (photographs([ANY], data=None), "neither data nor the parameter binary_data_size"),
+        (
+            json.dumps({"inputs": json.loads(photographs([ANY]))["inputs"] * 2}).encode(),
+            "found photographs, photographs",
+        ),
+    ],
+)
+def test_wrong_photographs_are_told_what_was_expected(server, body, words):
+    status, _, text = server.infer(body)
+    assert status == 400
+    assert words in json.loads(text)["error"]
+
+
+@pytest.mark.parametrize(
+    ("behind", "words"),
+    [
+        (b"\5\0\0\0abcd", "element 0 goes beyond"),
+        (b"\1\0\0\0a\0", "element 1 goes beyond"),
+        (b"\xff\xff\xff\xff", "element 0 goes beyond"),
+        (b"", "its shape has 1 files, its data 0"),
+        (b"\0\0\0\0" * 2, "its shape has 1 files, its data 2"),
+    ],
+)
+def test_wrong_lengths_in_binary_are_told(server, behind, words):
+    headers, body = binary_photographs(behind, 1)
+    status, _, text = server.ask("POST", "/v2/models/tiny/infer", body, headers)
+    assert status == 400
+    assert words in json.loads(text)["error"]
+
+
+def asked_of(count: int) -> Asked:
+    return Asked(None, [b""] * count, UNKNOWN, {})
+
+
+def test_decoding_holds_up_nobody(monkeypatch):
+    """It waits for a word that only the loop can say."""
+    said = threading.Event()
+
+    def read(content, name, framing):
+        assert said.wait(60)
+        return np.zeros(IMAGE_SHAPE, np.uint8)
+
+    async def decode():
+        decoding = asyncio.create_task(PhotographReader(1).pixels(asked_of(2)))
+        await asyncio.sleep(0)
+        said.set()
+        return await decoding
+
+    monkeypatch.setattr(serving_photographs, "read_content", read)
+    assert asyncio.run(decode()).shape == (2, *IMAGE_SHAPE)
+
+
+def test_a_small_request_is_not_behind_all_of_a_large_one(monkeypatch):
+    order = []
+
+    def read(content, name, framing):
+        order.append(name)
+        return np.zeros(IMAGE_SHAPE, np.uint8)
+
+    async def decode():
+        reader = PhotographReader(1)
+        await asyncio.gather(reader.pixels(asked_of(9)), reader.pixels(asked_of(1)))
+
+    monkeypatch.setattr(serving_photographs, "read_content", read)
+    asyncio.run(decode())
+    assert order.index("photographs[0]", 1) < order.index("photographs[3]")
 
 
 # --- what is malformed ------------------------------------------------------------------------
@@ -259,12 +491,17 @@ def malformed(chance: random.Random, right: list[tuple[dict, bytes]]) -> tuple[d
     return headers, bytes(body)
 
 
-def test_ten_thousand_malformed_requests_do_no_harm(server, cells):
+def test_ten_thousand_malformed_requests_do_no_harm(server, cells, files):
     tensor = {"name": "images", "shape": [2, *IMAGE_SHAPE], "datatype": "UINT8",
               "parameters": {"binary_data_size": 4704}}  # fmt: skip
     head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
     length = {"Inference-Header-Content-Length": str(len(head))}
     right = [(JSON, as_json(cells[:1])), (length, head + cells[:2].tobytes())]
+    file = files[0].read_bytes()
+    right += [
+        (JSON, photographs([base64_of(file)])),
+        binary_photographs(struct.pack("<I", len(file)) + file, 1),
+    ]
     for headers, body in right:
         assert server.ask("POST", "/v2/models/tiny/infer", body, headers)[0] == 200
     process, seed = psutil.Process(server.process.pid), random.randrange(2**32)
@@ -327,6 +564,100 @@ def test_a_long_or_compressed_body_is_refused(cells):
         status, _, _ = server.infer(as_json(cells[:1]), **{"content-encoding": "gzip"})
         assert status == 415
         assert server.infer(as_json(cells[:1]))[0] == 200
+
+
+LONG = 30 * 2**20  # bytes: more than the buffers on the way hold
+
+# Asks with Node's fetch, with the whole body and in chunks; prints the statuses.
+FETCH = """
+const [port, size] = process.argv.slice(2).map(Number);
+const piece = new Uint8Array(65536), path = `http://127.0.0.1:${port}/v2/models/tiny/infer`;
+let left = size;
+const chunks = new ReadableStream({ pull(out) {
+  if (left > 0) { out.enqueue(piece); left -= piece.length; } else out.close(); } });
+for (const body of [new Uint8Array(size), chunks]) {
+  const answer = await fetch(path, { method: "POST", body, duplex: "half" });
+  console.log(answer.status, (await answer.json()).error);
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory):
+    """A server with a token and a small limit."""
+    token = tmp_path_factory.mktemp("strict") / "token"
+    token.write_text("sesame", encoding="utf-8")
+    options = ["--token-file", str(token), "--body-mb", "0.05", "--cors", "https://lab.example"]
+    with serving("--model", str(EXPORTS / "tiny"), *options) as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("token", "status", "words"), [("sesame", 413, "at most"), ("no", 401, "Bearer TOKEN")]
+)
+@pytest.mark.parametrize("chunks", [False, True])
+def test_who_sends_all_before_reading_sees_the_refusal(strict, token, status, words, chunks):
+    body = iter([bytes(65536)] * (LONG // 65536)) if chunks else bytes(LONG)
+    headers = JSON | {"authorization": f"Bearer {token}"}
+    found, _, text = strict.ask("POST", "/v2/models/tiny/infer", body, headers)
+    assert found == status
+    assert words in json.loads(text)["error"]
+    assert strict.ask("GET", "/v2/health/ready")[0] == 200
+
+
+def test_who_waits_to_be_told_before_sending_is_told(strict):
+    with socket.create_connection(("127.0.0.1", strict.port), timeout=60) as raw:
+        raw.sendall(b"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+                    b"Authorization: Bearer sesame\r\nContent-Length: 9999999\r\n\r\n")  # fmt: skip
+        answer = b"".join(iter(partial(raw.recv, 65536), b""))  # until the server closes
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"100 Continue" not in answer
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js: its fetch is asked with")
+def test_fetch_of_node_sees_the_refusal(tmp_path):
+    (tmp_path / "ask.mjs").write_text(FETCH, encoding="utf-8")
+    with serving("--model", str(EXPORTS / "tiny"), "--body-mb", "0.05") as server:
+        words = ["node", str(tmp_path / "ask.mjs"), str(server.port), str(LONG)]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert [line[:20] for line in done.stdout.splitlines()] == ["413 expected a body "] * 2
+
+
+PAGE = {"origin": "https://lab.example"}
+QUESTION = {"access-control-request-method": "POST",
+            "access-control-request-headers": "authorization,content-type"}  # fmt: skip
+
+
+def test_a_page_of_a_named_origin_may_ask_and_no_other(strict, server, cells):
+    path, allowed = "/v2/models/tiny/infer", "access-control-allow-origin"
+    status, headers, _ = strict.ask("OPTIONS", path, headers=PAGE | QUESTION)
+    assert (status, headers[allowed]) == (200, "https://lab.example")  # without the token
+    assert "authorization" in headers["access-control-allow-headers"].lower()
+    right = JSON | PAGE | {"authorization": "Bearer sesame"}
+    for given, expected in (
+        (right, 200),
+        (JSON | PAGE, 401),  # a refusal is to be read, too
+        (right | {"content-length": "99999999", "expect": "100-continue"}, 413),
+    ):
+        status, headers, _ = strict.ask("POST", path, as_json(cells[:1]), given)
+        assert (status, headers[allowed]) == (expected, "https://lab.example")
+    other = {"origin": "https://evil.example"}
+    assert allowed not in strict.ask("OPTIONS", path, headers=other | QUESTION)[1]
+    assert allowed not in strict.ask("POST", path, as_json(cells[:1]), right | other)[1]
+    # Off unless asked for.
+    assert allowed not in server.ask("OPTIONS", path, headers=PAGE | QUESTION)[1]
+    assert allowed not in server.ask("POST", path, as_json(cells[:1]), JSON | PAGE)[1]
+
+
+@pytest.mark.parametrize("origins", ["*", "http://[::1]:3000,http://localhost:3000"])
+def test_any_origin_or_several(cells, origins):
+    with serving("--model", str(EXPORTS / "tiny"), "--cors", origins, "--workers", "2") as server:
+        wait_until_ready(server)
+        for origin in ("http://localhost:3000", "http://[::1]:3000"):
+            status, headers, _ = server.infer(as_json(cells[:1]), origin=origin)
+            assert status == 200
+            assert headers["access-control-allow-origin"] in ("*", origin)
 
 
 def test_a_full_queue_answers_503_and_recovers(cells):
@@ -399,6 +730,24 @@ def workers_of(server) -> set[int]:
     return found
 
 
+@pytest.mark.parametrize("moment", ["starting", "idle", "answering"])
+def test_workers_do_not_outlive_a_parent_that_was_killed(cells, moment):
+    with serving("--model", str(EXPORTS / "residual"), "--workers", "2") as server:
+        if moment != "starting":
+            wait_until_ready(server)
+        parent = psutil.Process(server.process.pid)
+        while len(children := parent.children(recursive=True)) < 2:
+            time.sleep(0.01)
+        with ThreadPoolExecutor(1) as pool:
+            many = np.tile(cells, (40, 1, 1, 1))
+            answer = pool.submit(send_binary, server, many) if moment == "answering" else None
+            time.sleep(0.3)
+            server.process.kill()
+            _, alive = psutil.wait_procs(children, timeout=60)
+            assert alive == []
+            assert answer is None or answer.result()[0] == 200  # what was taken is answered
+
+
 def test_the_audit_log_names_everything_but_the_image(tmp_path, cells):
     log = tmp_path / "audit.jsonl"
     with serving("--model", str(EXPORTS / "tiny"), "--audit", str(log)) as server:
@@ -439,6 +788,10 @@ def test_what_cannot_be_written_down_is_not_answered(cells):
             "cannot write the audit log /none/log: No such file or directory",
         ),
         (["--model", "tiny", "--precision", "int4"], 2, "int4"),
+        (["--model", "tiny", "--cors", "lab.example"], 2, "--cors lab.example: expected an origin"),
+        (["--model", "tiny", "--cors", "https://a.b/c"], 2, "without a path"),
+        (["--model", "tiny", "--cors", "null"], 2, "--cors null"),
+        (["--model", "tiny", "--cors", "*", "--token-file", "x"], 2, "--cors * with --token-file"),
     ],
 )
 def test_a_wrong_option_is_one_line(options, status, words):

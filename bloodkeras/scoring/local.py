@@ -4,17 +4,15 @@ Flow: takes the folder of answers and the partitions that are wanted; gives each
 """
 
 import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing.connection import wait
 from pathlib import Path
 
 from bloodkeras.errors import BloodkerasError
+from bloodkeras.interrupts import end_with_parent
 from bloodkeras.scoring.partition import Done, Worker
 
 _worker: Worker | None = None  # of a process of several
@@ -63,13 +61,8 @@ def _start(out: Path, threads: int) -> None:
     """Prepare a process: Ctrl-C is for the one that started it, whose death it does not outlive."""
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_follow, daemon=True).start()
+    end_with_parent()
     _worker = Worker(out, threads)
-
-
-def _follow() -> None:
-    wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)
 
 
 def _classify(partition: int) -> Done:

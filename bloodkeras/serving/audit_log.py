@@ -23,8 +23,9 @@ class AuditLog:
         Raises:
             BloodkerasError: It cannot be written.
         """
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)  # of Windows
         try:
-            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            self._file = os.open(path, flags, 0o600)
         except OSError as error:
             raise BloodkerasError(f"cannot write the audit log {path}: {gist(error)}") from None
 

@@ -3,11 +3,14 @@
 Flow: takes an ASGI application; gives one that refuses before a body is read, or while it is.
 """
 
+import asyncio
 import hmac
 import json
+from contextlib import suppress
 
+from fastapi import HTTPException
 from prometheus_client import Counter, Gauge
-from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 REFUSED = Counter("bloodkeras_refused_total", "Requests that were refused", ["status"])
 IN_FLIGHT = Gauge(
@@ -15,14 +18,7 @@ IN_FLIGHT = Gauge(
 )
 OPEN_TO_ALL = ("/v2/health/live", "/v2/health/ready")  # who watches over a server has no token
 RETRY_AFTER = "1"  # seconds
-
-
-class Refusal(Exception):
-    """A request that is not let in."""
-
-    def __init__(self, status: int, reason: str, headers: tuple[tuple[str, str], ...] = ()):
-        super().__init__(reason)
-        self.status, self.headers = status, headers
+LINGER = 30  # seconds that a refused client has to send the rest of its body in
 
 
 class Guard:
@@ -46,26 +42,16 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        counted = scope["method"] == "POST"
         try:
             self._check(scope)
-            if counted and self._in_flight >= self._most_requests:
-                raise Refusal(
-                    503,
-                    f"busy: {self._most_requests} requests are being answered; try again",
-                    (("retry-after", RETRY_AFTER),),
-                )
-        except Refusal as refusal:
-            await self._read_away(scope, receive)
-            await self._refuse(refusal, send)
-            return
-        self._in_flight += counted
-        IN_FLIGHT.inc(counted)
-        try:
-            await self._pass_on(scope, receive, send)
-        finally:
-            self._in_flight -= counted
-            IN_FLIGHT.dec(counted)
+            if scope["method"] == "POST":
+                await self._take(scope, receive, send)
+            else:
+                await self._app(scope, receive, send)
+        except HTTPException as refusal:
+            await self._refuse(refusal, scope, receive, send)
+        except ClientDisconnect:
+            return  # there is nobody to answer
 
     def _check(self, scope) -> None:
         """Look at the headers."""
@@ -73,59 +59,74 @@ class Guard:
         if self._token and scope["path"] not in OPEN_TO_ALL:
             given = headers.get(b"authorization", b"")
             if not hmac.compare_digest(given, b"Bearer " + self._token):
-                raise Refusal(
-                    401, "expected Authorization: Bearer TOKEN", (("www-authenticate", "Bearer"),)
+                raise HTTPException(
+                    401, "expected Authorization: Bearer TOKEN", {"www-authenticate": "Bearer"}
                 )
         if headers.get(b"content-encoding", b"identity") != b"identity":
-            raise Refusal(415, "expected a body that is not compressed: no Content-Encoding")
+            raise HTTPException(415, "expected a body that is not compressed: no Content-Encoding")
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length[:20]) > self._most_bytes:
-            raise Refusal(413, self._too_long())
+            raise self._too_long()
 
-    def _too_long(self) -> str:
-        return f"expected a body of at most {self._most_bytes} bytes: send fewer images"
+    def _too_long(self) -> HTTPException:
+        return HTTPException(
+            413, f"expected a body of at most {self._most_bytes} bytes: send fewer images"
+        )
 
-    async def _pass_on(self, scope, receive, send) -> None:
-        """Let it in, counting the bytes: a body in chunks does not say its length."""
-        read = 0
+    async def _take(self, scope, receive, send) -> None:
+        """Let a request in if there is room, once all of it is there."""
+        if self._in_flight >= self._most_requests:
+            raise HTTPException(
+                503,
+                f"busy: {self._most_requests} requests are being answered; try again",
+                {"retry-after": RETRY_AFTER},
+            )
+        self._in_flight += 1
+        IN_FLIGHT.inc()
+        try:
+            whole = [{"type": "http.request", "body": await self._body(receive)}]
 
-        async def counted_receive():
-            nonlocal read
+            async def receive_whole():
+                return whole.pop() if whole else await receive()
+
+            await self._app(scope, receive_whole, send)
+        finally:
+            self._in_flight -= 1
+            IN_FLIGHT.dec()
+
+    async def _body(self, receive) -> bytes:
+        """Read a body, counting: one in chunks does not say its length."""
+        parts, read, more = [], 0, True
+        while more:
             message = await receive()
-            read += len(message.get("body", b""))
-            if read > self._most_bytes:  # raised where the application reads: it answers
-                REFUSED.labels(413).inc()
-                if message.get("more_body", False):
-                    await self._read_away(scope, receive)
-                raise HTTPException(413, self._too_long(), {"connection": "close"})
-            return message
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            parts.append(message.get("body", b""))
+            read += len(parts[-1])
+            if read > self._most_bytes:
+                raise self._too_long()
+            more = message.get("more_body", False)
+        return b"".join(parts)
 
-        await self._app(scope, counted_receive, send)
+    async def _refuse(self, refusal: HTTPException, scope, receive, send) -> None:
+        """Say no, then read what is still sent and keep nothing.
 
-    async def _read_away(self, scope, receive) -> None:
-        """Read what is still sent, up to a limit, and keep nothing.
-
-        A connection that is closed while its client sends is reset, and the client sees a broken
-        pipe in the place of the refusal.
+        Many clients (Python's http.client, Node's fetch) send all of a body before they look for
+        an answer. A connection that is closed under them is reset, and they see that instead.
         """
-        if any(name == b"expect" for name, _ in scope["headers"]):
-            return  # it waits to be told before it sends
-        read = 0
-        while read <= self._most_bytes:
-            message = await receive()
-            read += len(message.get("body", b""))
-            if not message.get("more_body", False):
-                return
-
-    @staticmethod
-    async def _refuse(refusal: Refusal, send) -> None:
-        REFUSED.labels(refusal.status).inc()
-        body = json.dumps({"error": str(refusal)}).encode()
-        # Some of a long body is not read: no other request can follow on this connection.
+        REFUSED.labels(refusal.status_code).inc()
+        body = json.dumps({"error": refusal.detail}).encode()
+        # Some of a long body may never be read: no other request can follow on this connection.
         headers = {"content-type": "application/json", "content-length": str(len(body)),
-                   "connection": "close"} | dict(refusal.headers)  # fmt: skip
+                   "connection": "close"} | (refusal.headers or {})  # fmt: skip
         await send({
-            "type": "http.response.start", "status": refusal.status,
+            "type": "http.response.start", "status": refusal.status_code,
             "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
         })  # fmt: skip
-        await send({"type": "http.response.body", "body": body})
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        if not any(name == b"expect" for name, _ in scope["headers"]):  # else it waits to be told
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LINGER):
+                    while (await receive()).get("more_body", False):
+                        pass
+        await send({"type": "http.response.body"})

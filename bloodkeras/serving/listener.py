@@ -3,7 +3,6 @@
 Flow: takes a host and a port; gives a socket; runs a server on it until Ctrl-C or SIGTERM.
 """
 
-import os
 import signal
 import socket
 from collections.abc import Callable
@@ -21,12 +20,14 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        named = isinstance(error, socket.gaierror) or not error.errno
-        reason = gist(error) if named else os.strerror(error.errno)
+        reason = gist(error).split(" (while")[0]  # what follows names host and port once more
         raise BloodkerasError(
             f"cannot listen on {host} port {port} ({reason}): --port 0 takes any that is free"
         ) from None
     listener.set_inheritable(True)
+    # What it accepts inherits it: asyncio overlooks sockets that were made elsewhere, and an answer
+    # in two parts would wait 40 ms for the client's word that the first has come.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 

@@ -15,6 +15,8 @@ from bloodkeras.errors import BloodkerasError, UsageError, gist
 VARIABLE = "BLOODKERAS_SERVE"  # how a worker process learns its Options
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # what may stand in an address
 FIRST_VERSION = "1"
+ANY_ORIGIN = "*"
+ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]+)?|https?://\[[0-9a-f:]+\](:[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Options:
     grace: float = 30.0  # seconds that requests have to end in when the server is stopped
     token_file: str = ""
     audit: str = ""
+    cors: tuple[str, ...] = ()  # origins whose pages may ask; "*" for any
 
     def to_text(self) -> str:
         """Return the settings as JSON."""
@@ -51,7 +54,8 @@ class Options:
     def from_text(cls, text: str) -> "Options":
         """Return the settings that `to_text` wrote."""
         fields = json.loads(text)
-        return cls(**fields | {"models": tuple(Served(**model) for model in fields["models"])})
+        fields["models"] = tuple(Served(**model) for model in fields["models"])
+        return cls(**fields | {"cors": tuple(fields["cors"])})
 
 
 def read_models(text: str, folder_of) -> tuple[Served, ...]:
@@ -88,6 +92,25 @@ def read_models(text: str, folder_of) -> tuple[Served, ...]:
     return tuple(served)
 
 
+def read_origins(text: str) -> tuple[str, ...]:
+    """Return what `--cors` names.
+
+    Args:
+        text: Origins separated by commas, such as https://lab.example:8443, or * for any.
+
+    Raises:
+        UsageError: One is no origin as browsers write it.
+    """
+    origins = tuple(filter(None, (word.strip() for word in text.split(","))))
+    for origin in origins:
+        if origin != ANY_ORIGIN and not ORIGIN.fullmatch(origin):
+            raise UsageError(
+                f"--cors {origin}: expected an origin as browsers write it, such as "
+                "https://lab.example or http://localhost:3000, without a path; or * for any"
+            )
+    return origins
+
+
 def check(options: Options) -> None:
     """Refuse settings that cannot be meant.
 
@@ -100,6 +123,8 @@ def check(options: Options) -> None:
         if not least <= (value := getattr(options, name)) <= most:
             option = name.replace("_", "-")
             raise UsageError(f"--{option}: expected {least} to {most}, found {value}")
+    if options.token_file and ANY_ORIGIN in options.cors:
+        raise UsageError("--cors * with --token-file: name the origins that may hold the token")
 
 
 def is_loopback(host: str) -> bool:

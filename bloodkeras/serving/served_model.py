@@ -1,117 +1,117 @@
-"""One model behind the protocol: kserve's `Model`, answered by a `Classifier` through a `Batcher`.
+"""One model behind the protocol, answered by a `Classifier` through a `Batcher`.
 
-Flow: takes kserve's `InferRequest`; gives its `InferResponse`: probabilities, label, confidence,
-verdict and foreign score of every image.
+Flow: takes an `Asked`; gives the body of the reply: probabilities, label, confidence, verdict and
+foreign score of every image.
 """
 
 import uuid
 from pathlib import Path
 
 import numpy as np
-from kserve import InferOutput, InferRequest, InferResponse, Model
+from fastapi import HTTPException
 from prometheus_client import Counter, Histogram
 
-from bloodkeras.contract import FOREIGN_NAME, OUTPUT_NAME
-from bloodkeras.runtime.classifier import Answers, Classifier, model_file, sha256_of
+from bloodkeras.runtime.classifier import Classifier, model_file, sha256_of
 from bloodkeras.serving.audit_log import AuditLog
 from bloodkeras.serving.batcher import Batcher
+from bloodkeras.serving.guard import RETRY_AFTER
 from bloodkeras.serving.options import Options, Served
-from bloodkeras.serving.tensors import (
-    CONFIDENCE_NAME,
-    INPUTS,
-    LABEL_NAME,
-    VERDICT_NAME,
-    outputs_of,
-)
+from bloodkeras.serving.photographs import PhotographReader
+from bloodkeras.serving.reply import outputs_of, values_of, write_reply
+from bloodkeras.serving.tensors import INPUTS, Asked
 
+PLATFORM = "onnxruntime_onnx"
 ANSWERS = Counter(
     "bloodkeras_answers_total",
     "Images that were answered",
     ["model", "version", "label", "verdict"],
 )
 REQUEST_IMAGES = Histogram(
-    "bloodkeras_request_images", "Images a request", ["model", "version"],
+    "bloodkeras_request_images",
+    "Images a request",
+    ["model", "version"],
     buckets=(1, 4, 16, 64, 256, 1024),
-)  # fmt: skip
+)
+SECONDS = Histogram(
+    "bloodkeras_request_seconds",
+    "Seconds from a request's last byte to its answer",
+    ["model", "version"],
+)
 
 
-class AuditFailed(Exception):
-    """What was answered cannot be written down, so it is not answered."""
-
-
-class ServedModel(Model):
+class ServedModel:
     """An export under a name and a version."""
 
-    def __init__(self, served: Served, options: Options, audit: AuditLog | None, threads: int):
+    def __init__(
+        self,
+        served: Served,
+        options: Options,
+        audit: AuditLog | None,
+        reader: PhotographReader,
+        threads: int,
+    ):
         """Load an export.
 
         Args:
             served: Which, and what it is called.
             options: Of the server.
             audit: Where answers are written down; None for nowhere.
+            reader: Who decodes photographs.
             threads: Processor threads of its session.
 
         Raises:
             BloodkerasError: It is no complete export, or a file of it was changed.
         """
-        super().__init__(served.name)
-        self.version = served.version
+        self.name, self.version = served.name, served.version
         self._classifier = Classifier.load(served.folder, threads, options.precision)
         self._batcher = Batcher(self._classifier, options.batch, options.wait_ms)
-        self._audit = audit
+        self._audit, self._reader = audit, reader
         file = model_file(Path(served.folder), options.precision)
         self._identity = {
-            "model": served.name, "version": served.version, "model_sha256": sha256_of(file)
-        }  # fmt: skip
-        self.outputs = outputs_of(self._classifier.labels)
-        self.ready = True
-
-    def get_input_types(self) -> list[dict]:
-        """Return the inputs as the protocol's metadata name them."""
-        return INPUTS
-
-    def get_output_types(self) -> list[dict]:
-        """Return the outputs as the protocol's metadata name them."""
-        return self.outputs
-
-    async def predict(self, payload: InferRequest, headers=None) -> InferResponse:
-        """Answer the images of a request."""
-        images = payload.inputs[0].data
-        answers = await self._batcher.answer(images)
-        labels = [self._classifier.labels[index] for index in answers.probs.argmax(1)]
-        confidence = answers.probs.max(1)
-        request_id = payload.id or str(uuid.uuid4())
-        if self._audit:
-            rows = list(zip(labels, confidence, answers.verdicts, strict=True))
-            try:
-                self._audit.note(request_id, self._identity, images, rows)
-            except OSError as error:
-                raise AuditFailed(error) from error
-        self._count(labels, answers)
-        datatypes = {out["name"]: out["datatype"] for out in self.outputs}
-        values = {
-            OUTPUT_NAME: answers.probs,
-            LABEL_NAME: np.array(labels, object),
-            CONFIDENCE_NAME: confidence,
-            VERDICT_NAME: answers.verdicts.astype(object),
-            FOREIGN_NAME: answers.foreign,
+            "model": served.name,
+            "version": served.version,
+            "model_sha256": sha256_of(file),
         }
-        outputs = [
-            InferOutput(name, list(value.shape), datatypes[name], value)
-            for name, value in values.items()
-        ]
-        return InferResponse(
-            request_id,
-            self.name,
-            outputs,
-            self.version,
-            use_binary_outputs=payload.use_binary_outputs,
-            requested_outputs=payload.request_outputs,
-        )
+        outputs = outputs_of(self._classifier.labels)
+        self.metadata = {
+            "name": self.name,
+            "platform": PLATFORM,
+            "inputs": INPUTS,
+            "outputs": outputs,
+        }
+        self.output_names = [output["name"] for output in outputs]
 
-    def _count(self, labels: list[str], answers: Answers) -> None:
-        """Count for /metrics."""
-        place = self.name, self.version
-        REQUEST_IMAGES.labels(*place).observe(len(labels))
-        for label, verdict in zip(labels, answers.verdicts, strict=True):
-            ANSWERS.labels(*place, label, verdict).inc()
+    async def reply(self, asked: Asked) -> tuple[bytes, int | None]:
+        """Answer a request.
+
+        Returns:
+            As `write_reply`.
+
+        Raises:
+            HTTPException: 400: a photograph cannot be read. 503: the audit log cannot be written,
+                so it is not answered.
+        """
+        with SECONDS.labels(self.name, self.version).time():
+            images = await self._reader.pixels(asked)
+            answers = await self._batcher.answer(images)
+        labels = [self._classifier.labels[index] for index in answers.probs.argmax(1)]
+        values = values_of(answers, labels)
+        request_id = asked.request_id or str(uuid.uuid4())
+        rows = list(zip(labels, answers.probs.max(1), answers.verdicts, strict=True))
+        self._note(request_id, images, rows)
+        REQUEST_IMAGES.labels(self.name, self.version).observe(len(labels))
+        for label, _, verdict in rows:
+            ANSWERS.labels(self.name, self.version, label, verdict).inc()
+        head = {"model_name": self.name, "model_version": self.version, "id": request_id}
+        return write_reply(head, values, asked.outputs)
+
+    def _note(self, request_id: str, images: np.ndarray, rows: list[tuple]) -> None:
+        """Write it down, or refuse to answer."""
+        if self._audit is None:
+            return
+        try:
+            self._audit.note(request_id, self._identity, images, rows)
+        except OSError as error:
+            raise HTTPException(
+                503, f"the audit log cannot be written: {error}", {"retry-after": RETRY_AFTER}
+            ) from error

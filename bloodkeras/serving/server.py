@@ -31,7 +31,10 @@ def serve(options: Options) -> None:
         BloodkerasError: An export, the token or the audit log cannot be used, or the port is taken.
         KeyboardInterrupt: Ctrl-C, after the last answer.
     """
-    with tempfile.TemporaryDirectory(prefix="bloodkeras-metrics-") as folder:
+    # On Windows the counters' files cannot be removed while this process has them open.
+    with tempfile.TemporaryDirectory(
+        prefix="bloodkeras-metrics-", ignore_cleanup_errors=True
+    ) as folder:
         if options.workers > 1:  # their counters meet in files; to be said before they are made
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         from bloodkeras.serving.app import build

@@ -1,25 +1,34 @@
-"""Turns the body of a request into images, and says what is wrong with one that holds none.
+"""Turns the body of a request into what it asks, and says what is wrong with one that asks nothing.
 
-Flow: takes bytes, in JSON or with binary tensors behind JSON; gives kserve's `InferRequest`.
-Source: the Open Inference Protocol v2 and its extension for binary data. kserve's own reading is
-    not used: it makes a Python list of every pixel, which takes as long as the network, and
-    answers what is malformed with a server error.
+Flow: takes bytes, in JSON or with binary tensors behind JSON, or one photograph; gives an `Asked`.
+Source: the Open Inference Protocol v2 and its extension for binary data.
 """
 
+import base64
+import binascii
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import orjson
-from kserve import InferInput, InferRequest
-from kserve.errors import InvalidInput
-from kserve.protocol.infer_type import RequestedOutput
+from fastapi import HTTPException
 from pydantic import BaseModel, StrictInt, StrictStr, ValidationError
 
-from bloodkeras.contract import FOREIGN_NAME, IMAGE_SHAPE, INPUT_NAME, OUTPUT_NAME
+from bloodkeras.contract import IMAGE_SHAPE, INPUT_NAME
+from bloodkeras.errors import UsageError
+from bloodkeras.runtime.scale import UNKNOWN, Framing
 
-LABEL_NAME, CONFIDENCE_NAME, VERDICT_NAME = "label", "confidence", "verdict"
-INPUTS = [{"name": INPUT_NAME, "datatype": "UINT8", "shape": [-1, *IMAGE_SHAPE]}]
-WANTED = f"expected {INPUT_NAME}, UINT8 [N, {', '.join(map(str, IMAGE_SHAPE))}], RGB pixels 0..255"
+PHOTOGRAPHS_NAME = "photographs"  # files, as a camera or a browser has them
+INPUTS = [
+    {"name": INPUT_NAME, "datatype": "UINT8", "shape": [-1, *IMAGE_SHAPE]},
+    {"name": PHOTOGRAPHS_NAME, "datatype": "BYTES", "shape": [-1]},
+]
+WANTED = (
+    f"expected {INPUT_NAME}, UINT8 [N, {', '.join(map(str, IMAGE_SHAPE))}], RGB pixels 0..255, "
+    f"or {PHOTOGRAPHS_NAME}, BYTES [N], image files"
+)
+MICRONS = "microns_per_pixel"  # the parameter of a request that holds photographs
+LENGTH_BYTES = 4  # before each element of a binary BYTES tensor
 
 
 class Tensor(BaseModel):
@@ -48,48 +57,66 @@ class Body(BaseModel):
     outputs: list[WantedOutput] | None = None
 
 
-def outputs_of(labels: tuple[str, ...]) -> list[dict]:
-    """Return the outputs of a model as its metadata name them; the labels are a parameter."""
-    return [
-        {"name": OUTPUT_NAME, "datatype": "FP32", "shape": [-1, len(labels)],
-         "parameters": {"labels": list(labels)}},
-        {"name": LABEL_NAME, "datatype": "BYTES", "shape": [-1]},
-        {"name": CONFIDENCE_NAME, "datatype": "FP32", "shape": [-1]},
-        {"name": VERDICT_NAME, "datatype": "BYTES", "shape": [-1]},
-        {"name": FOREIGN_NAME, "datatype": "FP32", "shape": [-1]},
-    ]  # fmt: skip
+@dataclass(frozen=True)
+class Asked:
+    """What a request asks: of pixels, or of photographs.
+
+    Attributes:
+        images: uint8 (N, 28, 28, 3); None where photographs came.
+        photographs: Image files; none where pixels came.
+        framing: What is known of the photographs.
+        outputs: Each name that is wanted, and whether it is wanted in binary.
+        request_id: What the client calls it; "" for nothing.
+    """
+
+    images: np.ndarray | None
+    photographs: list[bytes]
+    framing: Framing
+    outputs: dict[str, bool]
+    request_id: str = ""
 
 
-def read_request(
-    body: bytes, json_length: str | None, model_name: str, known: list[str]
-) -> InferRequest:
-    """Read a request; its one input holds uint8 (N, 28, 28, 3) as a numpy array.
+def read_photograph(body: bytes, known: list[str]) -> Asked:
+    """Read a body that is one image file and nothing else.
+
+    Args:
+        body: The whole of it.
+        known: Names of the outputs there are.
+    """
+    return Asked(None, [body], UNKNOWN, dict.fromkeys(known, False))
+
+
+def read_request(body: bytes, json_length: str | None, known: list[str]) -> Asked:
+    """Read a request of the protocol.
 
     Args:
         body: The whole of it.
         json_length: The header Inference-Header-Content-Length: how many bytes of it are JSON;
             None where all are.
-        model_name: Whom it asks.
         known: Names of the outputs there are.
 
     Raises:
-        InvalidInput: It is malformed, or has another input than the model's, or asks for another
-            output.
+        HTTPException: 400: it is malformed, or has another input than the model's, or asks for
+            another output.
     """
     length = _whole_number(json_length, len(body))
     fields = _fields(body[:length])
-    images = _images(fields.inputs, body[length:])
-    outputs = [RequestedOutput(out.name, out.parameters or {}) for out in fields.outputs or []]
-    for name in (output.name for output in outputs):
-        if name not in known:
-            raise InvalidInput(f"unknown output {name!r}: expected {', '.join(known)}")
-    return InferRequest(
-        model_name,
-        [InferInput(INPUT_NAME, list(images.shape), "UINT8", images)],
-        fields.id,
-        parameters=fields.parameters or {},
-        request_outputs=outputs or None,
+    if len(fields.inputs) != 1 or fields.inputs[0].name not in (INPUT_NAME, PHOTOGRAPHS_NAME):
+        found = ", ".join(tensor.name for tensor in fields.inputs) or "none"
+        raise _wrong(f"wrong inputs: {WANTED}; found {found}")
+    (tensor,), behind = fields.inputs, body[length:]
+    files = tensor.datatype == "BYTES"
+    return Asked(
+        None if files else _images(tensor, behind),
+        _photographs(tensor, behind) if files else [],
+        _framing(fields.parameters or {}),
+        _outputs(fields, known),
+        fields.id or "",
     )
+
+
+def _wrong(reason: str) -> HTTPException:
+    return HTTPException(400, reason)
 
 
 def _whole_number(text: str | None, most: int) -> int:
@@ -97,7 +124,7 @@ def _whole_number(text: str | None, most: int) -> int:
     if text is None:
         return most
     if not (text.isascii() and text.isdigit()) or int(text[:20]) > most:
-        raise InvalidInput(
+        raise _wrong(
             f"Inference-Header-Content-Length: expected 0 to {most}, the length of this body, "
             f"found {text[:20]!r}"
         )
@@ -108,33 +135,65 @@ def _fields(text: bytes) -> Body:
     try:
         return Body.model_validate(orjson.loads(text))
     except orjson.JSONDecodeError as error:
-        raise InvalidInput(f"expected a JSON object, found what is none: {error}") from None
+        raise _wrong(f"expected a JSON object, found what is none: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the body"
-        raise InvalidInput(f"{place}: {first['msg'].lower()}") from None
+        raise _wrong(f"{place}: {first['msg'].lower()}") from None
 
 
-def _images(inputs: list[Tensor], behind: bytes) -> np.ndarray:
-    if [tensor.name for tensor in inputs] != [INPUT_NAME]:
-        found = ", ".join(tensor.name for tensor in inputs) or "none"
-        raise InvalidInput(f"wrong inputs: {WANTED}; found {found}")
-    (tensor,) = inputs
+def _outputs(fields: Body, known: list[str]) -> dict[str, bool]:
+    binary = (fields.parameters or {}).get("binary_data_output", False)
+    wanted = {
+        output.name: bool((output.parameters or {}).get("binary_data", binary))
+        for output in fields.outputs or []
+    }
+    for name in wanted:
+        if name not in known:
+            raise _wrong(f"unknown output {name!r}: expected {', '.join(known)}")
+    return wanted or dict.fromkeys(known, bool(binary))
+
+
+def _framing(parameters: dict) -> Framing:
+    told = parameters.get(MICRONS, 0)
+    if type(told) not in (int, float):
+        raise _wrong(f"parameters.{MICRONS}: expected a number, found {told!r:.40}")
+    try:
+        return Framing(told)
+    except UsageError as error:
+        raise _wrong(f"parameters.{MICRONS}: {error}") from None
+
+
+def _images(tensor: Tensor, behind: bytes) -> np.ndarray:
+    """Return the pixels of a request, uint8 (N, 28, 28, 3)."""
     shape = tuple(tensor.shape)
-    if tensor.datatype != "UINT8" or shape[1:] != IMAGE_SHAPE or shape[0] < 1:
-        raise InvalidInput(f"wrong input: {WANTED}; found {tensor.datatype} {list(shape)}")
+    right = tensor.name == INPUT_NAME and tensor.datatype == "UINT8"
+    if not right or shape[1:] != IMAGE_SHAPE or shape[0] < 1:
+        raise _wrong_input(tensor)
     size = int(np.prod(shape, dtype=object))  # Python's own numbers: no overflow
     if tensor.data is not None:
         return _from_json(tensor.data, size).reshape(shape)
-    told = (tensor.parameters or {}).get("binary_data_size")
-    if told is None:
-        raise InvalidInput(f"{INPUT_NAME} has neither data nor the parameter binary_data_size")
-    if type(told) is not int or told != size or len(behind) != size:
-        raise InvalidInput(
-            f"{INPUT_NAME}: a shape of {list(shape)} has {size} bytes, binary_data_size says "
-            f"{told!r}, {len(behind)} follow the JSON"
+    _check_binary(tensor, behind)
+    if len(behind) != size:
+        raise _wrong(
+            f"{INPUT_NAME}: a shape of {list(shape)} has {size} bytes, {len(behind)} follow the "
+            "JSON"
         )
     return np.frombuffer(behind, np.uint8).reshape(shape)
+
+
+def _wrong_input(tensor: Tensor) -> HTTPException:
+    return _wrong(f"{tensor.name}: {WANTED}; found {tensor.datatype} {tensor.shape}")
+
+
+def _check_binary(tensor: Tensor, behind: bytes) -> None:
+    told = (tensor.parameters or {}).get("binary_data_size")
+    if told is None:
+        raise _wrong(f"{tensor.name} has neither data nor the parameter binary_data_size")
+    if type(told) is not int or told != len(behind):
+        raise _wrong(
+            f"{tensor.name}: binary_data_size says {told!r:.40}, {len(behind)} follow the JSON"
+        )
 
 
 def _from_json(data: Any, size: int) -> np.ndarray:
@@ -142,13 +201,61 @@ def _from_json(data: Any, size: int) -> np.ndarray:
     try:
         found = np.asarray(data)
     except (ValueError, OverflowError) as error:
-        raise InvalidInput(f"{INPUT_NAME}: its lists are of unequal lengths: {error}") from None
+        raise _wrong(f"{INPUT_NAME}: its lists are of unequal lengths: {error}") from None
     if found.dtype.kind not in "iu":
-        raise InvalidInput(f"{INPUT_NAME}: expected whole numbers 0..255, found {found.dtype}")
+        raise _wrong(f"{INPUT_NAME}: expected whole numbers 0..255, found {found.dtype}")
     if found.size != size:
-        raise InvalidInput(f"{INPUT_NAME}: its shape has {size} numbers, its data {found.size}")
+        raise _wrong(f"{INPUT_NAME}: its shape has {size} numbers, its data {found.size}")
     if found.min() < 0 or found.max() > 255:
-        raise InvalidInput(
-            f"{INPUT_NAME}: expected numbers 0..255, found {found.min()} to {found.max()}"
-        )
+        raise _wrong(f"{INPUT_NAME}: expected numbers 0..255, found {found.min()} to {found.max()}")
     return found.astype(np.uint8)
+
+
+def _photographs(tensor: Tensor, behind: bytes) -> list[bytes]:
+    """Return the files of a request: base64 in JSON, as they are in binary."""
+    if len(tensor.shape) != 1 or tensor.shape[0] < 1:
+        raise _wrong_input(tensor)
+    if tensor.data is None:
+        _check_binary(tensor, behind)
+        files = [_decoded(element) or element for element in _elements(tensor, behind)]
+    elif not isinstance(tensor.data, list):
+        raise _wrong(f"{tensor.name}: expected a list of files in base64")
+    else:
+        files = [_from_base64(text, k, tensor.name) for k, text in enumerate(tensor.data)]
+    if len(files) != tensor.shape[0]:
+        raise _wrong(f"{tensor.name}: its shape has {tensor.shape[0]} files, its data {len(files)}")
+    return files
+
+
+def _elements(tensor: Tensor, behind: bytes) -> list[bytes]:
+    """Return the elements of a binary BYTES tensor: each follows its length, little-endian."""
+    found, place = [], 0
+    while place < len(behind):
+        start = place + LENGTH_BYTES
+        place = start + int.from_bytes(behind[start - LENGTH_BYTES : start], "little")
+        found.append(behind[start:place])
+    if place != len(behind):
+        raise _wrong(
+            f"{tensor.name}: expected four bytes of length before each file; element "
+            f"{len(found) - 1} goes beyond the end of the body"
+        )
+    return found
+
+
+def _from_base64(text: Any, k: int, name: str) -> bytes:
+    if not isinstance(text, str):
+        raise _wrong(f"{name}[{k}]: expected a file in base64, found {type(text).__name__}")
+    # A browser's data URL says its kind first; many tools break lines.
+    text = text.partition(",")[2] if text.startswith("data:") else text
+    content = _decoded("".join(text.split()).encode())
+    if content is None:
+        raise _wrong(f"{name}[{k}]: expected a file in base64, found text that is none")
+    return content
+
+
+def _decoded(text: bytes) -> bytes | None:
+    """Return what base64 stands for; None for what is none, as every image file is."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return None
