@@ -75,9 +75,10 @@ The map, in the order the data flows. A module imports only modules above it.
     layers.py       the layers Keras lacks, or has more slowly
     gaussian.py     features, labels -> a normal distribution a class
     colours.py      layers that look at an image's colours alone
+    device.py       what TensorFlow computes on, and in which precision it trains
     models.py       name -> functional keras.Model; the table MODELS
     optimizers.py   the optimiser Keras lacks: Muon for convolutions
-    device.py       what TensorFlow computes on
+    forecast.py     how long a training takes: before it, and in it
     keeper.py       watches the epochs: checkpoints, the best model, a loss that is no number
     start.py        begins a run folder, or takes one up again
     train.py        recipe + Splits -> run folder

@@ -39,7 +39,7 @@ FLOW = (
     "serving.served_model", "serving.guard", "serving.app", "serving.listener", "serving.server",
     "synthetic", "demo.explain", "demo.tile", "demo.page", "demo.server", "download",
     "data", "audit", "stain", "augment", "pipeline", "checkpoint", "layers", "gaussian",
-    "colours", "models", "optimizers", "device", "keeper", "start", "train", "join",
+    "colours", "device", "models", "optimizers", "forecast", "keeper", "start", "train", "join",
     "metrics", "evaluate", "foreign", "foreign_score", "calibrate", "held_out", "doubt", "shifts",
     "int8_start", "quantise", "figures",
     "tuning.trial", "tuning.plan", "tuning.oracle", "tuning.strategies",
