@@ -13,6 +13,7 @@ The map, in the order the data flows. A module imports only modules above it.
         decode.py       an image file of any kind -> one upright Pillow image
         scale.py        a photograph -> how much of it to keep, from the cell's size
         preprocess.py   a photograph -> uint8 (28, 28, 3), as MedMNIST did it
+        progress.py     how far it is and when it ends: a bar, or a line now and then
         spreadsheet.py  a small CSV table that a person wrote -> rows
         prior.py        what classes can occur -> a weight a class
         classifier.py   exports/<model> -> Classifier: labels, predict_proba, predict
@@ -35,7 +36,6 @@ The map, in the order the data flows. A module imports only modules above it.
         activation_map.py  an export -> what its network looked at
         fit.py          some tens of cells -> last layer, temperature, thresholds
         adapt.py        export + one's own cells -> an export calibrated on them
-        progress.py     how far it is: a bar, or a line now and then
         score.py        all of these: images -> a table of answers
 
     scoring/        millions of images: partitions, here or on Ray; needs pyarrow, ray

@@ -14,6 +14,7 @@ import numpy as np
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.runtime.preprocess import IMAGE_SUFFIXES, read_image
 from bloodkeras.runtime.prior import class_name
+from bloodkeras.runtime.progress import Progress
 from bloodkeras.runtime.scale import UNKNOWN, Framing
 from bloodkeras.runtime.spreadsheet import parse_rows, read_text
 
@@ -78,8 +79,11 @@ def read_labelled(
             f"{table} names {len(missing)} of {len(places)} files that are not in {photos}, such "
             f"as {missing[0]}: expected paths below that folder, with their endings"
         )
-    with ThreadPoolExecutor(thread_name_prefix="read") as pool:
-        found = list(pool.map(lambda name: _read(folder / name, framing), places))
+    found, count = [], len(places)
+    with ThreadPoolExecutor(thread_name_prefix="read") as pool, Progress(lambda: count) as progress:
+        for pixels in pool.map(lambda name: _read(folder / name, framing), places):
+            found.append(pixels)
+            progress.add(1)
     good = [row for row, pixels in enumerate(found) if not isinstance(pixels, str)]
     errors = tuple(pixels for pixels in found if isinstance(pixels, str))
     if not good:

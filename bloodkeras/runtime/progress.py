@@ -140,6 +140,27 @@ class Stages:
         Line(sys.stdout, False).say(text + end)
 
 
+def told(work: Callable, images, at_once: int = 256) -> list:
+    """Do some work on many images, a slice at a time, and say how far it is.
+
+    Args:
+        work: Takes a slice of the images.
+        images: An array (N, ...).
+        at_once: Images of a slice: a multiple of what the work takes in one batch, so that its
+            batches stay the same.
+
+    Returns:
+        What the work returned of each slice.
+    """
+    with Progress(lambda: len(images)) as progress:
+        found = []
+        for start in range(0, max(len(images), 1), at_once):
+            part = images[start : start + at_once]
+            found.append(work(part))
+            progress.add(len(part))
+    return found
+
+
 def picture(share: float) -> str:
     """Return a bar, full to a share 0..1; nothing where more is done than there was to do."""
     if share > 1:
