@@ -72,12 +72,12 @@ The map, in the order the data flows. A module imports only modules above it.
     augment.py      recipe -> Keras random layers
     pipeline.py     Splits -> tf.data: train_dataset(), eval_dataset()
     checkpoint.py   a training's state after an epoch <-> a file that is whole or not there
-    layers.py       the layers Keras lacks, or has more slowly
     gaussian.py     features, labels -> a normal distribution a class
     colours.py      layers that look at an image's colours alone
+    optimizers.py   the optimiser Keras lacks: Muon for convolutions
+    layers.py       the layers Keras lacks; registers all that a saved model needs
     device.py       what TensorFlow computes on, and in which precision it trains
     models.py       name -> functional keras.Model; the table MODELS
-    optimizers.py   the optimiser Keras lacks: Muon for convolutions
     forecast.py     how long a training takes: before it, and in it
     keeper.py       watches the epochs: checkpoints, the best model, a loss that is no number
     start.py        begins a run folder, or takes one up again

@@ -19,7 +19,7 @@ from bloodkeras.pipeline import steps_per_epoch
 from bloodkeras.recipe import Recipe
 from bloodkeras.runtime.progress import Line, about_when, duration
 
-WORTH_A_GUESS = 1e11  # multiply-adds of a training, forward: with less it is over in seconds
+WORTH_A_GUESS = 3e11  # multiply-adds of a training, forward: with less it is over in seconds
 LONG_STEP = 5.0  # seconds of a first step, after which no second one is waited for
 TIMED_SECONDS = 2.0  # of steps, after which their speed is believed
 FORWARD_SHARE = 1 / 3  # of a training step that judging the same images takes
@@ -32,15 +32,17 @@ class Forecast(keras.callbacks.Callback):
     starts at its end.
     """
 
-    def __init__(self, patient: bool = False, bar: bool | None = None):
+    def __init__(self, name: str = "", patient: bool = False, bar: bool | None = None):
         """Take over the terminal's line.
 
         Args:
+            name: Said first in every line, where several trainings follow one another.
             patient: Whether the training may end early, so that it is done by then at the latest.
             bar: Whether to draw a bar; None asks whether stdout is a terminal.
         """
         super().__init__()
         self._line = Line(sys.stdout, bar)
+        self._name = f"{name}, " if name else ""
         self._done = "done at the latest" if patient else "done"
         self._epoch = self._step = self._first_steps = 0
         self._first_end = self._epoch_end = None
@@ -78,7 +80,7 @@ class Forecast(keras.callbacks.Callback):
             self._each = (now - self._first_end) / (steps - self._first_steps) * steps
         self._epoch_end, self._said, self._step = now, True, steps
         numbers = ", ".join(f"{name} {float(logs[name]):.4f}" for name in sorted(logs))
-        self._line.say(f"{self._text(numbers)}")
+        self._line.say(self._text(numbers))
 
     def close(self) -> None:
         """Leave the terminal's line empty, however the training ended."""
@@ -87,7 +89,7 @@ class Forecast(keras.callbacks.Callback):
     def _text(self, numbers: str = "") -> str:
         """Return `epoch 1 of 40, about 2 min each, done about 17:40`."""
         epochs, steps = self.params["epochs"], self.params["steps"]
-        text = f"epoch {self._epoch + 1} of {epochs}"
+        text = f"{self._name}epoch {self._epoch + 1} of {epochs}"
         if numbers:
             text = f"{text}: {numbers}"
         left = (epochs - self._epoch - self._step / steps) * self._each

@@ -25,6 +25,8 @@ from bloodkeras.device import choose_precision, processor
 from bloodkeras.errors import BloodkerasError, gist
 from bloodkeras.recipe import Recipe, read_recipe, settled, write_recipe
 
+# What run.json tells who wants the network in plain Keras.
+TO_LOAD = "import bloodkeras.layers, keras; keras.models.load_model('model.keras')"
 VERSIONED = ("keras", "tensorflow", "numpy", "tf2onnx", "onnx", "onnxruntime")
 
 
@@ -109,8 +111,9 @@ def begun_in(folder: Path) -> str:
 
 
 def write_info(folder: Path, info: dict) -> None:
-    """Write a run folder's run.json."""
-    write_atomically(folder / RUN_INFO, (json.dumps(info, indent=2) + "\n").encode())
+    """Write a run folder's run.json, and into it how to load the model."""
+    content = json.dumps(info | {"to_load": TO_LOAD}, indent=2) + "\n"
+    write_atomically(folder / RUN_INFO, content.encode())
 
 
 def conditions(deterministic: bool) -> dict:

@@ -102,6 +102,7 @@ class Study:
             f"{run.best_val_accuracy:.4f} in epoch {run.best_epoch}, "
             f"{run.info['seconds'] / 60:.1f} minutes; run in {folder}"
         )
+        print(f"in plain Keras: {loading(folder)}")
         return run
 
     def train_seeds(self, recipe: Recipe, seeds: list[int], **options) -> None:
@@ -129,6 +130,7 @@ class Study:
             f"{JOINED}: {run.info['parameters']:,} parameters, validation accuracy "
             f"{run.best_val_accuracy:.4f}; run in {folder}"
         )
+        print(f"in plain Keras: {loading(folder)}")
 
     def evaluate(
         self, target: str, split: str = "test", margins: str = "", views: bool = False
@@ -310,6 +312,13 @@ class Study:
         path = out / f"risk_coverage_{report.model}_{report.split}.png"
         figures.risk_coverage(report, curve, doubt, path)
         print(doubt_table(doubt))
+
+
+def loading(folder: Path) -> str:
+    """Return the line of Python that loads a run's model without anything else of this package."""
+    from bloodkeras.start import TO_LOAD
+
+    return TO_LOAD.replace("model.keras", (folder / contract.RUN_MODEL).as_posix())
 
 
 def _seed_stages(recipe: Recipe, seeds: list[int]) -> Stages:

@@ -21,7 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bloodkeras import colours  # noqa: F401  registered for load_model, as the layer below is
+from bloodkeras import layers  # noqa: F401  registered for load_model
 from bloodkeras.checkpoint import remove_checkpoints, written_plainly
 from bloodkeras.contract import RUN_DATA, RUN_HISTORY, RUN_INFO, RUN_MODEL, RUN_RECIPE
 from bloodkeras.data import Splits
@@ -29,7 +29,6 @@ from bloodkeras.device import choose_precision, warn_of_slow
 from bloodkeras.errors import BloodkerasError, gist, missing_package
 from bloodkeras.forecast import Forecast, first_guess, guessed_seconds
 from bloodkeras.keeper import Keeper, LossGuard
-from bloodkeras.layers import FusedBatchNormalization  # noqa: F401  registered for load_model
 from bloodkeras.models import build_model, multiply_adds, parameter_count
 from bloodkeras.optimizers import ConvMuon
 from bloodkeras.pipeline import eval_dataset, steps_per_epoch, train_dataset
@@ -257,7 +256,7 @@ def _run_epochs(model, keeper: Keeper, splits: Splits, tensorboard: bool, info: 
     started = time.perf_counter()
     try:
         with written_plainly(keeper.run):
-            _fit(model, keeper, splits, tensorboard)
+            _fit(model, keeper, splits, tensorboard, info["precision"])
         status = "finished"
     except KeyboardInterrupt as stop:
         status = "interrupted"
@@ -272,14 +271,14 @@ def _run_epochs(model, keeper: Keeper, splits: Splits, tensorboard: bool, info: 
     remove_checkpoints(keeper.run)
 
 
-def _fit(model, keeper: Keeper, splits: Splits, tensorboard: bool) -> None:
+def _fit(model, keeper: Keeper, splits: Splits, tensorboard: bool, precision: str) -> None:
     """Run the epochs."""
     recipe, steps = keeper.recipe, steps_per_epoch(splits.train, keeper.recipe)
     if keeper.is_complete:  # killed between its last checkpoint and its end
         keeper.publish()
         return
     compile_model(model, recipe, steps)
-    forecast = _forecast(model, keeper, splits, steps)
+    forecast = _forecast(model, keeper, splits, precision)
     callbacks = [LossGuard(keeper, splits.train), keeper, forecast]
     if recipe.train_ema:
         keeper.averaging = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
@@ -299,12 +298,13 @@ def _fit(model, keeper: Keeper, splits: Splits, tensorboard: bool) -> None:
         )
 
 
-def _forecast(model, keeper: Keeper, splits: Splits, steps: int) -> Forecast:
+def _forecast(model, keeper: Keeper, splits: Splits, precision: str) -> Forecast:
     """Say how long the epochs that are left may take, before the first; return what goes on."""
     recipe, left = keeper.recipe, keeper.recipe.train_epochs - keeper.epochs
+    steps = steps_per_epoch(splits.train, recipe)
     print(
-        f"training {recipe.model_name} in {model.layers[-2].dtype_policy.name}: {left} epochs of "
-        f"{steps} steps, {recipe.train_batch_size} images each",
+        f"training {recipe.model_name} in {precision}: {left} epochs of {steps} steps of "
+        f"{recipe.train_batch_size} images",
         flush=True,
     )
     if each := guessed_seconds(model, recipe, splits.train, splits.val):

@@ -173,9 +173,10 @@ def about_when(seconds: float) -> str:
     """Return when so many seconds are over: in 40 s, about 17:40, or about Sun 03:10."""
     if seconds < 100:
         return f"in about {duration(max(seconds, 1))}"
-    then, now = time.localtime(time.time() + seconds), time.localtime()
-    another_day = then.tm_yday != now.tm_yday
-    return f"about {time.strftime('%a %H:%M' if another_day else '%H:%M', then)}"
+    now = time.time()
+    then = time.localtime(now + seconds)
+    today = then.tm_yday == time.localtime(now).tm_yday
+    return f"about {time.strftime('%H:%M' if today else '%a %H:%M', then)}"
 
 
 def duration(seconds: float) -> str:
