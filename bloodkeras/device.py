@@ -15,7 +15,8 @@ DEVICES = ("auto", "cpu", "gpu")
 AUTO = "auto"
 FLOAT32, BFLOAT16 = "float32", "mixed_bfloat16"  # as Keras calls them
 # With either of them oneDNN, which TensorFlow leaves its convolutions to, multiplies bfloat16 in
-# one go. With neither a step can take a hundred times as long as in float32 (docs/training.md).
+# one go. With neither a step takes from twice to many times what it does in float32
+# (docs/training.md).
 BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
 BFLOAT16_CAPABILITY = (8, 0)  # of an NVIDIA GPU: Ampere, 2020
 NO_LIMIT = ("", "ALL", "DEFAULT")  # values of ONEDNN_MAX_CPU_ISA

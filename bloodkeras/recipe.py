@@ -81,9 +81,9 @@ class Recipe:
     train_weight_decay: float = 0.0  # of adamw and muon, times the learning rate, a step
     train_label_smoothing: float = 0.0  # share of the label spread over all classes
     train_ema: float = 0.0  # momentum, a step, of averaged weights that are then used; 0: none
-    # bfloat16 shortens a step of the larger networks by a third and more where processor or GPU has
-    # instructions for it, and is a trap elsewhere; auto asks device.py, and run.json says what was
-    # taken. float32 for the small ones, which gain little or nothing (docs/training.md).
+    # bfloat16 takes a third off a step where processor or GPU has instructions for it, and is a
+    # trap elsewhere; auto asks device.py, and run.json says what was taken. float32 for `simple`
+    # and `deeper`, whose study is to give the same anywhere, and `tiny`, which gains nothing.
     train_precision: str = "float32"  # or mixed_bfloat16, or auto
     train_class_weights: bool = False  # weigh each class by the inverse of its frequency
     train_seed: int = 42  # of the initial weights, the shuffling, the augmentation and dropout

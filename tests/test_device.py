@@ -131,7 +131,7 @@ def test_bfloat16_by_hand_without_the_instructions_is_warned_of_once(monkeypatch
 
 
 def test_the_large_recipes_ask_the_processor_and_the_small_ones_do_not():
-    """The small ones gain little or nothing from bfloat16: `benchmarks/precision.py`."""
+    """simple and deeper reproduce a study, the same on any processor; tiny gains nothing."""
     found = {name: recipe.train_precision for name, recipe in RECIPES.items()}
     assert found == {
         "simple": "float32",
