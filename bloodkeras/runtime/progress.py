@@ -102,6 +102,10 @@ class Progress:
         else:
             self._line.say(text)
 
+    def reach(self, done: int) -> None:
+        """Note how many are done altogether, those that were told of one by one included."""
+        self.add(max(0, done - self._done))
+
     def text(self, seconds: float) -> str:
         """Return done, total, speed and time left."""
         rate = (self._done - self._before) / max(seconds, 1e-9)
