@@ -20,7 +20,7 @@ from bloodkeras.recipe import Recipe
 from bloodkeras.runtime.progress import Line, about_when, duration
 
 WORTH_A_GUESS = 3e11  # multiply-adds of a training, forward: with less it is over in seconds
-LONG_STEP = 5.0  # seconds of a first step, after which no second one is waited for
+GUESSING_SECONDS = 2.0  # after which no further step is taken to guess by
 TIMED_SECONDS = 2.0  # of steps, after which their speed is believed
 FORWARD_SHARE = 1 / 3  # of a training step that judging the same images takes
 
@@ -120,9 +120,9 @@ def guessed_seconds(model: keras.Model, recipe: Recipe, train: Split, val: Split
         return 0.0
     before = [np.array(variable.value.numpy()) for variable in model.variables]
     images = train.images[: recipe.train_batch_size].astype(np.float32)
-    seconds = _step(model, images)  # in which TensorFlow readies its kernels
-    if seconds < LONG_STEP:
-        seconds = _step(model, images)
+    began, seconds = time.monotonic(), _step(model, images)
+    while time.monotonic() - began < GUESSING_SECONDS:  # the first one readies TensorFlow's kernels
+        seconds = min(seconds, _step(model, images))
     for variable, value in zip(model.variables, before, strict=True):
         variable.assign(value)
     judged = seconds * FORWARD_SHARE * len(val) / len(images)

@@ -303,8 +303,8 @@ def _forecast(model, keeper: Keeper, splits: Splits, precision: str) -> Forecast
     recipe, left = keeper.recipe, keeper.recipe.train_epochs - keeper.epochs
     steps = steps_per_epoch(splits.train, recipe)
     print(
-        f"training {recipe.model_name} in {precision}: {left} epochs of {steps} steps of "
-        f"{recipe.train_batch_size} images",
+        f"training {recipe.model_name} in {precision}: {left} epoch{'s' * (left != 1)} of {steps} "
+        f"steps of {recipe.train_batch_size} images",
         flush=True,
     )
     if each := guessed_seconds(model, recipe, splits.train, splits.val):

@@ -122,7 +122,7 @@ def test_stages_say_when_all_is_done_once_one_is(clock, capsys):
     stages.begin("second")
     clock["by"] = 400.0
     stages.begin("third")
-    assert capsys.readouterr().out.splitlines() == [
+    assert capsys.readouterr().err.splitlines() == [
         "export of tiny, 1 of 3: first",
         f"export of tiny, 2 of 3: second; all done about {time_of_day(600)}",
         f"export of tiny, 3 of 3: third; all done about {time_of_day(600)}",

@@ -141,7 +141,7 @@ class Stages:
         text = f"{self._job}, {place + 1} of {len(self._names)}: {name}"
         seconds = (time.monotonic() - self._started) / done * left if done else self._guess
         end = f"; all done {about_when(seconds)}" if seconds else ""
-        Line(sys.stdout, False).say(text + end)
+        Line(sys.stderr, False).say(text + end)
 
 
 def told(work: Callable, images, at_once: int = 256) -> list:
