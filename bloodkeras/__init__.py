@@ -14,6 +14,7 @@ The map, in the order the data flows. A module imports only modules above it.
         scale.py        a photograph -> how much of it to keep, from the cell's size
         preprocess.py   a photograph -> uint8 (28, 28, 3), as MedMNIST did it
         folder.py       a folder -> its images, past what systems leave there
+        progress.py     how far it is and when it ends: a bar, or a line now and then
         spreadsheet.py  a small CSV table that a person wrote -> rows
         class_names.py  a name as people write it -> a class
         prior.py        what classes can occur -> a weight a class
@@ -38,7 +39,6 @@ The map, in the order the data flows. A module imports only modules above it.
         activation_map.py  an export -> what its network looked at
         fit.py          some tens of cells -> last layer, temperature, thresholds
         adapt.py        export + one's own cells -> an export calibrated on them
-        progress.py     how far it is: a bar, or a line now and then
         score.py        all of these: images -> a table of answers
 
     scoring/        millions of images: partitions, here or on Ray; needs pyarrow, ray
@@ -78,12 +78,13 @@ The map, in the order the data flows. A module imports only modules above it.
     augment.py      recipe -> Keras random layers
     pipeline.py     Splits -> tf.data: train_dataset(), eval_dataset()
     checkpoint.py   a training's state after an epoch <-> a file that is whole or not there
-    layers.py       the layers Keras lacks, or has more slowly
     gaussian.py     features, labels -> a normal distribution a class
     colours.py      layers that look at an image's colours alone
-    models.py       name -> functional keras.Model; the table MODELS
     optimizers.py   the optimiser Keras lacks: Muon for convolutions
-    device.py       what TensorFlow computes on
+    layers.py       the layers Keras lacks; registers all that a saved model needs
+    device.py       what TensorFlow computes on, and in which precision it trains
+    models.py       name -> functional keras.Model; the table MODELS
+    forecast.py     how long a training takes: before it, and in it
     keeper.py       watches the epochs: checkpoints, the best model, a loss that is no number
     start.py        begins a run folder, or takes one up again
     train.py        recipe + Splits -> run folder

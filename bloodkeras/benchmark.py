@@ -26,6 +26,7 @@ from bloodkeras.data import Splits
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.runtime import benchmark as measure
 from bloodkeras.runtime.benchmark import Setting
+from bloodkeras.runtime.progress import about_when
 
 BATCHES = (16, 64, 256)  # images at once, beside one
 COLD_STARTS = 3  # the median counts
@@ -55,10 +56,16 @@ def run_benchmark(source: Source, splits: Splits, rounds: int, seconds: float) -
     names = [name for name, reason in reasons.items() if not reason]
     available = measure.cores()
     facts = _facts(source, splits, available, rounds, seconds)
+    lanes = sum(len(contenders.settings(name, len(available))) for name in names)
+    asked = (rounds + 1) * lanes * (1 + len(BATCHES)) * (seconds + REST)
+    print(f"{rounds + 1} rounds of {lanes} ways to compute, done {about_when(asked)}", flush=True)
     for name, reason in reasons.items():
         if reason:
             print(f"left out: {name}: {reason}")
-    rows = {name: _fixed(name, source) for name in names}
+    rows = {}
+    for name in names:
+        print(f"start and memory of {name}", flush=True)
+        rows[name] = _fixed(name, source)
     images = splits.test.images
     with _Lanes(names, source, available, images[:IMAGES]) as lanes:
         for name in names:

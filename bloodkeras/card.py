@@ -75,6 +75,7 @@ def build_card(
         "training": {
             "status": run.info["status"],
             "seconds": run.info["seconds"],
+            "precision": run.precision,
             "best_epoch": run.best_epoch,
             "best_val_accuracy": run.best_val_accuracy,
             "weights_sha256": run.weights,

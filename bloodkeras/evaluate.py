@@ -16,6 +16,7 @@ from bloodkeras.data import Splits
 from bloodkeras.errors import BloodkerasError, UsageError, gist
 from bloodkeras.metrics import summarise
 from bloodkeras.runtime.preprocess import eight_views
+from bloodkeras.runtime.progress import told
 
 PredictProba = Callable[[np.ndarray], np.ndarray]  # uint8 (N, 28, 28, 3) -> float32 (N, 8)
 
@@ -89,11 +90,12 @@ def evaluate(
     if split not in SPLIT_NAMES:
         raise UsageError(f"unknown split {split!r}: expected one of {', '.join(SPLIT_NAMES)}")
     chosen = splits.named()[split]
-    probs = predict_proba(chosen.images)
+    probs = np.concatenate(told(predict_proba, chosen.images))
     metrics = summarise(chosen.labels, probs, CLASS_NAMES)
     if views:
         # A cell has no up: asked eight times, a network's mistakes average out a little.
-        averaged = np.mean([predict_proba(view) for view in eight_views(chosen.images)], axis=0)
+        shown = [np.concatenate(told(predict_proba, v)) for v in eight_views(chosen.images)]
+        averaged = np.mean(shown, axis=0)
         metrics["eight_views"] = summarise(chosen.labels, averaged, CLASS_NAMES)["headline"]
     data = splits.fingerprint()
     return Report(model, engine, split, data, metrics, chosen.labels, probs, weights)

@@ -29,7 +29,17 @@ from bloodkeras.foreign_score import SCORES, with_features
 from bloodkeras.models import predict_proba
 from bloodkeras.quantise import quantise
 from bloodkeras.runtime.classifier import Classifier, sha256_of
+from bloodkeras.runtime.progress import Stages
 from bloodkeras.train import Run
+
+# How long each takes in proportion to the others, `residual` on two cores.
+STAGES = {
+    "calibrating its confidence and its doubt": 40.0,
+    "converting it to ONNX": 5.0,
+    "making and judging the int8 file": 30.0,
+    "comparing every validation image with Keras": 10.0,
+    "measuring it for its card": 60.0,
+}
 
 
 def export_run(run: Run, splits: Splits, folder: Path) -> Path:
@@ -54,14 +64,20 @@ def export_run(run: Run, splits: Splits, folder: Path) -> Path:
         staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
         raise BloodkerasError(f"cannot write {folder}: {error.strerror}") from None
+    stages = Stages(f"export of {run.recipe.model_name}", STAGES)
     try:
+        stages.begin("calibrating its confidence and its doubt")
         calibration = calibrate(run.model, splits, run.recipe)
+        stages.begin("converting it to ONNX")
         graph = convert(run.model, calibration)
+        stages.begin("making and judging the int8 file")
         quantised = quantise(graph, splits)
         first = build_card(run, splits, calibration)
         _write_export(graph, first, staging, quantised.graph)
         classifier = Classifier.load(staging)
+        stages.begin("comparing every validation image with Keras")
         difference = check_parity(run.model, calibration, classifier, splits.val.images)
+        stages.begin("measuring it for its card")
         card = build_card(run, splits, calibration, classifier, difference)
         card["int8"] = describe_int8(quantised, splits, staging)
         page = partial(render_page, splits=splits, classifier=classifier)

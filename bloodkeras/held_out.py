@@ -22,6 +22,7 @@ from bloodkeras.contract import CLASS_NAMES
 from bloodkeras.data import Split, Splits
 from bloodkeras.foreign_score import SCORES, score_images, with_features
 from bloodkeras.recipe import Recipe
+from bloodkeras.runtime.progress import Stages
 from bloodkeras.train import finished_run, load_run, train
 
 RESULT_FILE = "held_out.json"
@@ -39,8 +40,10 @@ def held_out(recipe: Recipe, splits: Splits, folder: Path) -> str:
         The table of results.txt.
     """
     results = {}
+    stages = Stages("trainings without one class", [f"no {name}" for name in CLASS_NAMES])
     for label, name in enumerate(CLASS_NAMES):
-        print(f"\n=== without {name}", flush=True)
+        print(flush=True)
+        stages.begin(f"no {name}")
         known = without(splits, label)
         place = folder / name.replace(" ", "-")
         run = finished_run(place, recipe, known) or load_run(train(recipe, known, place))

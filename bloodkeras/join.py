@@ -9,6 +9,7 @@ they are those of the training data, the answer is the mean of both, elsewhere t
 """
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -23,6 +24,7 @@ from bloodkeras.errors import BloodkerasError
 from bloodkeras.gaussian import gaussian
 from bloodkeras.models import multiply_adds, parameter_count, predict_proba
 from bloodkeras.recipe import JOINED
+from bloodkeras.runtime.progress import told
 from bloodkeras.runtime.shift_score import colours, distances
 from bloodkeras.start import begin_run, conditions, write_info
 from bloodkeras.train import Run
@@ -53,11 +55,12 @@ def join(home: Run, elsewhere: Run, splits: Splits, folder: Path) -> Path:
             )
     model = build_joined(home.model, elsewhere.model)
     model.get_layer("usual").set(*usual_colours(splits))
-    probs = predict_proba(model, splits.val.images)
+    probs = np.concatenate(told(partial(predict_proba, model), splits.val.images))
     chosen = probs[np.arange(len(probs)), splits.val.labels]
     right = probs.argmax(1) == splits.val.labels
     info = conditions(deterministic=True) | {
         "status": "running",
+        "precision": elsewhere.precision,
         "seconds": home.info["seconds"] + elsewhere.info["seconds"],
         "parameters": parameter_count(model),
         "multiply_adds": multiply_adds(model),

@@ -1,9 +1,15 @@
-"""The layers that Keras lacks, or has more slowly.
+"""The layers that Keras lacks, or has more slowly; the one import that a saved model needs.
 
-Flow: used by `models.py`; registered with Keras, so that a saved model finds them again.
+Flow: used by `models.py`. Importing it registers with Keras everything of this package that a run's
+model.keras may hold, optimiser included:
+
+    import bloodkeras.layers
+    model = keras.models.load_model("runs/residual-seed42/model.keras")
 """
 
 import keras
+
+from bloodkeras import colours, optimizers  # noqa: F401  registered too
 
 
 @keras.saving.register_keras_serializable(package="bloodkeras")

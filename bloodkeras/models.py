@@ -10,6 +10,7 @@ import numpy as np
 from keras import layers
 
 from bloodkeras.contract import CLASS_COUNT, IMAGE_SHAPE
+from bloodkeras.device import choose_precision
 from bloodkeras.layers import FusedBatchNormalization
 from bloodkeras.recipe import Recipe
 
@@ -20,7 +21,7 @@ def build_model(recipe: Recipe) -> keras.Model:
     """Build the network that the recipe names, with weights drawn from its seed."""
     keras.utils.set_random_seed(recipe.train_seed)
     usual = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(recipe.train_precision)
+    keras.config.set_dtype_policy(choose_precision(recipe.train_precision))
     try:
         return MODELS[recipe.model_name](recipe)
     finally:

@@ -19,7 +19,7 @@ CHOICES = {
     "augment_rotation_interpolation": ("nearest", "bilinear"),
     "train_optimizer": ("adam", "adamw", "muon"),
     "train_schedule": ("constant", "cosine"),
-    "train_precision": ("float32", "mixed_bfloat16"),
+    "train_precision": ("auto", "float32", "mixed_bfloat16"),
 }
 ABOVE_ZERO = ("model_width", "train_epochs", "train_batch_size", "train_learning_rate")
 NOT_NEGATIVE = (
@@ -81,9 +81,10 @@ class Recipe:
     train_weight_decay: float = 0.0  # of adamw and muon, times the learning rate, a step
     train_label_smoothing: float = 0.0  # share of the label spread over all classes
     train_ema: float = 0.0  # momentum, a step, of averaged weights that are then used; 0: none
-    # bfloat16 halves an epoch of the larger networks on a processor with AMX (Intel since 2023) and
-    # on a GPU; elsewhere it may be slower than float32.
-    train_precision: str = "float32"  # or mixed_bfloat16
+    # bfloat16 takes a third off a step where processor or GPU has instructions for it, and is a
+    # trap elsewhere; auto asks device.py, and run.json says what was taken. float32 for `simple`
+    # and `deeper`, whose study is to give the same anywhere, and `tiny`, which gains nothing.
+    train_precision: str = "float32"  # or mixed_bfloat16, or auto
     train_class_weights: bool = False  # weigh each class by the inverse of its frequency
     train_seed: int = 42  # of the initial weights, the shuffling, the augmentation and dropout
 
@@ -137,7 +138,7 @@ RECIPES = {
         train_schedule="cosine",
         train_weight_decay=0.05,
         train_label_smoothing=0.05,
-        train_precision="mixed_bfloat16",
+        train_precision="auto",
     ),
 }
 RECIPES["tiny"] = dataclasses.replace(
@@ -214,6 +215,13 @@ def read_recipe(path: str | Path) -> Recipe:
 def write_recipe(recipe: Recipe, path: Path) -> None:
     """Write the recipe as JSON, field by field."""
     path.write_text(json.dumps(dataclasses.asdict(recipe), indent=2) + "\n", encoding="utf-8")
+
+
+def settled(recipe: Recipe, precision: str) -> Recipe:
+    """Return the recipe with "auto" replaced by the precision that a run was trained in."""
+    if recipe.train_precision != "auto":
+        return recipe
+    return dataclasses.replace(recipe, train_precision=precision)
 
 
 def override(recipe: Recipe, changes: dict[str, str]) -> Recipe:

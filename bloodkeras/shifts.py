@@ -23,6 +23,7 @@ from bloodkeras.data import Split, Splits
 from bloodkeras.errors import UsageError
 from bloodkeras.runtime.classifier import Answers, Classifier
 from bloodkeras.runtime.exports import is_export, results_name
+from bloodkeras.runtime.progress import Progress
 
 STRENGTHS = (1, 2, 3, 4, 5)
 GREEN_PART = 0.35  # of a change of the lamp's colour: green lies between red and blue
@@ -76,10 +77,12 @@ def judge_shifts(answer: Callable[[np.ndarray], Answers], split: Split) -> dict:
         strength}; "by_shift": {shift: mean accuracy}; "mean_accuracy": over all shifts. Numbers
         are {"accuracy", "coverage", "selective_accuracy"}, the last None where none is accepted.
     """
-    found = {
-        name: [answer(shift(split.images, value)).judged(split.labels) for value in values]
-        for name, (shift, values) in SHIFTS.items()
-    }
+    found = {name: [] for name in SHIFTS}
+    asked = [(name, shift, value) for name, (shift, values) in SHIFTS.items() for value in values]
+    with Progress(lambda: len(asked) * len(split)) as progress:
+        for name, shift, value in asked:
+            found[name].append(answer(shift(split.images, value)).judged(split.labels))
+            progress.add(len(split))
     means = {
         name: float(np.mean([n["accuracy"] for n in numbers])) for name, numbers in found.items()
     }

@@ -21,9 +21,12 @@ from bloodkeras.checkpoint import (
 )
 from bloodkeras.contract import RUN_DATA, RUN_INFO, RUN_RECIPE
 from bloodkeras.data import Splits
+from bloodkeras.device import choose_precision, processor
 from bloodkeras.errors import BloodkerasError, gist
-from bloodkeras.recipe import Recipe, read_recipe, write_recipe
+from bloodkeras.recipe import Recipe, read_recipe, settled, write_recipe
 
+# What run.json tells who wants the network in plain Keras.
+TO_LOAD = "import bloodkeras.layers, keras; keras.models.load_model('model.keras')"
 VERSIONED = ("keras", "tensorflow", "numpy", "tf2onnx", "onnx", "onnxruntime")
 
 
@@ -61,10 +64,15 @@ def take_up(folder: Path, recipe: Recipe, splits: Splits, info: dict) -> Checkpo
     """
     earlier = read_info(folder)
     _refuse_another(folder, recipe, splits)
-    for name in ("versions", "deterministic", "device"):
-        if (was := earlier.get(name)) != info[name]:
+    for name in ("versions", "deterministic", "device", "processor"):
+        if name in earlier and (was := earlier[name]) != info[name]:
             now = _difference(was, info[name]) if isinstance(was, dict) else f"{was}, {info[name]}"
             print(f"note: not the {name} that {folder} began with ({now}): results may differ")
+    if (here := choose_precision(recipe.train_precision)) != (begun := begun_in(folder)):
+        print(
+            f"note: {folder} began in {begun} and goes on in it, where {here} would be chosen here "
+            f"(quicker on this machine): to train in that, begin anew, without --resume"
+        )
     state = newest_checkpoint(folder)
     done = f"after epoch {state.epochs} of {recipe.train_epochs}" if state else "at the beginning"
     print(f"going on with {folder} {done}", flush=True)
@@ -93,9 +101,19 @@ def read_info(folder: Path) -> dict:
         ) from None
 
 
+def begun_in(folder: Path) -> str:
+    """Return the precision that a run began in; runs of earlier versions name it in their recipe.
+
+    Raises:
+        BloodkerasError: It is no run folder.
+    """
+    return read_info(folder).get("precision") or read_recipe(folder / RUN_RECIPE).train_precision
+
+
 def write_info(folder: Path, info: dict) -> None:
-    """Write a run folder's run.json."""
-    write_atomically(folder / RUN_INFO, (json.dumps(info, indent=2) + "\n").encode())
+    """Write a run folder's run.json, and into it how to load the model."""
+    content = json.dumps(info | {"to_load": TO_LOAD}, indent=2) + "\n"
+    write_atomically(folder / RUN_INFO, content.encode())
 
 
 def conditions(deterministic: bool) -> dict:
@@ -104,7 +122,12 @@ def conditions(deterministic: bool) -> dict:
     # Threads share a sum out among them, so another number of cores rounds another way.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     device = f"{len(gpus)} GPU" if gpus else f"{cores} CPU cores"
-    return {"versions": versions(), "deterministic": deterministic, "device": device}
+    return {
+        "versions": versions(),
+        "deterministic": deterministic,
+        "device": device,
+        "processor": processor(),
+    }
 
 
 def versions() -> dict[str, str]:
@@ -114,7 +137,8 @@ def versions() -> dict[str, str]:
 
 
 def _refuse_another(folder: Path, recipe: Recipe, splits: Splits) -> None:
-    found = read_recipe(folder / RUN_RECIPE)
+    precision = begun_in(folder)
+    found, recipe = settled(read_recipe(folder / RUN_RECIPE), precision), settled(recipe, precision)
     if found != recipe:
         raise BloodkerasError(
             f"cannot go on with {folder}, which has another recipe "

@@ -38,7 +38,10 @@ from bloodkeras.places import Places
 from bloodkeras.recipe import JOINED, RECIPES, Recipe
 from bloodkeras.runtime.classifier import Classifier
 from bloodkeras.runtime.exports import is_export
+from bloodkeras.runtime.progress import Stages, about_when, duration
 from bloodkeras.runtime.whole_file import make_folder
+
+BESIDE_TRAINING = 0.25  # what all other steps of a study take, as a share of its trainings
 
 
 class Study:
@@ -100,15 +103,17 @@ class Study:
             f"{run.best_val_accuracy:.4f} in epoch {run.best_epoch}, "
             f"{run.info['seconds'] / 60:.1f} minutes; run in {folder}"
         )
+        print(f"in plain Keras: {loading(folder)}")
         return run
 
     def train_seeds(self, recipe: Recipe, seeds: list[int], **options) -> None:
         """Train one recipe with several seeds; print mean and standard deviation on validation."""
         from bloodkeras.train import kept_numbers
 
-        runs = [
-            self.train(dataclasses.replace(recipe, train_seed=seed), **options) for seed in seeds
-        ]
+        runs, stages = [], _seed_stages(recipe, seeds)
+        for seed in seeds:
+            stages.begin(f"seed {seed}")
+            runs.append(self.train(dataclasses.replace(recipe, train_seed=seed), **options))
         text = spread_table(recipe.model_name, seeds, kept_numbers(runs))
         (self.runs / f"{recipe.model_name}-seeds-val.txt").write_text(text + "\n", encoding="utf-8")
         print(text)
@@ -126,6 +131,7 @@ class Study:
             f"{JOINED}: {run.info['parameters']:,} parameters, validation accuracy "
             f"{run.best_val_accuracy:.4f}; run in {folder}"
         )
+        print(f"in plain Keras: {loading(folder)}")
 
     def evaluate(
         self, target: str, split: str = "test", margins: str = "", views: bool = False
@@ -235,8 +241,9 @@ class Study:
         """
         from bloodkeras.train import finished_run
 
-        reports = []
+        reports, stages = [], _seed_stages(recipe, seeds)
         for seed in seeds:
+            stages.begin(f"seed {seed}")
             seeded = dataclasses.replace(recipe, train_seed=seed)
             folder = self.places.run_folder_of(seeded)
             if not finished_run(folder, seeded, self.splits):
@@ -269,8 +276,10 @@ class Study:
             ("report", partial(self.report, *folders)),
         ]
         seconds = {}
-        for name, step in steps:
-            print(f"\n=== {name}", flush=True)
+        print(f"{len(steps)} steps: {', '.join(name for name, _ in steps)}")
+        print(self._foretold(recipes), flush=True)
+        for place, (name, step) in enumerate(steps, 1):
+            print(f"\n=== {place} of {len(steps)}: {name}", flush=True)
             started = time.perf_counter()
             step()
             seconds[name] = time.perf_counter() - started
@@ -279,6 +288,18 @@ class Study:
             print(f"{name:40}{value:8.1f} s")
         if self.splits.synthetic:
             print(banner())
+
+    def _foretold(self, recipes: list[Recipe]) -> str:
+        """Return roughly how long the study takes: nearly all of it is training."""
+        from bloodkeras.forecast import guessed_training
+
+        data = self.splits.train, self.splits.val
+        guessed = {recipe.model_name: guessed_training(recipe, *data) for recipe in recipes}
+        if not all(guessed.values()):
+            return "a few minutes in all: there is little to train"
+        said = ", ".join(f"{name} {duration(seconds)}" for name, seconds in guessed.items())
+        total = sum(guessed.values()) * (1 + BESIDE_TRAINING)
+        return f"training, roughly: {said}; all steps done {about_when(total)}"
 
     def _doubt(self, classifier: Classifier, report: Report, out: Path, margins: str) -> None:
         """Judge an export's verdicts, on cells and on what is none."""
@@ -294,6 +315,17 @@ class Study:
         path = out / f"risk_coverage_{report.model}_{report.split}.png"
         figures.risk_coverage(report, curve, doubt, path)
         print(doubt_table(doubt))
+
+
+def loading(folder: Path) -> str:
+    """Return the line of Python that loads a run's model without anything else of this package."""
+    from bloodkeras.start import TO_LOAD
+
+    return TO_LOAD.replace("model.keras", (folder / contract.RUN_MODEL).as_posix())
+
+
+def _seed_stages(recipe: Recipe, seeds: list[int]) -> Stages:
+    return Stages(f"{recipe.model_name} with several seeds", [f"seed {seed}" for seed in seeds])
 
 
 def banner() -> str:

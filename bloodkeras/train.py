@@ -4,7 +4,8 @@ Flow: takes a recipe and `Splits`; gives a run folder:
 
     recipe.json    every setting            model.keras   best weights by validation accuracy
     data.json      what it was trained on   history.csv   one row an epoch, written as it happens
-    run.json       status, times, versions  logs/         TensorBoard, on request
+    run.json       status, times, versions, the precision it was trained in
+    logs/          TensorBoard, on request
     checkpoints/   until it is finished: what `--resume` goes on from
 """
 
@@ -13,7 +14,6 @@ import dataclasses
 import functools
 import importlib.util
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -21,20 +21,22 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bloodkeras import colours  # noqa: F401  registered for load_model, as the layer below is
+from bloodkeras import layers  # noqa: F401  registered for load_model
 from bloodkeras.checkpoint import remove_checkpoints, written_plainly
 from bloodkeras.contract import RUN_DATA, RUN_HISTORY, RUN_INFO, RUN_MODEL, RUN_RECIPE
 from bloodkeras.data import Splits
+from bloodkeras.device import choose_precision, warn_of_slow
 from bloodkeras.errors import BloodkerasError, gist
+from bloodkeras.forecast import Forecast, first_guess, guessed_seconds
 from bloodkeras.keeper import Keeper, LossGuard
-from bloodkeras.layers import FusedBatchNormalization  # noqa: F401  registered for load_model
 from bloodkeras.models import build_model, multiply_adds, parameter_count
 from bloodkeras.optimizers import ConvMuon
 from bloodkeras.pipeline import eval_dataset, steps_per_epoch, train_dataset
-from bloodkeras.recipe import Recipe, read_recipe
+from bloodkeras.recipe import Recipe, read_recipe, settled
 from bloodkeras.runtime.classifier import sha256_of
 from bloodkeras.start import (
     begin_run,
+    begun_in,
     conditions,
     read_info,
     take_up,
@@ -64,6 +66,11 @@ class Run:
     def best_val_accuracy(self) -> float:
         """The validation accuracy of that epoch, 0..1."""
         return float(self.history["val_accuracy"].max())
+
+    @property
+    def precision(self) -> str:
+        """What it was trained in: float32 or mixed_bfloat16."""
+        return self.info.get("precision", self.recipe.train_precision)
 
     @property
     def weights(self) -> str:
@@ -111,18 +118,23 @@ def train(
     """
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise BloodkerasError("--tensorboard needs a package: run `pip install tensorboard`")
-    if resume and folder.exists() and read_info(folder)["status"] == "finished":
+    going_on = resume and folder.exists()
+    if going_on and read_info(folder)["status"] == "finished":
         take_up_finished(folder, recipe, splits)
         return folder
     if not fast:
         tf.config.experimental.enable_op_determinism()
+    # A run ends in the precision that it began in, wherever that is: half of each would be neither.
+    precision = begun_in(folder) if going_on else choose_precision(recipe.train_precision)
+    if recipe.train_precision == precision:  # asked for by hand
+        warn_of_slow(precision)
     # Keras counts layers of a kind in their names: the first in this process or not, equal names.
     keras.utils.clear_session(free_memory=False)
-    model = build_model(recipe)
+    model = build_model(settled(recipe, precision))
     size = {"parameters": parameter_count(model), "multiply_adds": multiply_adds(model)}
-    info = {"status": "running"} | size | conditions(deterministic=not fast)
+    info = {"status": "running", "precision": precision} | size | conditions(not fast)
     state = None
-    if resume and folder.exists():
+    if going_on:
         state = take_up(folder, recipe, splits, info)
         with written_plainly(folder):
             write_info(folder, info)
@@ -221,7 +233,8 @@ def finished_run(folder: Path, recipe: Recipe, splits: Splits) -> Run | None:
         run = load_run(folder)
     except BloodkerasError:
         return None
-    same = run.recipe == recipe and run.data == splits.fingerprint()
+    recipes = {settled(one, run.precision) for one in (run.recipe, recipe)}
+    same = len(recipes) == 1 and run.data == splits.fingerprint()
     return run if same and run.info["status"] == "finished" else None
 
 
@@ -243,7 +256,7 @@ def _run_epochs(model, keeper: Keeper, splits: Splits, tensorboard: bool, info: 
     started = time.perf_counter()
     try:
         with written_plainly(keeper.run):
-            _fit(model, keeper, splits, tensorboard)
+            _fit(model, keeper, splits, tensorboard, info["precision"])
         status = "finished"
     except KeyboardInterrupt as stop:
         status = "interrupted"
@@ -258,29 +271,45 @@ def _run_epochs(model, keeper: Keeper, splits: Splits, tensorboard: bool, info: 
     remove_checkpoints(keeper.run)
 
 
-def _fit(model, keeper: Keeper, splits: Splits, tensorboard: bool) -> None:
+def _fit(model, keeper: Keeper, splits: Splits, tensorboard: bool, precision: str) -> None:
     """Run the epochs."""
     recipe, steps = keeper.recipe, steps_per_epoch(splits.train, keeper.recipe)
     if keeper.is_complete:  # killed between its last checkpoint and its end
         keeper.publish()
         return
     compile_model(model, recipe, steps)
-    callbacks = [LossGuard(keeper, splits.train), keeper]
+    forecast = _forecast(model, keeper, splits, precision)
+    callbacks = [LossGuard(keeper, splits.train), keeper, forecast]
     if recipe.train_ema:
         keeper.averaging = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
         callbacks.insert(0, keeper.averaging)  # so that the averaged weights are those kept
     if tensorboard:
         callbacks.append(keras.callbacks.TensorBoard(keeper.run / "logs"))
-    model.fit(
-        train_dataset(splits.train, recipe, keeper.epochs),
-        validation_data=eval_dataset(splits.val, recipe.soft_labels),
-        initial_epoch=keeper.epochs,
-        epochs=recipe.train_epochs,
-        steps_per_epoch=steps,
-        callbacks=callbacks,
-        shuffle=False,  # the dataset is shuffled already
-        verbose="auto" if sys.stdout.isatty() else 2,
+    with contextlib.closing(forecast):
+        model.fit(
+            train_dataset(splits.train, recipe, keeper.epochs),
+            validation_data=eval_dataset(splits.val, recipe.soft_labels),
+            initial_epoch=keeper.epochs,
+            epochs=recipe.train_epochs,
+            steps_per_epoch=steps,
+            callbacks=callbacks,
+            shuffle=False,  # the dataset is shuffled already
+            verbose=0,  # the forecast says more
+        )
+
+
+def _forecast(model, keeper: Keeper, splits: Splits, precision: str) -> Forecast:
+    """Say how long the epochs that are left may take, before the first; return what goes on."""
+    recipe, left = keeper.recipe, keeper.recipe.train_epochs - keeper.epochs
+    steps = steps_per_epoch(splits.train, recipe)
+    print(
+        f"training {recipe.model_name} in {precision}: {left} epoch{'s' * (left != 1)} of {steps} "
+        f"steps of {recipe.train_batch_size} images",
+        flush=True,
     )
+    if each := guessed_seconds(model, recipe, splits.train, splits.val):
+        print(f"{first_guess(each, left)}; TensorFlow builds its graph first", flush=True)
+    return Forecast(patient=recipe.train_patience > 0)
 
 
 def _no_run(folder: Path, error: Exception) -> BloodkerasError:

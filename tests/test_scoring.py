@@ -373,6 +373,22 @@ def reference(big, tmp_path_factory) -> list[dict]:
     return run(big, tmp_path_factory.mktemp("reference") / "out", partition_images=100)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_how_far_it_is_is_said_within_a_partition_too(big, tmp_path, capsys, monkeypatch, workers):
+    """A partition may last for minutes; nobody is to wait for its end to hear of it."""
+    from bloodkeras.runtime import progress
+    from bloodkeras.scoring import local
+
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr(local, "ASK_SECONDS", 0.02)
+    run(big, tmp_path / "out", partition_images=3000, workers=workers)
+    said = [line for line in capsys.readouterr().err.splitlines() if " of 3,000 images" in line]
+    done = [int(line.split()[0].replace(",", "")) for line in said]
+    assert len(set(done)) > 2
+    assert done == sorted(done)
+    assert done[-1] == 3000
+
+
 def test_a_killed_process_of_several_is_one_line(big, tmp_path):
     import psutil
 

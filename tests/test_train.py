@@ -62,7 +62,8 @@ def test_averaged_weights_are_the_ones_that_are_kept(drawn, tmp_path):
 
 
 def test_bfloat16_trains_and_is_used_in_float32(drawn, tmp_path):
-    recipe = override(RECIPES["deeper"], SHORT | {"precision": "mixed_bfloat16"})
+    narrow = {"precision": "mixed_bfloat16", "width": "0.25", "epochs": "1"}
+    recipe = override(RECIPES["deeper"], SHORT | narrow)
     run = load_run(train(recipe, drawn, tmp_path / "run"))
     saved = keras.saving.load_model(tmp_path / "run" / "model.keras", compile=False)
     assert saved.layers[2].compute_dtype == "bfloat16"
@@ -73,7 +74,7 @@ def test_bfloat16_trains_and_is_used_in_float32(drawn, tmp_path):
 
 
 def test_the_float32_copy_answers_as_the_original(drawn):
-    model = build_model(RECIPES["tiny"])
+    model = build_model(override(RECIPES["tiny"], {"precision": "mixed_bfloat16"}))
     images = drawn.test.images[:8]
     plain = build_model(override(RECIPES["tiny"], {"precision": "float32"}))
     plain.set_weights(model.get_weights())

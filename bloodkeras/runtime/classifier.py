@@ -85,6 +85,12 @@ class Answers:
     foreign: np.ndarray  # float32 (N,), larger for what looks less like a cell
     verdicts: np.ndarray  # str (N,), of contract.VERDICTS
 
+    @classmethod
+    def joined(cls, parts: "list[Answers]") -> "Answers":
+        """Return the answers of several calls as one."""
+        fields = ("probs", "foreign", "verdicts")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
+
     def judged(self, labels: np.ndarray) -> dict:
         """Return how good the answers are.
 

@@ -23,6 +23,7 @@ from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.runtime.class_names import class_name, spells_out
 from bloodkeras.runtime.folder import PassedOver, walk
 from bloodkeras.runtime.preprocess import read_image
+from bloodkeras.runtime.progress import Progress
 from bloodkeras.runtime.scale import UNKNOWN, Framing
 from bloodkeras.runtime.spreadsheet import parse_rows, read_text
 
@@ -95,8 +96,11 @@ def read_labelled(
         places = _read_folders(folder, images, class_names)
         paths = {name: folder / name for name in places}
         errors = [error for _, error in there if error]
-    with ThreadPoolExecutor(thread_name_prefix="read") as pool:
-        found = list(pool.map(lambda path: _read(path, framing), paths.values()))
+    found, count = [], len(paths)
+    with ThreadPoolExecutor(thread_name_prefix="read") as pool, Progress(lambda: count) as progress:
+        for pixels in pool.map(lambda path: _read(path, framing), paths.values()):
+            found.append(pixels)
+            progress.add(1)
     good = [row for row, pixels in enumerate(found) if not isinstance(pixels, str)]
     errors += [pixels for pixels in found if isinstance(pixels, str)]
     if not good:

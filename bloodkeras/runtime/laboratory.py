@@ -7,6 +7,7 @@ Sources: intervals of shares, Wilson 1927, doi:10.1080/01621459.1927.10502953.
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from bloodkeras.runtime.formats import one_line
 from bloodkeras.runtime.labelled import Labelled, read_labelled
 from bloodkeras.runtime.mistakes_page import render_mistakes
 from bloodkeras.runtime.prior import HEALTHY_BLOOD, Prior, describe
+from bloodkeras.runtime.progress import told
 from bloodkeras.runtime.scale import UNKNOWN, Framing
 from bloodkeras.runtime.shift_score import judge_colours, sentence
 from bloodkeras.runtime.whole_file import make_folder, whole_file
@@ -71,7 +73,7 @@ def evaluate_photos(
     classifier = Classifier.load(export)
     asked = classifier.read_prior(classes, prior)
     cells = read_labelled(photos, table, classifier.labels, framing)
-    answers = classifier.answer(cells.images, None, views)
+    answers = Answers.joined(told(partial(classifier.answer, views=views), cells.images))
     found = judge(classifier, cells, answers, views, asked)
     found |= {"framing": dataclasses.asdict(framing)} | source
     numbers = render_text(found)

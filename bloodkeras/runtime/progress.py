@@ -1,17 +1,64 @@
-"""Says on stderr how far a long job is: a bar on a terminal, now and then a line elsewhere.
+"""Says how far a long job is and when it ends: a bar on a terminal, else a line now and then.
 
-Flow: takes how many are done; gives text. The total is counted in a thread of its own meanwhile.
+Flow: takes how many are done; gives text. `Progress` is for images, whose total is counted in a
+thread of its own meanwhile, `Stages` for a few long parts; a training has `forecast.py`.
 """
 
 import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 BAR_SECONDS = 0.2  # between two pictures of the bar
 LINE_SECONDS = 5.0  # between two lines
 BAR_WIDTH = 30  # characters
+
+
+class Line:
+    """A line of a terminal that is drawn again and again; elsewhere only what stays is written.
+
+    Whoever read the output may be gone, which is no reason to end a job of an hour: what cannot be
+    written is left out.
+    """
+
+    def __init__(self, stream, bar: bool | None = None):
+        """Take over the line.
+
+        Args:
+            stream: Such as sys.stdout.
+            bar: Whether it is a terminal; None asks it.
+        """
+        self._stream = stream
+        self.bar = stream.isatty() if bar is None else bar
+        self._drawn = -BAR_SECONDS
+
+    def draw(self, text: str, share: float, now: float) -> None:
+        """Draw a bar and a text, if it is a terminal and time.
+
+        Args:
+            text: What is said beside the bar.
+            share: How much of it is full, 0..1.
+            now: time.monotonic().
+        """
+        if self.bar and now - self._drawn >= BAR_SECONDS:
+            self._drawn = now
+            self._write(f"\r{picture(share)}{text}\x1b[K")
+
+    def say(self, text: str) -> None:
+        """Write a line that stays."""
+        self.clear()
+        self._write(f"{text}\n")
+
+    def clear(self) -> None:
+        """Remove what was drawn."""
+        if self.bar:
+            self._write("\r\x1b[K")
+
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # ValueError: closed
+            self._stream.write(text)
+            self._stream.flush()
 
 
 class Progress:
@@ -25,7 +72,7 @@ class Progress:
             done: How many were done before.
             bar: Draw a bar; None asks whether stderr is a terminal.
         """
-        self._bar = sys.stderr.isatty() if bar is None else bar
+        self._line = Line(sys.stderr, bar)
         self._before = self._done = done
         self._started = self._shown = time.monotonic()
         self._total = 0
@@ -40,21 +87,24 @@ class Progress:
         return self
 
     def __exit__(self, *_) -> None:
-        if self._bar:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        self._line.clear()
 
     def add(self, done: int) -> None:
         """Note that more are done, and show it if it is time."""
         self._done += done
         now = time.monotonic()
-        if now - self._shown < (BAR_SECONDS if self._bar else LINE_SECONDS):
+        if now - self._shown < (BAR_SECONDS if self._line.bar else LINE_SECONDS):
             return
         self._shown = now
         text = self.text(now - self._started)
-        if self._bar:
-            print(f"\r{self._picture()}{text}\x1b[K", end="", file=sys.stderr, flush=True)
+        if self._line.bar:
+            self._line.draw(text, self._done / max(self._total, 1), now)
         else:
-            print(text, file=sys.stderr, flush=True)
+            self._line.say(text)
+
+    def reach(self, done: int) -> None:
+        """Note how many are done altogether, those that were told of one by one included."""
+        self.add(max(0, done - self._done))
 
     def text(self, seconds: float) -> str:
         """Return done, total, speed and time left."""
@@ -66,11 +116,71 @@ class Progress:
             f"{self._done:,} of {self._total:,} images, {rate:,.0f} a second, {duration(left)} left"
         )
 
-    def _picture(self) -> str:
-        if self._total < self._done:
-            return ""
-        full = BAR_WIDTH * self._done // max(self._total, 1)
-        return f"[{'#' * full}{'.' * (BAR_WIDTH - full)}] "
+
+class Stages:
+    """Says which of a few long parts of a job begins, and when the last will be done."""
+
+    def __init__(self, job: str, parts: dict[str, float] | Iterable[str], seconds: float = 0.0):
+        """Start the clock.
+
+        Args:
+            job: What is said first, such as "export of tiny".
+            parts: Their names; as a dict, how long each takes in proportion to the others.
+            seconds: A guess how long all of them take; 0: none, until the first is done.
+        """
+        self._parts = parts if isinstance(parts, dict) else dict.fromkeys(parts, 1.0)
+        self._names = list(self._parts)
+        self._job, self._guess = job, seconds
+        self._started = time.monotonic()
+
+    def begin(self, name: str) -> None:
+        """Say that a part begins; those before it are done."""
+        place = self._names.index(name)
+        done = sum(self._parts[before] for before in self._names[:place])
+        left = sum(self._parts.values()) - done
+        text = f"{self._job}, {place + 1} of {len(self._names)}: {name}"
+        seconds = (time.monotonic() - self._started) / done * left if done else self._guess
+        end = f"; all done {about_when(seconds)}" if seconds else ""
+        Line(sys.stderr, False).say(text + end)
+
+
+def told(work: Callable, images, at_once: int = 256) -> list:
+    """Do some work on many images, a slice at a time, and say how far it is.
+
+    Args:
+        work: Takes a slice of the images.
+        images: An array (N, ...).
+        at_once: Images of a slice: a multiple of what the work takes in one batch, so that its
+            batches stay the same.
+
+    Returns:
+        What the work returned of each slice.
+    """
+    with Progress(lambda: len(images)) as progress:
+        found = []
+        for start in range(0, max(len(images), 1), at_once):
+            part = images[start : start + at_once]
+            found.append(work(part))
+            progress.add(len(part))
+    return found
+
+
+def picture(share: float) -> str:
+    """Return a bar, full to a share 0..1; nothing where more is done than there was to do."""
+    if share > 1:
+        return ""
+    full = int(BAR_WIDTH * share)
+    return f"[{'#' * full}{'.' * (BAR_WIDTH - full)}] "
+
+
+def about_when(seconds: float) -> str:
+    """Return when so many seconds are over: in 40 s, about 17:40, or about Sun 03:10."""
+    if seconds < 100:
+        return f"in about {duration(max(seconds, 1))}"
+    now = time.time()
+    then = time.localtime(now + seconds)
+    today = then.tm_yday == time.localtime(now).tm_yday
+    return f"about {time.strftime('%H:%M' if today else '%a %H:%M', then)}"
 
 
 def duration(seconds: float) -> str:

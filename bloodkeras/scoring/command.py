@@ -21,7 +21,7 @@ from bloodkeras.runtime.scale import Framing
 from bloodkeras.runtime.whole_file import TEMPORARY
 from bloodkeras.scoring.listing import list_source
 from bloodkeras.scoring.local import run_local
-from bloodkeras.scoring.partition import FAILED, Done, finished
+from bloodkeras.scoring.partition import FAILED, Done, Tell, finished
 from bloodkeras.scoring.plan import (
     LIST_FILE,
     Plan,
@@ -126,19 +126,20 @@ def _carry_out(options: Options, out: Path, plan: Plan) -> Counter:
         print(f"{len(found) - len(wanted):,} of {len(found):,} partitions are finished already")
     if wanted:
         with Progress(lambda: plan.items, counts.total()) as progress:
-            for done in _run(options, out, plan, wanted):
+            for done in _run(options, out, plan, wanted, progress.add):
                 counts.update(done.counts)
-                progress.add(sum(done.counts.values()))
+                progress.reach(counts.total())
     return counts
 
 
-def _run(options: Options, out: Path, plan: Plan, wanted: list[int]) -> Iterator[Done]:
+def _run(options: Options, out: Path, plan: Plan, wanted: list[int], tell: Tell) -> Iterator[Done]:
     if options.engine == "ray":
+        print(f"{len(wanted):,} partitions to do: how long is said when the first are", flush=True)
         find = partial(finished, out, plan)
         return run_ray(out, wanted, options.workers, options.address, find)
     allowed = getattr(os, "sched_getaffinity", None)
     cores = len(allowed(0)) if allowed else os.cpu_count() or 1
-    return run_local(out, wanted, options.workers or 1, cores)
+    return run_local(out, wanted, options.workers or 1, cores, tell)
 
 
 def _conclude(counts: Counter, plan: Plan, out: str) -> None:

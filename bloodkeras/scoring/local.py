@@ -6,19 +6,26 @@ Flow: takes the folder of answers and the partitions that are wanted; gives each
 import multiprocessing
 import signal
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent import futures
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.interrupts import end_with_parent
-from bloodkeras.scoring.partition import Done, Worker
+from bloodkeras.scoring.partition import Done, Tell, Worker, unheard
+
+ASK_SECONDS = 1.0  # between two looks at how far the processes are
 
 _worker: Worker | None = None  # of a process of several
+_images = None  # how many images of each partition are done, shared by the processes
 
 
-def run_local(out: Path, partitions: list[int], workers: int, cores: int) -> Iterator[Done]:
+def run_local(
+    out: Path, partitions: list[int], workers: int, cores: int, tell: Tell = unheard
+) -> Iterator[Done]:
     """Yield the partitions as they get done.
 
     Args:
@@ -26,19 +33,28 @@ def run_local(out: Path, partitions: list[int], workers: int, cores: int) -> Ite
         partitions: The wanted ones.
         workers: Processes; 1 is this one. The cores are shared out among them.
         cores: Of this machine.
+        tell: Called now and then with how many more images are done.
 
     Raises:
         BloodkerasError: Answers cannot be written, or a process was killed.
     """
     threads = max(1, cores // workers)
     if workers == 1:
-        yield from map(Worker(out, threads).classify, partitions)
+        yield from map(partial(Worker(out, threads).classify, tell=tell), partitions)
         return
     spawn = multiprocessing.get_context("spawn")
-    with _ended(ProcessPoolExecutor(workers, spawn, _start, (out, threads))) as pool:
+    # Images done of each partition, which one process writes to: no lock that a killed one keeps.
+    images = spawn.RawArray("q", len(partitions))
+    with _ended(ProcessPoolExecutor(workers, spawn, _start, (out, threads, images))) as pool:
         try:
-            for done in as_completed([pool.submit(_classify, k) for k in partitions]):
-                yield done.result()
+            left, told = {pool.submit(_classify, *row) for row in enumerate(partitions)}, 0
+            while left:
+                ended, left = futures.wait(left, ASK_SECONDS, futures.FIRST_COMPLETED)
+                done_now = sum(images)
+                tell(done_now - told)
+                told = done_now
+                for done in ended:
+                    yield done.result()
         except BrokenProcessPool:
             raise BloodkerasError(
                 "a worker process was killed, for want of memory perhaps: run the same command "
@@ -57,13 +73,17 @@ def _ended(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
             child.terminate()
 
 
-def _start(out: Path, threads: int) -> None:
+def _start(out: Path, threads: int, images) -> None:
     """Prepare a process: Ctrl-C is for the one that started it, whose death it does not outlive."""
-    global _worker
+    global _worker, _images
+    _images = images
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
     _worker = Worker(out, threads)
 
 
-def _classify(partition: int) -> Done:
-    return _worker.classify(partition)
+def _classify(row: int, partition: int) -> Done:
+    def tell(count: int) -> None:
+        _images[row] += count
+
+    return _worker.classify(partition, tell)

@@ -6,7 +6,7 @@ and a `Done`. The file is whole or not there, and the same whoever writes it.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +44,13 @@ def part_path(out: Path, partition: int) -> Path:
     return out / f"part-{partition:06}.parquet"
 
 
+Tell = Callable[[int], None]
+
+
+def unheard(count: int) -> None:
+    """Tell nobody."""
+
+
 class Worker:
     """A session of the plan's model, and the threads that feed it."""
 
@@ -65,8 +72,12 @@ class Worker:
         self._classifier.batch_size = self._plan.batch
         _check_model(self._plan, describe_model(self._classifier, model, self._plan.precision))
 
-    def classify(self, partition: int) -> Done:
+    def classify(self, partition: int, tell: Tell = unheard) -> Done:
         """Write a partition's answers, if they are not there.
+
+        Args:
+            partition: Which.
+            tell: Called after every batch with how many images it had.
 
         Raises:
             BloodkerasError: The source is not there, the answers cannot be written, or several
@@ -82,7 +93,13 @@ class Worker:
         plan = self._plan
         items = read_items(self._folder, plan, partition, self._threads)
         batches = answer_batches(self._classifier, items, plan.weights, plan.views)
-        return write_part(self._out, plan, partition, batches)
+        return write_part(self._out, plan, partition, _told(batches, tell))
+
+
+def _told(batches: Iterable[list[Row]], tell: Tell) -> Iterator[list[Row]]:
+    for rows in batches:
+        yield rows
+        tell(len(rows))
 
 
 def write_part(out: Path, plan: Plan, partition: int, batches: Iterable[list[Row]]) -> Done:

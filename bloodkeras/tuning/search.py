@@ -15,7 +15,10 @@ from pathlib import Path
 
 from keras_tuner.engine.trial import TrialStatus
 
+from bloodkeras.device import warn_of_slow
 from bloodkeras.errors import BloodkerasError, gist
+from bloodkeras.forecast import guessed_training
+from bloodkeras.runtime.progress import about_when, duration
 from bloodkeras.search_space import recipe_of
 from bloodkeras.tuning import plots
 from bloodkeras.tuning.leaderboard import Leaderboard, changed, lines, rows, write_tables
@@ -52,6 +55,9 @@ def tune(
             failed without exception, or a chief's address cannot be used.
         KeyboardInterrupt: Ctrl-C; calling again goes on.
     """
+    warn_of_slow(plan.start.train_precision)
+    if not serve:
+        _foretell(plan, trials, data, seconds)
     board = Leaderboard(plan, folder)
     oracle = make_oracle(plan, trials)
     try:
@@ -62,6 +68,20 @@ def tune(
     if oracle.failure:
         raise BloodkerasError(f"the search ended: {oracle.failure}")
     conclude(oracle, plan, data, folder)
+
+
+def _foretell(plan: Plan, trials: int, data: TuningData, seconds: float) -> None:
+    """Say roughly how long the search takes, judged by one step of the recipe it starts from."""
+    one = guessed_training(plan.start, data.train, data.val)
+    if not one:
+        return
+    most = min(one * trials, seconds)
+    budget = ", or as the budget says" if seconds < float("inf") else ""
+    print(
+        f"{trials} trials of up to {plan.start.train_epochs} epochs, which take the starting "
+        f"recipe roughly {duration(one)}: done {about_when(most)} at the latest{budget}",
+        flush=True,
+    )
 
 
 def _search(oracle, plan: Plan, data: TuningData, folder: Path, serve: Callable | None) -> None:

@@ -8,6 +8,7 @@ has none.
 """
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from bloodkeras.checkpoint import (
 from bloodkeras.contract import RUN_RECIPE
 from bloodkeras.data import Split, Splits
 from bloodkeras.errors import BloodkerasError
+from bloodkeras.forecast import Forecast
 from bloodkeras.models import build_model, predict_proba
 from bloodkeras.pipeline import steps_per_epoch, train_dataset
 from bloodkeras.recipe import Recipe, read_recipe, write_recipe
@@ -90,13 +92,15 @@ def run_trial(
     watcher = _Watcher(recipe, data.val, folder, report, history)
     # Averaged weights are in the model when an epoch ends, so this must come first.
     averaging = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if recipe.train_ema else []
+    # A terminal has the leaderboard, which is drawn anew after every epoch.
+    told = [] if sys.stdout.isatty() else [Forecast(f"trial {folder.name}")]
     if len(history) < epochs:
         model.fit(
             train_dataset(data.train, recipe, first_epoch=len(history)),
             initial_epoch=len(history),
             epochs=epochs,
             steps_per_epoch=steps,
-            callbacks=[*averaging, watcher],
+            callbacks=[*averaging, watcher, *told],
             shuffle=False,
             verbose=0,
         )
