@@ -295,6 +295,7 @@ score([sys.argv[1]], sys.argv[2], sys.argv[3])
 """
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
 def test_resumed_after_a_kill_equals_uninterrupted(many, model, tmp_path, kind):
     """To the last byte, wherever the kill hit; at most one batch had to be done again."""

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+pytest.importorskip("resource", reason="needs signals and limits that Windows lacks")
 from killed import Process, Training, command_here, server
 
 from bloodkeras import keeper, train

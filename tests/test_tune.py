@@ -389,6 +389,7 @@ def wait_for(condition, seconds=120.0) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 @pytest.mark.slow
 def test_a_killed_worker_neither_loses_nor_hangs_the_search(drawn_file, tmp_path):
     """A chief and two workers on loopback; one of them is killed in the middle of a trial."""
@@ -422,6 +423,7 @@ def test_a_killed_worker_neither_loses_nor_hangs_the_search(drawn_file, tmp_path
     assert read_recipe(out / "recipe.json").model_name == "simple"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 @pytest.mark.slow
 def test_a_killed_search_goes_on(drawn_file, tmp_path):
     """SIGKILL after the first epoch of the second trial; the same command ends the search."""
