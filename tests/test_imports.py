@@ -23,7 +23,7 @@ RUNTIME_EXTRAS = {
 # The order of the map in bloodkeras/__init__.py; a module imports only modules above it.
 FLOW = (
     "errors", "contract", "interrupts", "recipe", "search_space",
-    "runtime.refusal", "runtime.decode", "runtime.scale",
+    "runtime.refusal", "runtime.unsupported", "runtime.decode", "runtime.scale",
     "runtime.preprocess", "runtime.spreadsheet", "runtime.prior", "runtime.classifier",
     "runtime.benchmark", "runtime.whole_file",
     "runtime.arrays", "runtime.pages", "runtime.sources", "runtime.formats", "runtime.table",
