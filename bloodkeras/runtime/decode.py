@@ -170,7 +170,8 @@ def decoded(image: Image.Image) -> Image.Image:
     _refuse_size(*image.size)
     _refuse_mode(image)
     _name_planes(image)
-    deep = image.mode[0] == "I" or any("16" in str(tile.args) for tile in image.tile)
+    tiles = getattr(image, "tile", ())  # an image that was made, not opened, has none
+    deep = image.mode[0] == "I" or any("16" in str(tile.args) for tile in tiles)
     image.load()
     if image.mode == "I;16B":  # the big-endian twin, which Pillow can do little with
         image = image.convert("I")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from bloodkeras.contract import IMAGE_SIDE
 from bloodkeras.errors import UsageError
 from bloodkeras.runtime.decode import rgb
 
@@ -20,11 +21,13 @@ FRAME_SHARE = 3 / 4  # of a frame that is kept where no nucleus is found
 
 # A photograph of the PBC set's kind shows 360 pixels where MedMNIST's frame shows 200.
 PHOTOGRAPH_SHARE = 200 / 360
-# Side of a frame: the outline (see there) beyond which it is too wide. Of BloodMNIST's test images
-# 0.3 and 0.5 % have more; docs/photographs.md has the measurements.
-WIDE_OUTLINE = {28: 19.5, 64: 23.5}
+# A frame that is finer is too wide: one in 200 of BloodMNIST's validation images is. Those of 28
+# pixels are blurred by being enlarged. docs/photographs.md has the measurements.
+TOO_FINE, TOO_FINE_28 = 0.69, 0.40
+NEAR, FAR = 3, 5  # of SIDE pixels, over which a frame is compared with itself
+NEAR_WEIGHT, FAR_WEIGHT = -5.7, 3.4  # of the likeness; 1 is the outline's
 PALE = 0.35  # of green light, natural logarithm: about what a red cell takes; more counts as that
-LEAST_ALIKE = 0.5  # correlation of neighbouring pixels: below it there is noise, and no cell
+LEAST_ALIKE = 0.2  # likeness over NEAR; below it there is noise, and no cell
 
 SIDE = 64  # pixels to which a photograph is shrunk to look for the nucleus
 CENTRE_RADIUS = 0.2  # of the frame: the cell is in the centre
@@ -103,33 +106,43 @@ def nucleus_span(image: Image.Image) -> float | None:
 
 
 def is_wide(frame: Image.Image) -> bool:
-    """Return whether much smaller cells than BloodMNIST's fill a frame: it is too wide.
+    """Return whether a frame shows more of the specimen than BloodMNIST's: its cells are small.
 
     Args:
-        frame: RGB, a square of 28x28 pixels or of 64x64 and more.
+        frame: RGB, a square.
     """
-    if frame.width > SIDE:
-        frame = frame.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-    return outline(np.asarray(frame)) > WIDE_OUTLINE[frame.width]
+    return fineness(frame) > (TOO_FINE_28 if frame.width == IMAGE_SIDE else TOO_FINE)
 
 
-def outline(pixels: np.ndarray) -> float:
-    """Return how much outline there is around what is stained, by its area and the frame's side.
+def fineness(frame: Image.Image) -> float:
+    """Return how finely a frame is structured, red cells and nuclei alike; -inf where by nothing.
 
-    Red cells count as much as nuclei. If all are half as large it is twice as much; a single disc
-    whose diameter is d of the frame has about 5 / d. 0 where nothing is stained, and for noise.
+    Where all cells are half as large there is twice as much outline around what is stained, by
+    its area, and the frame resembles itself less when it is shifted a little. Platelets in the
+    right frame have much outline too, but large red cells around them. The weights are those of
+    Fisher's discriminant between the two, rounded.
 
     Args:
-        pixels: uint8 (H, H, 3), RGB.
+        frame: RGB, a square.
     """
-    green = pixels[..., 1].clip(1).astype(float)
+    how = Image.Resampling.BICUBIC if frame.width < SIDE else Image.Resampling.BILINEAR
+    green = np.asarray(frame.resize((SIDE, SIDE), how))[..., 1].clip(1).astype(float)
     density = (-np.log(green / np.percentile(green, BACKGROUND))).clip(0, PALE)
-    steps = [np.diff(density, axis=axis) for axis in (0, 1)]
-    # Of a random pair of pixels the mean square of the difference is twice the variance.
-    alike = 1 - np.mean([np.mean(step**2) for step in steps]) / max(2 * density.var(), 1e-9)
-    if alike < LEAST_ALIKE or not density.any():
-        return 0.0
-    return float(sum(np.abs(step).sum() for step in steps) / density.sum() * len(pixels))
+    if not density.any():
+        return -np.inf
+    near, far = _likeness(density, NEAR), _likeness(density, FAR)
+    if near < LEAST_ALIKE:
+        return -np.inf
+    steps = sum(np.abs(np.diff(density, axis=axis)).sum() for axis in (0, 1))
+    outline = np.log(steps / density.sum() * SIDE)
+    return float(outline + NEAR_WEIGHT * near + FAR_WEIGHT * far)
+
+
+def _likeness(density: np.ndarray, shift: int) -> float:
+    """Return the correlation of an image with itself, shifted along either axis."""
+    varied = density - density.mean()
+    down, right = varied[shift:] * varied[:-shift], varied[:, shift:] * varied[:, :-shift]
+    return (down.mean() + right.mean()) / 2 / max(varied.var(), 1e-9)
 
 
 def _connected(seed: np.ndarray, mask: np.ndarray) -> np.ndarray:
