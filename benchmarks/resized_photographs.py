@@ -15,7 +15,6 @@ from PIL import Image
 
 from bloodkeras.contract import ACCEPTED
 from bloodkeras.runtime.classifier import Classifier
-from bloodkeras.runtime.preprocess import WIDE, doubt_of, medmnist_pixels
 from bloodkeras.runtime.scale import is_wide
 
 SIDES = (28, 64, 128, 200, 224, 256, 299, 512)
@@ -50,15 +49,14 @@ def main(export: str, crops: str, data: str, data_64: str = "") -> None:
         print(f"   taken for too wide, of each class: {' '.join(shares)}; of all {wide.mean():.2%}")
 
 
-def report(classifier: Classifier, name: str, images: list, labels: np.ndarray) -> None:
+def report(classifier: Classifier, title: str, images: list, labels: np.ndarray) -> None:
     """Print one line: how the images are answered."""
     answers = classifier.predict(images)
-    right = np.array(
-        [a.label == classifier.labels[k] for a, k in zip(answers, labels, strict=True)]
-    )
+    asked = [classifier.labels[label] for label in labels]
+    right = np.array([answer.label == name for answer, name in zip(answers, asked, strict=True)])
     accepted = np.array([answer.verdict == ACCEPTED for answer in answers])
-    doubted = sum(doubt_of(medmnist_pixels(image)) == WIDE for image in images)
-    print(f"{name:34} {right.mean():7.1%} {accepted.sum():8} {(accepted & ~right).sum():14} "
+    doubted = sum(bool(answer.reason) for answer in answers)
+    print(f"{title:34} {right.mean():7.1%} {accepted.sum():8} {(accepted & ~right).sum():14} "
           f"{doubted:21}")  # fmt: skip
 
 

@@ -31,6 +31,8 @@ IMAGE_SUFFIXES = (
 # --- how much of a photograph is looked at: docs/photographs.md has the reasons -----------------
 PHOTOGRAPH_SIDES = range(300, 421)  # like the source photographs, which are 360x360 to 366x369
 WHOLE_SIDES = (64, 128, 200, 224)  # squares as MedMNIST publishes them, and its crop itself
+NEARLY_SQUARE = 1.03  # as the source photographs are
+NETWORK_SIDES = (96, 112, 160, 192, 227, 240, 256, 288, 299, 448, 456, 480, 512, 528, 600)
 WIDE = (
     "its cells look half as large as in BloodMNIST, as in a photograph that was shrunk as a whole: "
     "give the photograph itself, or --microns-per-pixel"
@@ -170,11 +172,8 @@ def medmnist_pixels(image: Image.Image, framing: Framing = UNKNOWN) -> np.ndarra
         frame = rgb(image)
         return _doubted(np.asarray(frame), is_wide(frame))
     frame = _cut(image, square(image, framing))
-    wide = framing == UNKNOWN and _known_side(*image.size) and is_wide(frame)
-    if wide and image.width in WHOLE_SIDES:
-        side = round(PHOTOGRAPH_SHARE * image.width)
-        return _shrunk(_cut(image, _centred(image, side)))
-    return _doubted(_shrunk(frame), wide)
+    taken_at_its_word = _is_photograph(*image.size) and not framing.microns_per_pixel
+    return _doubted(_shrunk(frame), taken_at_its_word and is_wide(frame))
 
 
 def _doubted(pixels: np.ndarray, wide: bool) -> np.ndarray:
@@ -212,12 +211,25 @@ def square(image: Image.Image, framing: Framing = UNKNOWN) -> tuple[int, int, in
         left, top, right, bottom, in pixels.
     """
     width, height = image.size
-    side = _known_side(width, height)
-    if side and not framing.microns_per_pixel:
+    side = 0
+    if not framing.microns_per_pixel:
+        side = _vetoed_side(image) or _known_side(width, height)
+    if side:
         side = min(round(side / framing.tightness), width, height)
     else:
         side = kept_side(image, framing)
     return _centred(image, side)
+
+
+def _vetoed_side(image: Image.Image) -> int:
+    """Return what to keep of a photograph that was resized as a whole; 0 where it was not.
+
+    Squares, or nearly, of the sizes that networks take are often that: their cells say so.
+    """
+    short, long = sorted(image.size)
+    if long > NEARLY_SQUARE * short or not {short, long} & {*WHOLE_SIDES, *NETWORK_SIDES}:
+        return 0
+    return round(PHOTOGRAPH_SHARE * short) if is_wide(_cut(image, _centred(image, short))) else 0
 
 
 def _centred(image: Image.Image, side: int) -> tuple[int, int, int, int]:
@@ -227,6 +239,11 @@ def _centred(image: Image.Image, side: int) -> tuple[int, int, int, int]:
 
 def _known_side(width: int, height: int) -> int:
     """Return the side that MedMNIST's own crop has in a photograph of this size; else 0."""
-    if width in PHOTOGRAPH_SIDES and height in PHOTOGRAPH_SIDES:
+    if _is_photograph(width, height):
         return CROP_SIDE
     return width if width == height and width in WHOLE_SIDES else 0
+
+
+def _is_photograph(width: int, height: int) -> bool:
+    """Return whether a size is that of the source photographs."""
+    return width in PHOTOGRAPH_SIDES and height in PHOTOGRAPH_SIDES
