@@ -10,7 +10,8 @@ The map, in the order the data flows. A module imports only modules above it.
 
     runtime/        what a deployment installs: numpy, onnxruntime, Pillow; never TensorFlow
         refusal.py      a bad file -> one line that names it
-        decode.py       an image file of any kind -> one upright Pillow image
+        unsupported.py  a sound file that nothing here reads -> what it is
+        decode.py       an image file of any kind -> its pictures, upright Pillow images
         scale.py        a photograph -> how much of it to keep, from the cell's size
         preprocess.py   a photograph -> uint8 (28, 28, 3), as MedMNIST did it
         folder.py       a folder -> its images, past what systems leave there
@@ -23,7 +24,7 @@ The map, in the order the data flows. A module imports only modules above it.
         benchmark.py    predict_proba -> seconds, images a second, memory
         whole_file.py   a file that is whole or not there
         arrays.py       .npy and .npz -> images, a slice at a time
-        pages.py        an image file -> its image, or all its pages
+        pages.py        an image file -> its photograph, or one a page
         sources.py      files, folders, globs, lists -> a stream of images, read ahead
         formats.py      rows <-> CSV, JSON lines; Parquet
         table.py        rows -> a table that can be resumed

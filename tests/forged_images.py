@@ -71,3 +71,47 @@ def webp_canvas(side: int) -> bytes:
     body = b"WEBP" + b"".join(k + struct.pack("<I", len(d)) + d + b"\0" * (len(d) % 2)
                               for k, d in parts)  # fmt: skip
     return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def tiff_pages(*pages: tuple[dict[int, object], list[bytes]], order: str = "<") -> bytes:
+    """Return a TIFF of any pages: tags, whose values are numbers, texts or tuples, and strips."""
+    content = bytearray((b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 8))
+    for number, (tags, strips) in enumerate(pages):
+        count = len(tags) + 2
+        start = len(content) + 2 + 12 * count + 4
+        table, behind = [], bytearray()
+        places = []
+        for strip in strips:
+            places.append(start + len(behind))
+            behind += strip + b"\0" * (len(strip) % 2)
+        tags = tags | {273: tuple(places), 279: tuple(map(len, strips))}
+        for tag in sorted(tags):
+            value = tags[tag]
+            if isinstance(value, str):
+                kind, length, packed_value = 2, len(value) + 1, value.encode() + b"\0"
+            else:
+                values = value if isinstance(value, tuple) else (value,)
+                kind, length = 4, len(values)
+                packed_value = struct.pack(f"{order}{length}I", *values)
+            if len(packed_value) > 4:
+                place = start + len(behind)
+                behind += packed_value + b"\0" * (len(packed_value) % 2)
+                packed_value = struct.pack(order + "I", place)
+            table.append(
+                struct.pack(order + "HHI", tag, kind, length) + packed_value.ljust(4, b"\0")
+            )
+        following = start + len(behind) if number + 1 < len(pages) else 0
+        content += struct.pack(order + "H", count) + b"".join(table)
+        content += struct.pack(order + "I", following) + behind
+    return bytes(content)
+
+
+def rgb_page(pixels: np.ndarray, **tags: object) -> tuple[dict[int, object], list[bytes]]:
+    """Return a page for `tiff_pages`, 8 bits, grey or RGB; further tags are t254=1."""
+    samples = 1 if pixels.ndim == 2 else pixels.shape[2]
+    height, width = pixels.shape[:2]
+    described = {
+        256: width, 257: height, 258: (8,) * samples, 259: 1, 262: 2 if samples > 1 else 1,
+        277: samples, 278: height,
+    }  # fmt: skip
+    return described | {int(name[1:]): value for name, value in tags.items()}, [pixels.tobytes()]

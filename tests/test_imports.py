@@ -24,7 +24,7 @@ RUNTIME_EXTRAS = {
 # The order of the map in bloodkeras/__init__.py; a module imports only modules above it.
 FLOW = (
     "errors", "contract", "interrupts", "recipe", "search_space",
-    "runtime.refusal", "runtime.decode", "runtime.scale",
+    "runtime.refusal", "runtime.unsupported", "runtime.decode", "runtime.scale",
     "runtime.preprocess", "runtime.folder", "runtime.progress", "runtime.spreadsheet",
     "runtime.class_names", "runtime.prior", "runtime.exports", "runtime.classifier",
     "runtime.benchmark", "runtime.whole_file",

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from bloodkeras.errors import BloodkerasError
-from bloodkeras.runtime import pages, sources
+from bloodkeras.runtime import decode, pages, sources
 from bloodkeras.runtime.arrays import count_rows
 from bloodkeras.runtime.sources import check_words, count_images, find_paths, stream
 
@@ -153,6 +153,7 @@ def test_every_page_is_an_image(tmp_path, suffix):
 
 
 def test_pages_are_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(decode, "MAX_PAGES", 2)
     monkeypatch.setattr(pages, "MAX_PAGES", 2)
     frames = [Image.new("L", (28, 28), i) for i in range(5)]
     frames[0].save(tmp_path / "many.tif", save_all=True, append_images=frames[1:])
@@ -161,7 +162,7 @@ def test_pages_are_bounded(tmp_path, monkeypatch):
 
 
 def test_a_page_that_is_too_large_is_an_error_among_the_others(tmp_path, monkeypatch):
-    monkeypatch.setattr(pages, "MAX_PIXELS", 30 * 30)
+    monkeypatch.setattr(decode, "MAX_PIXELS", 30 * 30)
     frames = [Image.new("L", (side, side)) for side in (28, 40, 28)]
     frames[0].save(tmp_path / "many.tif", save_all=True, append_images=frames[1:])
     assert list(answers(tmp_path / "many.tif").values()) == [True, False, True]
@@ -286,12 +287,13 @@ def test_a_folder_that_vanishes_is_an_error(tmp_path, monkeypatch):
 def test_a_reader_that_fails_in_its_own_way_stops_nothing(cells, monkeypatch):
     """Whatever Pillow's readers raise becomes a row."""
 
-    def broken(path, framing):
-        if path.endswith("b.png"):
+    def broken(image, framing):
+        if image.size == (29, 28):
             raise IndexError("list index out of range")
         return np.zeros((28, 28, 3), np.uint8)
 
-    monkeypatch.setattr(pages, "read_image", broken)
+    Image.new("RGB", (29, 28)).save(cells / "b.png")
+    monkeypatch.setattr(pages, "medmnist_pixels", broken)
     assert answers(cells) == {"a.JPG": True, "b.png": False, "c.bmp": True}
 
 

@@ -34,6 +34,7 @@ class Explained:
     label: str = ""
     probs: tuple[tuple[str, float], ...] = ()  # every class, the most probable first
     verdict: str = ""
+    reason: str = ""  # why it is unsure, where that is not the network's doubt
     trust: str = ""  # how often this label was right on the test split
 
 
@@ -56,7 +57,7 @@ class Explainer:
             pixels = read_image(path)
         except BloodkerasError as error:
             return Explained(name, str(error).replace(str(path), name))
-        (answer,) = self.classifier.predict(pixels[None])
+        (answer,) = self.classifier.predict([pixels])
         order = np.argsort(-answer.probs, kind="stable")
         labels = self.classifier.labels
         return Explained(
@@ -66,6 +67,7 @@ class Explainer:
             label=answer.label,
             probs=tuple((labels[k], float(answer.probs[k])) for k in order),
             verdict=answer.verdict,
+            reason=answer.reason,
             trust=self._trust(answer.label),
         )
 

@@ -50,13 +50,14 @@ def tile(found: Explained) -> str:
         f"<b>{prob:.1%}</b>"
         for label, prob in found.probs
     )
+    meaning = escape(found.reason) or MEANING[found.verdict]
     near = [(label, prob) for label, prob in found.probs[1 : NEAREST + 1] if prob >= NEAR]
     nearest = ", ".join(f"{label} ({prob:.1%})" for label, prob in near)
     return f"""<div class="tile">
 {_figure(_enlarged(found.pixels), f"what the network sees of {name}", "What the network sees")}
 {_figure(_glowing(found), f"what spoke for {found.label}", f"What spoke for {found.label}")}
 <div class="says"><h3>{escape(found.label)}</h3>
-<p><span class="verdict {found.verdict}">{found.verdict}</span> {MEANING[found.verdict]}</p>
+<p><span class="verdict {found.verdict}">{found.verdict}</span> {meaning}</p>
 <div class="probs">{bars}</div>
 <p>{f"Nearest to it: {escape(nearest)}" if near else "No other class comes near"}.</p>
 <p>{escape(found.trust)}</p>

@@ -7,7 +7,7 @@ Flow: takes exports/<model>/ (model.onnx or model.int8.onnx, card.json, SHA256SU
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,14 @@ from bloodkeras.contract import (
 )
 from bloodkeras.errors import BloodkerasError, UsageError, gist
 from bloodkeras.runtime.exports import DEFAULT, find_export
-from bloodkeras.runtime.preprocess import eight_views, read_image
+from bloodkeras.runtime.preprocess import (
+    EXPECTED,
+    doubt_of,
+    eight_views,
+    is_photograph,
+    kind_of,
+    read_any,
+)
 from bloodkeras.runtime.prior import (
     BLOOD,
     HEALTHY_BLOOD,
@@ -62,6 +69,7 @@ class Prediction:
     confidence: float  # 0..1
     verdict: str  # one of contract.VERDICTS
     probs: np.ndarray  # float32 (8,), in the order of Classifier.labels
+    reason: str = ""  # why it is unsure, where the photograph's framing is in doubt
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,11 @@ class Thresholds:
         """Return one of contract.VERDICTS an image, str (N,)."""
         sure = np.where(confidence >= self.confidence, ACCEPTED, UNSURE)
         return np.where(foreign > self.foreign, FOREIGN, sure)
+
+
+def doubted(verdict: str, doubt: str) -> str:
+    """Return what becomes of a verdict on pixels whose framing is in doubt, if `doubt` says so."""
+    return UNSURE if doubt and verdict == ACCEPTED else verdict
 
 
 @dataclass(frozen=True)
@@ -126,6 +139,7 @@ class Classifier:
         self.card = card
         self.thresholds = Thresholds(**card.get("thresholds", {}))
         self.batch_size = BATCH_SIZE
+        self._model, self._threads = b"", None  # what `load` read, for a copy in another process
 
     @classmethod
     def load(
@@ -149,7 +163,18 @@ class Classifier:
         session = _open_session(file, threads)
         labels = _check_interface(session, file)
         card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
-        return cls(session, labels, card)
+        classifier = cls(session, labels, card)
+        classifier._model, classifier._threads = file.read_bytes(), threads
+        return classifier
+
+    def __reduce__(self) -> tuple:
+        """Pickle the network's file itself: where it is unpickled needs no folder."""
+        if not self._model:
+            raise BloodkerasError("a Classifier that was not made by Classifier.load has no copy")
+        digest = hashlib.sha256(self._model).hexdigest()
+        settings = {"thresholds": self.thresholds, "batch_size": self.batch_size}
+        made_of = type(self), self._model, digest, self._threads, self.labels, self.card, settings
+        return _unpickled, made_of
 
     def predict_proba(self, images: np.ndarray) -> np.ndarray:
         """Return the class probabilities of many images.
@@ -281,30 +306,49 @@ class Classifier:
         """Classify images or image files.
 
         Args:
-            images: Either uint8 (N, 28, 28, 3), or a path, or a list of paths.
+            images: uint8 (N, 28, 28, 3), RGB: the benchmark's images, taken as they are. Or one
+                photograph, or any iterable of them, mixed as you like: a path; a PIL image of any
+                mode; the bytes of an image file; an open one; an array uint8 (H, W, 3), RGB, of
+                which (28, 28, 3) is taken as it is. Everything but arrays of 28x28 pixels goes
+                the way of a file, with the same refusals; see docs/photographs.md.
             prior: As in `answer`.
             microns_per_pixel: Of photographs; 0 where that is not known.
             views: As in `answer`.
 
         Returns:
-            One `Prediction` an image, in order.
+            One `Prediction` an image, in order; a list of one for one photograph. Of a file with
+            several pages the first photograph counts.
 
         Raises:
-            BloodkerasError: An array is of another type or shape, or a file cannot be read.
+            BloodkerasError: An array is of another type or shape, or a photograph cannot be read.
         """
-        if isinstance(images, str | os.PathLike):
-            images = [images]
-        if not isinstance(images, np.ndarray):
-            images = list(images)
-            if any(isinstance(image, np.ndarray) for image in images):
-                raise BloodkerasError("found a list of arrays: np.stack makes one array of it")
-            pixels = [read_image(path, Framing(microns_per_pixel)) for path in images]
-            images = np.stack(pixels) if pixels else np.empty((0, *IMAGE_SHAPE), np.uint8)
-        answers = self.answer(images, prior, views)
+        if isinstance(images, np.ndarray) and images.ndim != 3:
+            answers = self.answer(images, prior, views)
+            doubts = [""] * len(answers.probs)
+        else:
+            framing = Framing(microns_per_pixel)
+            found = [read_any(image, name, framing) for name, image in _named(images)]
+            doubts = [doubt_of(pixels) for pixels in found]
+            stacked = np.stack(found) if found else np.empty((0, *IMAGE_SHAPE), np.uint8)
+            answers = self.answer(stacked, prior, views)
         return [
-            Prediction(self.labels[probs.argmax()], float(probs.max()), str(verdict), probs)
-            for probs, verdict in zip(answers.probs, answers.verdicts, strict=True)
-        ]
+            Prediction(
+                self.labels[probs.argmax()], float(probs.max()), doubted(str(verdict), doubt),
+                probs, doubt,
+            )
+            for probs, verdict, doubt in zip(answers.probs, answers.verdicts, doubts, strict=True)
+        ]  # fmt: skip
+
+
+def _named(images) -> Iterator[tuple[str, object]]:
+    """Yield what is called a photograph in a refusal, and the photograph."""
+    if is_photograph(images):
+        yield "the image", images
+        return
+    if isinstance(images, Mapping) or not isinstance(images, Iterable):
+        raise BloodkerasError(f"cannot classify {kind_of(images)}: expected {EXPECTED}")
+    for place, image in enumerate(images):
+        yield f"image {place}", image
 
 
 def load(
@@ -382,7 +426,17 @@ def sha256_of(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSession:
+def _unpickled(kind, model, digest, threads, labels, card, settings) -> Classifier:
+    """Return the copy of a classifier that `Classifier.__reduce__` took apart."""
+    if hashlib.sha256(model).hexdigest() != digest:
+        raise BloodkerasError("the pickled network is not the one that was pickled: load it again")
+    classifier = kind(_open_session(model, threads), labels, card)
+    classifier._model, classifier._threads = model, threads
+    vars(classifier).update(settings)
+    return classifier
+
+
+def _open_session(path: Path | bytes, threads: int | None) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or _core_count()
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(SPINNING)))
@@ -390,7 +444,8 @@ def _open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSessi
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions share no base class but this
-        raise BloodkerasError(f"onnxruntime cannot load {path}: {gist(error)}") from None
+        name = "the pickled network" if isinstance(path, bytes) else path
+        raise BloodkerasError(f"onnxruntime cannot load {name}: {gist(error)}") from None
 
 
 def _core_count() -> int:

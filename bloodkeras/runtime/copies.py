@@ -52,7 +52,7 @@ class Copies:
             BloodkerasError: A copy cannot be written.
         """
         for row in rows:
-            if row.error:
+            if not row.label:
                 continue
             try:
                 self._copy(row)

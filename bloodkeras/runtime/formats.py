@@ -53,7 +53,7 @@ class Csv:
         lines = []
         for row in rows:
             numbers = (
-                self._no_numbers if row.error else self._numbers % (row.confidence, *row.probs)
+                self._numbers % (row.confidence, *row.probs) if row.label else self._no_numbers
             )
             path, error = _quoted(valid_text(row.path)), _quoted(one_line(row.error))
             lines.append(f"{path},{row.label},{numbers},{row.verdict},{error}{self._end}")
@@ -86,7 +86,7 @@ class JsonLines:
         lines = []
         for row in rows:
             probs = [round(p, 6) for p in row.probs] or self._nothing
-            confidence = None if row.error else round(row.confidence, 6)
+            confidence = round(row.confidence, 6) if row.label else None
             cells = (
                 valid_text(row.path), row.label or None, confidence, *probs,
                 row.verdict or None, one_line(row.error) or None, *self._prior,

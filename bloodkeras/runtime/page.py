@@ -63,7 +63,7 @@ class Page:
     def write(self, rows: Iterable[Row]) -> None:
         """Note the doubtful images among these rows."""
         for row in rows:
-            if row.error:
+            if not row.label:
                 self._errors += [row] * (len(self._errors) < MAX_ERRORS)
                 continue
             group = self._groups[group_of(row)]

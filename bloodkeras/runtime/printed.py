@@ -38,7 +38,9 @@ def _aligned(rows: list[Row]) -> str:
     names = [one_line(row.path) for row in rows]
     width = max(map(len, names), default=0)
     answers = (
-        one_line(row.error) if row.error else f"{row.label:22}{row.verdict:10}{row.confidence:.4f}"
+        f"{row.label:22}{row.verdict:10}{row.confidence:.4f}  {row.error}".rstrip()
+        if row.label
+        else one_line(row.error)
         for row in rows
     )
     return "".join(f"{n:{width}}  {a}\n" for n, a in zip(names, answers, strict=True))

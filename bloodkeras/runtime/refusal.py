@@ -6,6 +6,7 @@ Flow: wraps `decode.py`; gives a BloodkerasError, and silence instead of warning
 import ctypes
 import logging
 import os
+import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from bloodkeras.errors import BloodkerasError
 
+UNSUPPORTED = r"unsupported|not supported|cannot handle|not configured"  # Pillow's words for it
 KINDS = "PNG, JPEG, TIFF, BMP, WebP, GIF, PNM"
 
 # Pillow logs some damage as an error; without any handler Python would print that.
@@ -68,6 +70,8 @@ def _reason(error: Exception) -> str:
     told = isinstance(error, (Refused, Image.DecompressionBombError))
     if told or getattr(error, "errno", None) is not None or "null byte" in text:
         return text
+    if re.search(UNSUPPORTED, text, re.I):
+        return f"it is not supported ({text}): save it as PNG, JPEG or plain TIFF"
     return f"it is damaged or cut short ({text or type(error).__name__})"
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from bloodkeras.contract import IMAGE_SIDE
 from bloodkeras.errors import UsageError
 from bloodkeras.runtime.decode import rgb
 
@@ -17,6 +18,16 @@ CROP_MICRONS = 19.5  # MedMNIST's 200 pixels: red cells of 7.5 micrometres span 
 NUCLEUS_SHARE = 0.522  # of BloodMNIST's frame that a white cell's nucleus spans, all classes alike
 CELL_TRUST = 1 / 2  # in the nucleus; the rest in the frame, for classes differ in size
 FRAME_SHARE = 3 / 4  # of a frame that is kept where no nucleus is found
+
+# A photograph of the PBC set's kind shows 360 pixels where MedMNIST's frame shows 200.
+PHOTOGRAPH_SHARE = 200 / 360
+# A frame that is finer is too wide: one in 200 of BloodMNIST's validation images is. Those of 28
+# pixels are blurred by being enlarged. docs/photographs.md has the measurements.
+TOO_FINE, TOO_FINE_28 = 0.69, 0.40
+NEAR, FAR = 3, 5  # of SIDE pixels, over which a frame is compared with itself
+NEAR_WEIGHT, FAR_WEIGHT = -5.7, 3.4  # of the likeness; 1 is the outline's
+PALE = 0.35  # of green light, natural logarithm: about what a red cell takes; more counts as that
+LEAST_ALIKE = 0.2  # likeness over NEAR; below it there is noise, and no cell
 
 SIDE = 64  # pixels to which a photograph is shrunk to look for the nucleus
 CENTRE_RADIUS = 0.2  # of the frame: the cell is in the centre
@@ -92,6 +103,46 @@ def nucleus_span(image: Image.Image) -> float | None:
     nucleus = _connected(central & (density > cut), density > cut)
     spread = rows[nucleus].var() + columns[nucleus].var()
     return float(np.sqrt(8 * spread) / SIDE) or None
+
+
+def is_wide(frame: Image.Image) -> bool:
+    """Return whether a frame shows more of the specimen than BloodMNIST's: its cells are small.
+
+    Args:
+        frame: RGB, a square.
+    """
+    return fineness(frame) > (TOO_FINE_28 if frame.width == IMAGE_SIDE else TOO_FINE)
+
+
+def fineness(frame: Image.Image) -> float:
+    """Return how finely a frame is structured, red cells and nuclei alike; -inf where by nothing.
+
+    Where all cells are half as large there is twice as much outline around what is stained, by
+    its area, and the frame resembles itself less when it is shifted a little. Platelets in the
+    right frame have much outline too, but large red cells around them. The weights are those of
+    Fisher's discriminant between the two, rounded.
+
+    Args:
+        frame: RGB, a square.
+    """
+    how = Image.Resampling.BICUBIC if frame.width < SIDE else Image.Resampling.BILINEAR
+    green = np.asarray(frame.resize((SIDE, SIDE), how))[..., 1].clip(1).astype(float)
+    density = (-np.log(green / np.percentile(green, BACKGROUND))).clip(0, PALE)
+    if not density.any():
+        return -np.inf
+    near, far = _likeness(density, NEAR), _likeness(density, FAR)
+    if near < LEAST_ALIKE:
+        return -np.inf
+    steps = sum(np.abs(np.diff(density, axis=axis)).sum() for axis in (0, 1))
+    outline = np.log(steps / density.sum() * SIDE)
+    return float(outline + NEAR_WEIGHT * near + FAR_WEIGHT * far)
+
+
+def _likeness(density: np.ndarray, shift: int) -> float:
+    """Return the correlation of an image with itself, shifted along either axis."""
+    varied = density - density.mean()
+    down, right = varied[shift:] * varied[:-shift], varied[:, shift:] * varied[:, :-shift]
+    return (down.mean() + right.mean()) / 2 / max(varied.var(), 1e-9)
 
 
 def _connected(seed: np.ndarray, mask: np.ndarray) -> np.ndarray:

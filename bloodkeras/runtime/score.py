@@ -18,11 +18,12 @@ import bloodkeras
 from bloodkeras.contract import FOREIGN, IMAGE_SHAPE, UNSURE, VERDICTS
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.runtime.arrays import Item
-from bloodkeras.runtime.classifier import Answers, Classifier, model_file, sha256_of
+from bloodkeras.runtime.classifier import Answers, Classifier, doubted, model_file, sha256_of
 from bloodkeras.runtime.copies import Copies
 from bloodkeras.runtime.folder import PassedOver
 from bloodkeras.runtime.formats import import_pyarrow, valid_text
 from bloodkeras.runtime.page import Page
+from bloodkeras.runtime.preprocess import doubt_of
 from bloodkeras.runtime.printed import Printed
 from bloodkeras.runtime.prior import (
     ESTIMATE,
@@ -134,7 +135,7 @@ def _estimate_prior(
     parts = [np.empty((0, len(classifier.labels)), np.float32)]
     with Progress(partial(count_images, words), 0, None) as progress:
         for rows in answer_batches(classifier, stream(words, framing=framing), views=views):
-            found = [row.probs for row in rows if not row.error]
+            found = [row.probs for row in rows if row.label]
             parts.append(np.array(found, np.float32).reshape(-1, len(classifier.labels)))
             progress.add(len(rows))
     probs = np.concatenate(parts)
@@ -217,7 +218,9 @@ def _rows(batch: list[Item], answers: Answers, labels: tuple[str, ...]) -> list[
             rows.append(Row(name, error=pixels))
         else:
             k, probs, verdict, foreign = next(found)
-            rows.append(Row(name, labels[k], probs[k], probs, verdict, "", foreign, pixels))
+            doubt = doubt_of(pixels)
+            verdict = doubted(verdict, doubt)
+            rows.append(Row(name, labels[k], probs[k], probs, verdict, doubt, foreign, pixels))
     return rows
 
 

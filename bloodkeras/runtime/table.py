@@ -23,7 +23,10 @@ BATCH_SIZE = 256  # rows written and flushed at once: what an interruption can l
 
 
 class Row(NamedTuple):
-    """The answer for one image; one that cannot be read has an error and nothing else."""
+    """The answer for one image; one that cannot be read has an error and no label.
+
+    With a label, `error` is why the answer is unsure though the network may be sure of it.
+    """
 
     path: str
     label: str = ""
