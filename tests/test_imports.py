@@ -41,7 +41,7 @@ FLOW = (
     "data", "audit", "stain", "augment", "pipeline", "checkpoint", "layers", "gaussian",
     "colours", "models", "optimizers", "device", "keeper", "start", "train", "join",
     "metrics", "evaluate", "foreign", "foreign_score", "calibrate", "held_out", "doubt", "shifts",
-    "int8_start", "quantise", "figures",
+    "quantise", "figures",
     "tuning.trial", "tuning.plan", "tuning.oracle", "tuning.strategies",
     "tuning.leaderboard", "tuning.plots", "tuning.chief", "tuning.search", "tuning.command",
     "document", "card", "export", "report",
