@@ -119,18 +119,20 @@ def _add_int8(quantised: Quantised, card: dict, splits: Splits, staging: Path) -
         staging: Where the finished fp32 file lies.
     """
     card["int8"] = describe_int8(quantised)
+    path = staging / contract.INT8_FILE
     if quantised.graph is not None:
-        path = staging / contract.INT8_FILE
         _save(quantised.graph, card | {"metrics": {}}, path)
-        _write_beside(staging, card)
-        classifier = Classifier.load(staging, precision="int8")
-        card["int8"]["metrics"] = judge(classifier, splits, "int8")
+    _write_beside(staging, card)
+    classifier = Classifier.load(staging)
+    if quantised.graph is not None:
+        int8 = Classifier.load(staging, precision="int8")
+        card["int8"]["metrics"] = judge(int8, splits, "int8")
         _save(quantised.graph, card | {"metrics": card["int8"]["metrics"]}, path)
-        card["int8"]["bytes"] = {
+        sizes = {
             name: (staging / file).stat().st_size for name, file in contract.PRECISIONS.items()
         }
-    page = partial(render_page, splits=splits, classifier=Classifier.load(staging))
-    _write_beside(staging, card, page)
+        card["int8"]["bytes"] = sizes
+    _write_beside(staging, card, partial(render_page, splits=splits, classifier=classifier))
 
 
 def convert(model: keras.Model, calibration: Calibration) -> onnx.ModelProto:
@@ -238,9 +240,7 @@ def check_parity(
     return largest
 
 
-def _write_beside(
-    folder: Path, card: dict, render: Callable[[dict], str] | None = None
-) -> None:
+def _write_beside(folder: Path, card: dict, render: Callable[[dict], str] | None = None) -> None:
     """Write what goes with the ONNX files that lie in a folder: the card, its pages, the sums.
 
     Args:

@@ -54,7 +54,8 @@ from bloodkeras.runtime.scale import Framing
 BATCH_SIZE = 64  # images handed to onnxruntime at once: 256 leave the caches and are no quicker
 SPINNING = True  # idle threads wait awake for a moment
 # Below so many multiply-adds an image int8 saves next to nothing: what it saves is arithmetic, and
-# each step costs more. `tiny` (2.9 M) is 0.9 to 1.1 times as quick as fp32, `simple` (7.9 M) 1.3 to 2.
+# each step costs more. `tiny` (2.9 M) answers 0.9 to 1.1 times as quickly as in fp32, `simple`
+# (7.9 M) 1.3 to 2 times.
 INT8_PAYS = 5_000_000
 
 
