@@ -98,7 +98,6 @@ The map, in the order the data flows. A module imports only modules above it.
     held_out.py     recipe + Splits -> is a class noticed that was not in training?
     doubt.py        Classifier + Splits -> how far its verdicts can be trusted
     shifts.py       a Split as other laboratories might show it -> what is left of the accuracy
-    int8_start.py   the first nodes of an int8 graph, exact and quick
     quantise.py     fp32 graph + Splits -> int8 graph, if it loses little accuracy
     empty_batch.py  a graph that takes a batch of no images, too
     figures.py      Splits, history, Report -> PNG

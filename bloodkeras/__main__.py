@@ -206,8 +206,10 @@ def _evaluate_photos(
 def export(*models: str, data: str = "", runs: str = RUNS, exports: str = ""):
     """Export trained models to ONNX; each is published only if it agrees with Keras.
 
+    An export, such as exports/tiny, gets its int8 file anew of its own fp32 file, in its place.
+
     Args:
-        models: Model names or run folders; default: every model that has a run.
+        models: Model names, run folders or exports; default: every model that has a run.
         data: As in `bloodkeras data`.
         runs: Folder of all runs.
         exports: Folder of all exports; default: <runs>/exports (of drawn cells:

@@ -116,20 +116,17 @@ def judge(classifier: Classifier, splits: Splits, model: str) -> dict:
     return metrics
 
 
-def describe_int8(quantised: Quantised, splits: Splits, folder: Path) -> dict:
-    """Return what the card says of the int8 file in an export's folder, or why there is none."""
-    facts = {
+def describe_int8(quantised: Quantised) -> dict:
+    """Return what the card says of an int8 file before it is judged, or why there is none."""
+    return {
         "published": quantised.graph is not None,
         "reason": quantised.reason,
         "range": quantised.calibration,
+        "largest_pair": quantised.largest_pair,
         "divergence_on_val": quantised.divergences,
         "accuracy_on_val": quantised.accuracies,
         "metrics": {},
     }
-    if quantised.graph is not None:
-        classifier = Classifier.load(folder, precision="int8")
-        facts["metrics"] = judge(classifier, splits, "int8")
-    return facts
 
 
 def render_card(card: dict) -> str:
@@ -266,9 +263,9 @@ def _int8(card: dict) -> str:
     if not facts.get("published"):
         return f"There is no `{contract.INT8_FILE}`: {facts.get('reason') or 'none was made'}."
     rows = ["| | fp32 | int8 |", "| --- | --- | --- |"]
-    sizes = facts["bytes"]
-    rows.append(f"| bytes | {sizes['float32']:,} | {sizes['int8']:,} |")
-    for split in ("val", "test"):
+    if sizes := facts.get("bytes"):  # else it is not judged yet
+        rows.append(f"| bytes | {sizes['float32']:,} | {sizes['int8']:,} |")
+    for split in facts["metrics"]:
         pair = [metrics[split] for metrics in (card["metrics"], facts["metrics"])]
         scores = " | ".join(f"{m['headline']['accuracy']['value']:.4f}" for m in pair)
         rows.append(f"| accuracy on {split} | {scores} |")
@@ -278,7 +275,10 @@ def _int8(card: dict) -> str:
     return (
         f"`{contract.INT8_FILE}` is the same network with convolutions in int8 (static, per "
         f"channel; ranges of activations on training images: {facts['range']}, chosen on the "
-        f"validation split). Temperature and thresholds are those of fp32.\n\n" + "\n".join(rows)
+        f"validation split). Temperature and thresholds are those of fp32. Weights have seven "
+        f"bits: no two products sum to more than {facts['largest_pair']:,}, and 16 bits, in which "
+        f"processors without VNNI add them, hold {contract.PAIR_LIMIT:,}; so it answers alike on "
+        f"every processor.\n\n" + "\n".join(rows)
     )
 
 

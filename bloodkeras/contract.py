@@ -66,6 +66,7 @@ EXPORT_FILES = (
     MODEL_FILE, INT8_FILE, CARD_FILE, MODEL_CARD_FILE, MODEL_CARD_PAGE, SUMS_FILE
 )  # fmt: skip
 PRECISIONS = {"float32": MODEL_FILE, "int8": INT8_FILE}
+PAIR_LIMIT = 2**15 - 1  # of two products' sum in eight bits: what 16 signed bits hold
 METADATA_PREFIX = "bloodkeras."  # of the keys in the ONNX metadata
 PARITY_TOLERANCE = 1e-5  # largest difference of a probability between Keras and ONNX
 PARITY_BATCH_SIZES = (1, 7, 256)

@@ -1,7 +1,8 @@
 """Turns a run into an ONNX file that is published only if it agrees with Keras.
 
 Flow: takes a `Run` and `Splits`; gives <exports>/<model>/: model.onnx, model.int8.onnx, card.json,
-MODEL_CARD.md, MODEL_CARD.html and SHA256SUMS, or nothing at all.
+MODEL_CARD.md, MODEL_CARD.html and SHA256SUMS, or nothing at all. Or takes an export, without its
+run, and makes its int8 file anew.
 Sources: tf2onnx from a tf.function; `tf2onnx.convert.from_keras` breaks on Keras 3
     (tensorflow-onnx#2319, #2329) and `Model.export(format="onnx")` fixes the tensor names.
 """
@@ -10,7 +11,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -21,13 +23,13 @@ import onnxruntime
 
 from bloodkeras import contract
 from bloodkeras.calibrate import Calibration, calibrate
-from bloodkeras.card import build_card, describe_int8, render_card, render_page
+from bloodkeras.card import build_card, describe_int8, judge, render_card, render_page
 from bloodkeras.data import Splits
 from bloodkeras.empty_batch import allow_empty_batch
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.foreign_score import SCORES, with_features
 from bloodkeras.models import predict_proba
-from bloodkeras.quantise import quantise
+from bloodkeras.quantise import Quantised, quantise
 from bloodkeras.runtime.classifier import Classifier, sha256_of
 from bloodkeras.runtime.progress import Stages
 from bloodkeras.train import Run
@@ -36,9 +38,9 @@ from bloodkeras.train import Run
 STAGES = {
     "calibrating its confidence and its doubt": 40.0,
     "converting it to ONNX": 5.0,
-    "making and judging the int8 file": 30.0,
     "comparing every validation image with Keras": 10.0,
     "measuring it for its card": 60.0,
+    "making and judging the int8 file": 30.0,
 }
 
 
@@ -58,35 +60,96 @@ def export_run(run: Run, splits: Splits, folder: Path) -> Path:
     """
     folder = Path(folder)
     _refuse_synthetic_over_real(run, folder)
-    _refuse_over_other_files(folder)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise BloodkerasError(f"cannot write {folder}: {error.strerror}") from None
     stages = Stages(f"export of {run.recipe.model_name}", STAGES)
-    try:
+    with _staged(folder) as staging:
         stages.begin("calibrating its confidence and its doubt")
         calibration = calibrate(run.model, splits, run.recipe)
         stages.begin("converting it to ONNX")
         graph = convert(run.model, calibration)
-        stages.begin("making and judging the int8 file")
-        quantised = quantise(graph, splits)
         first = build_card(run, splits, calibration)
-        _write_export(graph, first, staging, quantised.graph)
+        _save(graph, first, staging / contract.MODEL_FILE)
+        _write_beside(staging, first)
         classifier = Classifier.load(staging)
         stages.begin("comparing every validation image with Keras")
         difference = check_parity(run.model, calibration, classifier, splits.val.images)
         stages.begin("measuring it for its card")
         card = build_card(run, splits, calibration, classifier, difference)
-        card["int8"] = describe_int8(quantised, splits, staging)
-        page = partial(render_page, splits=splits, classifier=classifier)
-        _write_export(graph, card, staging, quantised.graph, page)
+        _save(graph, card, staging / contract.MODEL_FILE)
+        stages.begin("making and judging the int8 file")
+        _add_int8(quantise(graph, splits), card, splits, staging)
+    return folder
+
+
+def requantise(folder: Path, splits: Splits) -> dict:
+    """Make the int8 file of an export anew, of its own fp32 file, which stays as it is.
+
+    Args:
+        folder: An export, such as exports/deeper; its run is not needed.
+        splits: The data that the export was judged on; calibrates on train, chooses on val.
+
+    Returns:
+        What the card now says of the int8 file.
+
+    Raises:
+        BloodkerasError: The folder is no complete export, cannot be written, or its card was
+            written for other data: half of its numbers would then be of these.
+    """
+    folder = Path(folder)
+    card = Classifier.load(folder).card
+    if card.get("evaluated_on") != splits.fingerprint():
+        raise BloodkerasError(
+            f"{folder} was judged on other data, of SHA-256 "
+            f"{str(card.get('evaluated_on', {}).get('sha256'))[:12]}, and these have "
+            f"{splits.sha256[:12]}: name its file with --data"
+        )
+    _refuse_over_other_files(folder)
+    with _staged(folder) as staging:
+        shutil.copyfile(folder / contract.MODEL_FILE, staging / contract.MODEL_FILE)
+        quantised = quantise(onnx.load(staging / contract.MODEL_FILE), splits)
+        _add_int8(quantised, card, splits, staging)
+    return card["int8"]
+
+
+@contextmanager
+def _staged(folder: Path) -> Iterator[Path]:
+    """Give a folder to write an export in; publish it if nothing goes wrong, else remove it."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise BloodkerasError(f"cannot write {folder}: {error.strerror}") from None
+    try:
+        yield staging
         Classifier.load(staging)
         _publish(staging, folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return folder
+
+
+def _add_int8(quantised: Quantised, card: dict, splits: Splits, staging: Path) -> None:
+    """Write the int8 file, what the card says of it, and all that goes with both.
+
+    Args:
+        quantised: What `quantise` returned.
+        card: With everything but "int8", which is added.
+        splits: The data to judge the int8 file on.
+        staging: Where the finished fp32 file lies.
+    """
+    card["int8"] = describe_int8(quantised)
+    path = staging / contract.INT8_FILE
+    if quantised.graph is not None:
+        _save(quantised.graph, card | {"metrics": {}}, path)
+    _write_beside(staging, card)
+    classifier = Classifier.load(staging)
+    if quantised.graph is not None:
+        int8 = Classifier.load(staging, precision="int8")
+        card["int8"]["metrics"] = judge(int8, splits, "int8")
+        _save(quantised.graph, card | {"metrics": card["int8"]["metrics"]}, path)
+        sizes = {
+            name: (staging / file).stat().st_size for name, file in contract.PRECISIONS.items()
+        }
+        card["int8"]["bytes"] = sizes
+    _write_beside(staging, card, partial(render_page, splits=splits, classifier=classifier))
 
 
 def convert(model: keras.Model, calibration: Calibration) -> onnx.ModelProto:
@@ -195,28 +258,14 @@ def check_parity(
     return largest
 
 
-def _write_export(
-    graph: onnx.ModelProto,
-    card: dict,
-    folder: Path,
-    int8: onnx.ModelProto | None,
-    render: Callable[[dict], str] | None = None,
-) -> None:
-    """Write the files; the card's facts travel in the ONNX metadata too.
+def _write_beside(folder: Path, card: dict, render: Callable[[dict], str] | None = None) -> None:
+    """Write what goes with the ONNX files that lie in a folder: the card, its pages, the sums.
 
     Args:
-        graph: The fp32 network.
-        card: What `build_card` returned; the sizes of the files are added.
         folder: Where to write.
-        int8: The quantised network, if there is one.
+        card: What `build_card` returned, with "int8" where that is known.
         render: Makes the card's HTML page of the card; without it there is none yet.
     """
-    _save(graph, card, folder / contract.MODEL_FILE)
-    if int8 is not None:
-        own = {"metrics": card.get("int8", {}).get("metrics", {})}
-        _save(int8, card | own, folder / contract.INT8_FILE)
-        sizes = {name: (folder / file).stat().st_size for name, file in contract.PRECISIONS.items()}
-        card.setdefault("int8", {})["bytes"] = sizes
     (folder / contract.CARD_FILE).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     (folder / contract.MODEL_CARD_FILE).write_text(render_card(card), encoding="utf-8")
     if render is not None:
@@ -228,6 +277,7 @@ def _write_export(
 
 
 def _save(graph: onnx.ModelProto, card: dict, path: Path) -> None:
+    """Write an ONNX file; the card's facts travel in its metadata too."""
     del graph.metadata_props[:]
     for key in METADATA_FIELDS:
         text = card[key] if isinstance(card[key], str) else json.dumps(card[key])

@@ -3,6 +3,11 @@
 Flow: takes the folded fp32 graph, training images and a split to choose on; gives the int8 graph,
 or none with the reason. Convolutions and what lies between them become int8 (static, per channel,
 QDQ); pooled features, dense layers, softmax and the score for foreign images stay fp32.
+
+Weights have seven bits. A processor without VNNI multiplies activations (0 to 255) with weights
+(-128 to 127) in pairs, and adds each pair in 16 bits, which saturate: eight bits of both overflow
+there, and the answers are wrong (vpmaddubsw in onnxruntime's MLAS). `largest_pair` proves from the
+weights alone that no pair can, whatever the image and the processor that looks.
 Sources: onnxruntime's static quantisation; Jacob et al. 2018 (arXiv:1712.05877).
 """
 
@@ -15,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+from onnx import TensorProto, numpy_helper
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
@@ -25,7 +31,6 @@ from onnxruntime.quantization import (
 
 from bloodkeras import contract
 from bloodkeras.data import Split, Splits
-from bloodkeras.int8_start import GREY, STEP, enter_as_bytes, scaling_nodes
 
 CALIBRATION_IMAGES = 2048  # of the training split: more changed nothing
 BATCH = 64  # images at once
@@ -50,6 +55,7 @@ class Quantised:
         calibration: Which of CALIBRATIONS it is.
         accuracies: {"float32" or "int8": accuracy on the validation split}.
         divergences: {calibration: mean Kullback-Leibler divergence from fp32, in nats}.
+        largest_pair: What `largest_pair` says of the int8 model.
         reason: Why there is no graph; "" where there is one.
     """
 
@@ -57,6 +63,7 @@ class Quantised:
     calibration: str
     accuracies: dict[str, float]
     divergences: dict[str, float]
+    largest_pair: int
     reason: str = ""
 
 
@@ -79,15 +86,44 @@ def quantise(graph: onnx.ModelProto, splits: Splits, max_fall: float = MAX_FALL)
         "float32": _accuracy(reference, splits.val),
         "int8": _accuracy(answer(found[best], splits.val.images), splits.val),
     }
-    fall = accuracies["float32"] - accuracies["int8"]
-    if fall > max_fall + 1e-9:
+    pair, fall = largest_pair(found[best]), accuracies["float32"] - accuracies["int8"]
+    reason = ""
+    if pair > contract.PAIR_LIMIT:
+        reason = (
+            f"two of its products can sum to {pair:,}, and processors without VNNI add them in 16 "
+            f"bits, which hold {contract.PAIR_LIMIT:,}: its answers would be wrong there"
+        )
+    elif fall > max_fall + 1e-9:
         reason = (
             f"its accuracy on the validation split is {accuracies['int8']:.4f}, that of fp32 "
             f"{accuracies['float32']:.4f}: {100 * fall:.2f} points less, where at most "
             f"{100 * max_fall:.2f} are allowed"
         )
-        return Quantised(None, best, accuracies, divergences, reason)
-    return Quantised(found[best], best, accuracies, divergences)
+    graph = None if reason else found[best]
+    return Quantised(graph, best, accuracies, divergences, pair, reason)
+
+
+def largest_pair(model: onnx.ModelProto) -> int:
+    """Return the largest sum, either sign, of two products of an activation and a weight.
+
+    Any two weights of one tensor count as a pair: which ones a kernel pairs depends on how it
+    packs them, and a bound that holds for all needs no knowledge of that. Activations count as 255,
+    signed ones too, which onnxruntime shifts by 128. Weights stored as uint8 or floats are none of
+    this: they are multiplied in 16 or more bits.
+
+    Args:
+        model: A quantised one.
+
+    Returns:
+        At most contract.PAIR_LIMIT where no pair can overflow; 0 where there are no int8 weights.
+    """
+    largest = 0
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.INT8 and len(tensor.dims) > 1:
+            ordered = np.sort(numpy_helper.to_array(tensor).astype(int), axis=None)
+            positive, negative = np.maximum(ordered[-2:], 0), np.minimum(ordered[:2], 0)
+            largest = max(largest, 255 * positive.sum(), -255 * negative.sum())
+    return int(largest)
 
 
 def quantise_with(name: str, graph: onnx.ModelProto, images: np.ndarray) -> onnx.ModelProto:
@@ -99,10 +135,6 @@ def quantise_with(name: str, graph: onnx.ModelProto, images: np.ndarray) -> onnx
         images: uint8 (N, 28, 28, 3) to calibrate on; some are drawn.
     """
     method, extra = CALIBRATIONS[name]
-    scaling = scaling_nodes(graph.graph)
-    if scaling:
-        level = {"scale": np.array(STEP), "zero_point": np.array(GREY, np.uint8)}
-        extra = extra | {"TensorQuantOverrides": {scaling[0].output[0]: [level]}}
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, contract.MODEL_FILE), Path(folder, contract.INT8_FILE)
         onnx.save(graph, source)
@@ -113,6 +145,7 @@ def quantise_with(name: str, graph: onnx.ModelProto, images: np.ndarray) -> onnx
                 _Batches(images),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
+                reduce_range=True,  # of the weights: seven bits
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 op_types_to_quantize=list(QUANTISED),
@@ -121,8 +154,6 @@ def quantise_with(name: str, graph: onnx.ModelProto, images: np.ndarray) -> onnx
                 extra_options=extra,
             )
         quantised = onnx.load(target)
-    if scaling:
-        enter_as_bytes(quantised)
     del quantised.graph.value_info[:]
     onnx.checker.check_model(quantised, full_check=True)
     return quantised

@@ -176,11 +176,17 @@ class Study:
         print(f"results in {folder}; all models judged so far in {drawn}")
 
     def export(self, *targets: str) -> None:
-        """Publish the ONNX files of some runs; of every recipe's run there is by default."""
-        from bloodkeras.export import export_run
+        """Publish the ONNX files of some runs; of every recipe's run there is by default.
+
+        A target that is an export gets its int8 file anew.
+        """
+        from bloodkeras.export import export_run, requantise
         from bloodkeras.train import load_run
 
         for target in targets or self.places.trained():
+            if is_export(self.places.run_folder(target)):
+                _say_requantised(target, requantise(target, self.splits))
+                continue
             run = load_run(self.places.run_folder(target))
             folder = export_run(run, self.splits, self.exports / run.recipe.model_name)
             card = json.loads((folder / contract.CARD_FILE).read_text(encoding="utf-8"))
@@ -326,6 +332,17 @@ def loading(folder: Path) -> str:
 
 def _seed_stages(recipe: Recipe, seeds: list[int]) -> Stages:
     return Stages(f"{recipe.model_name} with several seeds", [f"seed {seed}" for seed in seeds])
+
+
+def _say_requantised(target: str, int8: dict) -> None:
+    """Print what came of an export's int8 file, which `requantise` has made anew."""
+    if not int8["published"]:
+        print(f"{target} has no int8 file now: {int8['reason']}")
+        return
+    pair = " and ".join(
+        f"{name} {metrics:.2%}" for name, metrics in int8["accuracy_on_val"].items()
+    )
+    print(f"published {target} with a new int8 file: accuracy on the validation split {pair}")
 
 
 def banner() -> str:

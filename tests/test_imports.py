@@ -45,7 +45,7 @@ FLOW = (
     "colours", "optimizers", "layers", "device", "models", "forecast", "keeper", "start", "train",
     "join",
     "metrics", "evaluate", "foreign", "foreign_score", "calibrate", "held_out", "doubt", "shifts",
-    "int8_start", "quantise", "empty_batch", "figures",
+    "quantise", "empty_batch", "figures",
     "tuning.trial", "tuning.plan", "tuning.oracle", "tuning.strategies",
     "tuning.leaderboard", "tuning.plots", "tuning.chief", "tuning.search", "tuning.command",
     "document", "card", "export", "report",

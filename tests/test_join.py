@@ -92,7 +92,6 @@ def test_runs_of_other_data_are_refused(runs, drawn, tmp_path):
 
 
 def test_its_graph_answers_the_same_in_float_and_nearly_in_eight_bits(joined, drawn):
-    """The bytes' own way into an int8 graph is for one first convolution; here there are two."""
     calibration = calibrate(joined.model, drawn, joined.recipe)
     graph = convert(joined.model, calibration)
     images = np.concatenate([drawn.val.images, blue(drawn.val)])

@@ -5,21 +5,28 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from tiny_export import build_export, write_sums
 
 from bloodkeras import contract
 from bloodkeras.errors import BloodkerasError, UsageError
-from bloodkeras.int8_start import block_kernel
-from bloodkeras.quantise import quantise, quantise_with
-from bloodkeras.runtime.classifier import Classifier, verify_checksums
+from bloodkeras.quantise import CALIBRATIONS, largest_pair, quantise, quantise_with
+from bloodkeras.runtime import classifier as classifier_module
+from bloodkeras.runtime.classifier import Classifier, advise, verify_checksums
+from bloodkeras.runtime.score import score
 from bloodkeras.train import load_run
 
 EXPORT = "exports/deeper"
+COMMITTED = sorted(
+    path.parent for path in Path(__file__).parents[1].glob("exports/[a-z]*/card.json")
+)
 
 
 @pytest.fixture(scope="module")
@@ -87,30 +94,199 @@ def test_attention_and_depthwise_survive(stride, drawn):
     int8 = quantise_with("widest", fp32, drawn.train.images)
     difference = np.abs(probs_of(fp32, drawn.test.images) - probs_of(int8, drawn.test.images))
     assert difference.max() < 0.05
-    kinds = [node.op_type for node in int8.graph.node]
-    assert "Cast" not in kinds  # pixels enter as they are
-    assert kinds.count("Reshape") == 2  # in blocks of four columns
     stored = {tensor.name: tensor.data_type for tensor in int8.graph.initializer}
     assert stored["deep_quantized"] == TensorProto.INT8
     assert stored["down"] == TensorProto.FLOAT  # one number a channel: fp32
 
 
-@pytest.mark.parametrize(("stride", "left"), [(1, 1), (2, 0), (4, 0)])
-def test_the_block_kernel_computes_the_same_sums(stride, left):
-    rng = np.random.default_rng(stride)
-    weights = rng.integers(-9, 9, (5, 3, 3, 3))
-    image = rng.integers(-9, 9, (28, 28, 3))
-    padded = np.pad(image, ((0, 0), (4, 4), (0, 0)))
-    wide = block_kernel(weights, stride, left)
-    row = 7
-    for column in range(0, 28, stride):
-        begin = 4 + column - left
-        patch = padded[row : row + 3, begin : begin + 3]  # (H, W, 3)
-        expected = np.einsum("ochw,hwc->o", weights, patch)
-        block = column // 4  # of the output; reads the blocks before, at and after it
-        blocks = padded[row : row + 3, 4 * block : 4 * block + 12].reshape(3, 3, 12)
-        sums = np.einsum("ochw,hwc->o", wide, blocks).reshape(-1, 5)
-        assert np.array_equal(sums[column % 4 // stride], expected)
+def int8_tensors(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """Return the weights in int8, as int64 of at least two axes, by name."""
+    found = {tensor.name: tensor for tensor in model.graph.initializer}
+    found = {k: v for k, v in found.items() if v.data_type == TensorProto.INT8 and len(v.dims) > 1}
+    return {name: numpy_helper.to_array(tensor).astype(np.int64) for name, tensor in found.items()}
+
+
+def sums_in_pairs(weights: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Return each filter's sum as a processor without VNNI computes it: pairs in 16 bits.
+
+    Args:
+        weights: int64 (C, K), in the order in which a kernel takes them.
+        pixels: int64 (C, K), 0..255.
+    """
+    products = weights * pixels
+    products = np.pad(products, ((0, 0), (0, products.shape[1] % 2)))
+    pairs = products.reshape(len(products), -1, 2).sum(2)
+    return np.clip(pairs, -(2**15), 2**15 - 1).sum(1)
+
+
+def overflows(model: onnx.ModelProto) -> bool:
+    """Return whether the worst pixels give another sum in pairs, in any of three orders."""
+    rng = np.random.default_rng(0)
+    for weights in int8_tensors(model).values():
+        by_channel = weights.reshape(len(weights), -1)
+        by_place = np.moveaxis(weights, 1, -1).reshape(len(weights), -1)
+        for ordered in (by_channel, by_place, rng.permuted(by_channel, axis=1)):
+            for pixels in (255 * (ordered > 0), 255 * (ordered < 0)):
+                if not np.array_equal(sums_in_pairs(ordered, pixels), (ordered * pixels).sum(1)):
+                    return True
+    return False
+
+
+def widened(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy whose largest weights of each tensor are eight-bit ones."""
+    wide = onnx.ModelProto()
+    wide.CopyFrom(model)
+    for tensor in wide.graph.initializer:
+        if tensor.data_type == TensorProto.INT8 and len(tensor.dims) > 1:
+            doubled = np.clip(2 * numpy_helper.to_array(tensor).astype(int), -127, 127)
+            tensor.CopyFrom(numpy_helper.from_array(doubled.astype(np.int8), tensor.name))
+    return wide
+
+
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: folder.name)
+def test_no_committed_int8_file_can_overflow_on_any_processor(folder):
+    model = onnx.load(folder / contract.INT8_FILE)
+    facts = json.loads((folder / contract.CARD_FILE).read_text(encoding="utf-8"))["int8"]
+    assert len(int8_tensors(model)) >= 3
+    assert largest_pair(model) == facts["largest_pair"] <= contract.PAIR_LIMIT
+    assert not overflows(model)
+    scores = json.loads((folder / contract.CARD_FILE).read_text(encoding="utf-8"))["metrics"]
+    for split in ("val", "test"):
+        fp32, int8 = (m[split]["headline"]["accuracy"]["value"] for m in (scores, facts["metrics"]))
+        assert int8 > fp32 - 0.003
+
+
+def test_a_doctored_file_of_eight_bits_is_caught():
+    model = widened(onnx.load(COMMITTED[0] / contract.INT8_FILE))
+    assert overflows(model)
+    assert largest_pair(model) > contract.PAIR_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ([[64, 64, -64, -64]], 32640),
+        ([[65, 64, 0, 0]], 32895),
+        ([[65], [64]], 32895),  # of two filters: a bound need not know which is which
+        ([[127, -127, 0, 0]], 32385),  # of one sign only do they add up
+        ([[-128, 0, 3, -1]], 32895),
+        ([[0, 0]], 0),
+    ],
+)
+def test_the_largest_pair_is_the_two_largest_weights_of_one_sign(weights, expected):
+    tensor = numpy_helper.from_array(np.array(weights, np.int8), "w")
+    scale = numpy_helper.from_array(np.array([127, 127], np.int8), "zero_points")  # no weights
+    graph = helper.make_graph([], "pairs", [], [], [tensor, scale])
+    assert largest_pair(helper.make_model(graph)) == expected
+
+
+@pytest.mark.parametrize("spread", [0.01, 1.0, 100.0])
+def test_quantise_never_yields_weights_that_overflow(spread, drawn):
+    """Whatever the weights: here both largest ones of a filter are equal, the worst that can be."""
+    fp32 = attention_graph(1)
+    for tensor in fp32.graph.initializer:
+        if len(tensor.dims) == 4:
+            extreme = np.full(tensor.dims, spread, np.float32)
+            extreme[::2] *= -1
+            tensor.CopyFrom(numpy_helper.from_array(extreme, tensor.name))
+    for name in CALIBRATIONS:
+        int8 = quantise_with(name, fp32, drawn.train.images)
+        assert int8_tensors(int8)
+        assert largest_pair(int8) <= contract.PAIR_LIMIT
+        assert not overflows(int8)
+
+
+def test_what_could_overflow_is_not_published(graph, drawn, monkeypatch):
+    """The gate looks at the weights, so it holds on a processor that would notice nothing."""
+    from bloodkeras import quantise as module
+
+    honest = module.quantise_with
+    monkeypatch.setattr(module, "quantise_with", lambda *words: widened(honest(*words)))
+    found = quantise(graph, drawn, max_fall=1.0)
+    assert found.graph is None
+    assert found.largest_pair > contract.PAIR_LIMIT
+    assert "16 bits, which hold 32,767" in found.reason
+
+
+def without_proof(source: Path, folder: Path) -> Path:
+    """Copy an export as earlier versions wrote it: eight-bit weights, no word on pairs."""
+    shutil.copytree(source, folder)
+    onnx.save(widened(onnx.load(source / contract.INT8_FILE)), folder / contract.INT8_FILE)
+    card = json.loads((folder / contract.CARD_FILE).read_text(encoding="utf-8"))
+    del card["int8"]["largest_pair"]
+    (folder / contract.CARD_FILE).write_text(json.dumps(card), encoding="utf-8")
+    write_sums(folder, (contract.MODEL_FILE, contract.INT8_FILE, contract.CARD_FILE))
+    return folder
+
+
+def test_an_earlier_int8_file_is_run_exactly_and_said_to_be(tmp_path, monkeypatch, capsys):
+    opened = []
+    honest = classifier_module._open_session
+    monkeypatch.setattr(
+        classifier_module,
+        "_open_session",
+        lambda *words, exact: opened.append(exact) or honest(*words, exact=exact),
+    )
+    folder = without_proof(COMMITTED[0], tmp_path / "earlier")
+    assert Classifier.load(folder, precision="int8").labels == contract.CLASS_NAMES
+    assert Classifier.load(folder).labels == contract.CLASS_NAMES
+    assert Classifier.load(COMMITTED[0], precision="int8").labels == contract.CLASS_NAMES
+    assert opened == [True, False, False]
+    advise(folder, "int8")
+    assert "export it again" in capsys.readouterr().err
+    advise(folder, "float32")
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: folder.name)
+def test_int8_says_where_it_is_no_quicker(folder, capsys):
+    advise(folder, "int8")
+    said = capsys.readouterr().err
+    assert ("no quicker than float32" in said) == (folder.name == "tiny")
+    assert said.count("\n") == bool(said)
+
+
+def test_predict_says_so_too_and_a_card_without_numbers_says_nothing(tmp_path, capsys):
+    tiny = next(folder for folder in COMMITTED if folder.name == "tiny")
+    np.save(tmp_path / "cells.npy", np.zeros((2, 28, 28, 3), np.uint8))
+    score([str(tmp_path / "cells.npy")], str(tiny), precision="int8")
+    assert capsys.readouterr().err.count("no quicker than float32") == 1
+    bare = build_export(tmp_path / "bare")
+    advise(bare, "float32")
+    assert not capsys.readouterr().err
+
+
+def test_an_export_gets_its_int8_file_anew_without_its_run(
+    study_folder, drawn, tmp_path, monkeypatch
+):
+    from bloodkeras import export
+
+    # One of 120 images is 0.8 points.
+    monkeypatch.setattr(export, "quantise", partial(export.quantise, max_fall=0.1))
+    folder = without_proof(study_folder / EXPORT, tmp_path / "deeper")
+    before = (folder / contract.MODEL_FILE).read_bytes()
+    kept = json.loads((study_folder / EXPORT / contract.CARD_FILE).read_text(encoding="utf-8"))
+    assert export.requantise(folder, drawn)["largest_pair"] <= contract.PAIR_LIMIT
+    assert (folder / contract.MODEL_FILE).read_bytes() == before
+    verify_checksums(folder, contract.INT8_FILE)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(contract.EXPORT_FILES)
+    card = json.loads((folder / contract.CARD_FILE).read_text(encoding="utf-8"))
+    assert card.pop("int8").keys() == kept.pop("int8").keys()
+    assert card == kept
+    assert [path.name for path in tmp_path.iterdir()] == ["deeper"]
+
+
+def test_an_export_of_other_data_keeps_its_int8_file(study_folder, drawn, tmp_path):
+    """Else half of the card's numbers would be of these data and half of those."""
+    from bloodkeras.export import requantise
+
+    folder = tmp_path / "deeper"
+    shutil.copytree(study_folder / EXPORT, folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    other = dataclasses.replace(drawn, sha256="0" * 64)
+    with pytest.raises(BloodkerasError, match="judged on other data"):
+        requantise(folder, other)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_an_export_has_both_files_and_says_what_they_score(study_folder, drawn):

@@ -7,6 +7,7 @@ Flow: takes exports/<model>/ (model.onnx or model.int8.onnx, card.json, SHA256SU
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from bloodkeras.contract import (
     MODEL_CARD_FILE,
     MODEL_FILE,
     OUTPUT_NAME,
+    PAIR_LIMIT,
     PRECISIONS,
     SUMS_FILE,
     UNSURE,
@@ -59,6 +61,10 @@ from bloodkeras.runtime.scale import Framing
 # (int8: 0.134, 0.160, 0.110); images a second with two that spin: most in batches of 64.
 BATCH_SIZE = 64  # images handed to onnxruntime at once: 256 leave the caches and are no quicker
 SPINNING = True  # idle threads wait awake for a moment
+# Below so many multiply-adds an image int8 saves next to nothing: what it saves is arithmetic, and
+# each step costs more. `tiny` (2.9 M) answers 0.9 to 1.1 times as quickly as in fp32, `simple`
+# (7.9 M) 1.3 to 2 times.
+INT8_PAYS = 5_000_000
 
 
 @dataclass(frozen=True)
@@ -139,7 +145,7 @@ class Classifier:
         self.card = card
         self.thresholds = Thresholds(**card.get("thresholds", {}))
         self.batch_size = BATCH_SIZE
-        self._model, self._threads = b"", None  # what `load` read, for a copy in another process
+        self._made_of = ()  # file, threads, exact: what `load` read, for a copy in another process
 
     @classmethod
     def load(
@@ -160,21 +166,20 @@ class Classifier:
         folder = find_export(folder) if isinstance(folder, str) else Path(folder)
         file = model_file(folder, precision)
         verify_checksums(folder, file.name)
-        session = _open_session(file, threads)
-        labels = _check_interface(session, file)
         card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
-        classifier = cls(session, labels, card)
-        classifier._model, classifier._threads = file.read_bytes(), threads
+        exact = precision == "int8" and _may_overflow(card)
+        session = _open_session(file, threads, exact)
+        classifier = cls(session, _check_interface(session, file), card)
+        classifier._made_of = file.read_bytes(), threads, exact
         return classifier
 
     def __reduce__(self) -> tuple:
         """Pickle the network's file itself: where it is unpickled needs no folder."""
-        if not self._model:
+        if not self._made_of:
             raise BloodkerasError("a Classifier that was not made by Classifier.load has no copy")
-        digest = hashlib.sha256(self._model).hexdigest()
+        digest = hashlib.sha256(self._made_of[0]).hexdigest()
         settings = {"thresholds": self.thresholds, "batch_size": self.batch_size}
-        made_of = type(self), self._model, digest, self._threads, self.labels, self.card, settings
-        return _unpickled, made_of
+        return _unpickled, (type(self), *self._made_of, digest, self.labels, self.card, settings)
 
     def predict_proba(self, images: np.ndarray) -> np.ndarray:
         """Return the class probabilities of many images.
@@ -392,6 +397,35 @@ def model_file(folder: Path, precision: str) -> Path:
     return file
 
 
+def advise(folder: str | Path, precision: str) -> None:
+    """Say on standard error where int8 is not the quicker way to run an export.
+
+    Args:
+        folder: An export that `Classifier.load` has loaded.
+        precision: "float32" or "int8".
+    """
+    if precision != "int8":
+        return
+    card = json.loads((Path(folder) / CARD_FILE).read_text(encoding="utf-8"))
+    if _may_overflow(card):
+        print(
+            f"bloodkeras: the int8 file of {folder} was made by an earlier version and is run in a "
+            "slower way, as the quick one overflows on some processors: export it again",
+            file=sys.stderr,
+        )
+    elif card.get("multiply_adds", INT8_PAYS) < INT8_PAYS:
+        print(
+            f"bloodkeras: {folder} is so small a network that int8 is no quicker than float32 "
+            "(and on some processors slower); only its file is smaller",
+            file=sys.stderr,
+        )
+
+
+def _may_overflow(card: dict) -> bool:
+    """Return whether nothing proves that an export's int8 file is right on every processor."""
+    return card.get("int8", {}).get("largest_pair", PAIR_LIMIT + 1) > PAIR_LIMIT
+
+
 def verify_checksums(folder: Path, model: str = MODEL_FILE) -> None:
     """Check every file that SHA256SUMS lists, and that it lists the model and its card.
 
@@ -426,21 +460,25 @@ def sha256_of(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _unpickled(kind, model, digest, threads, labels, card, settings) -> Classifier:
+def _unpickled(kind, model, threads, exact, digest, labels, card, settings) -> Classifier:
     """Return the copy of a classifier that `Classifier.__reduce__` took apart."""
     if hashlib.sha256(model).hexdigest() != digest:
         raise BloodkerasError("the pickled network is not the one that was pickled: load it again")
-    classifier = kind(_open_session(model, threads), labels, card)
-    classifier._model, classifier._threads = model, threads
+    classifier = kind(_open_session(model, threads, exact), labels, card)
+    classifier._made_of = model, threads, exact
     vars(classifier).update(settings)
     return classifier
 
 
-def _open_session(path: Path | bytes, threads: int | None) -> onnxruntime.InferenceSession:
+def _open_session(
+    path: Path | bytes, threads: int | None, exact: bool
+) -> onnxruntime.InferenceSession:
+    """Open a file; exact multiplies int8 weights as uint8, which overflows on no processor."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or _core_count()
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(SPINNING)))
     options.log_severity_level = 3  # errors only
+    options.add_session_config_entry("session.x64quantprecision", str(int(exact)))
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions share no base class but this

@@ -18,7 +18,14 @@ import bloodkeras
 from bloodkeras.contract import FOREIGN, IMAGE_SHAPE, UNSURE, VERDICTS
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.runtime.arrays import Item
-from bloodkeras.runtime.classifier import Answers, Classifier, doubted, model_file, sha256_of
+from bloodkeras.runtime.classifier import (
+    Answers,
+    Classifier,
+    advise,
+    doubted,
+    model_file,
+    sha256_of,
+)
 from bloodkeras.runtime.copies import Copies
 from bloodkeras.runtime.folder import PassedOver
 from bloodkeras.runtime.formats import import_pyarrow, valid_text
@@ -90,6 +97,7 @@ def score(
     kind = _check_options(words, out, kind, resume, report)
     check_words(words)
     classifier = Classifier.load(model, precision=precision)
+    advise(model, precision)
     copies = Copies(sort_into, words) if sort_into else None
     page = Page(report, classifier, resume) if report else None
     if out:  # before all images are read for the prior

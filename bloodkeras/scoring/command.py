@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bloodkeras.contract import VERDICTS
 from bloodkeras.errors import BloodkerasError, UsageError, missing_package
-from bloodkeras.runtime.classifier import Classifier
+from bloodkeras.runtime.classifier import Classifier, advise
 from bloodkeras.runtime.formats import import_pyarrow
 from bloodkeras.runtime.prior import BLOOD, ESTIMATE
 from bloodkeras.runtime.progress import Progress
@@ -96,6 +96,7 @@ def score_source(options: Options) -> None:
     out = Path(os.path.abspath(options.out))
     _refuse_out_in_source(out, Path(os.path.abspath(options.source)))
     classifier = Classifier.load(options.model, precision=options.precision)
+    advise(options.model, options.precision)
     prior = classifier.read_prior(options.classes, options.prior)
     described = describe_model(classifier, Path(options.model), options.precision)
     described |= describe_asking(prior, options.microns_per_pixel, options.views)

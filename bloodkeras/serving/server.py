@@ -13,6 +13,7 @@ from functools import partial
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from bloodkeras.runtime.classifier import advise
 from bloodkeras.serving.listener import address, listen, run_until_stopped
 from bloodkeras.serving.options import VARIABLE, Options, is_loopback
 
@@ -66,6 +67,8 @@ def _announce(options: Options, listener: socket.socket) -> None:
     """Say where, what, and who can ask."""
     names = ", ".join(f"{model.name} (version {model.version})" for model in options.models)
     print(f"{address(listener)} serves {names}; Ctrl-C stops it", flush=True)
+    for model in options.models:
+        advise(model.folder, options.precision)
     if not is_loopback(options.host) and not options.token_file:
         print(
             f"bloodkeras: {options.host} can be reached from other machines, and anybody may ask: "
