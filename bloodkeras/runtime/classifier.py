@@ -57,8 +57,8 @@ from bloodkeras.runtime.prior import (
 from bloodkeras.runtime.scale import Framing
 
 # Measured, not guessed: `python -m bloodkeras benchmark exports/deeper`, on two cores of a Xeon,
-# milliseconds for one image: fp32 0.330 with one thread, 0.339 with two, 0.206 with two that spin
-# (int8: 0.134, 0.160, 0.110); images a second with two that spin: most in batches of 64.
+# milliseconds for one image in fp32: 0.330 with one thread, 0.339 with two, 0.206 with two that
+# spin; images a second with two that spin: most in batches of 64.
 BATCH_SIZE = 64  # images handed to onnxruntime at once: 256 leave the caches and are no quicker
 SPINNING = True  # idle threads wait awake for a moment
 # Below so many multiply-adds an image int8 saves next to nothing: what it saves is arithmetic, and
