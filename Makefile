@@ -12,7 +12,7 @@ EPOCHS ?=
 VENV := .venv
 RUN := $(BIN)/python -m bloodkeras
 # Where your own ONNX files lie; exports/ holds the published ones, which nothing here replaces.
-MADE = $(or $(if $(filter-out synthetic,$(DATA)),$(wildcard runs/exports)),runs/synthetic/exports)
+MADE = $(firstword $(if $(filter-out synthetic,$(DATA)),$(wildcard runs/exports)) $(wildcard runs/synthetic/exports) runs/exports)
 SHORTER := $(if $(EPOCHS),--epochs $(EPOCHS))
 
 .DEFAULT_GOAL := help

@@ -257,6 +257,26 @@ def test_make_hands_the_epochs_on():
     assert "study --data auto --epochs 1" in done.stdout
 
 
+def test_make_judges_ones_own_exports_and_never_replaces_the_published(tmp_path):
+    """Drawn cells' lie apart, also where `auto` found no other data."""
+    for name in ("Makefile", "requirements.txt", "pyproject.toml"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+
+    def planned(*words) -> str:
+        command = ["make", "-n", *words]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path).stdout
+
+    assert "evaluate runs/exports/simple " in planned("evaluate-onnx")
+    (tmp_path / "runs/synthetic/exports").mkdir(parents=True)
+    assert "evaluate runs/synthetic/exports/simple " in planned("evaluate-onnx")
+    (tmp_path / "runs/exports").mkdir()
+    assert "evaluate runs/exports/simple " in planned("evaluate-onnx")
+    assert "evaluate runs/synthetic/exports/simple " in planned("evaluate-onnx", "DATA=synthetic")
+    assert "benchmark runs/exports/deeper " in planned("benchmark")
+    for target in ("export", "all", "best", "joined"):
+        assert "--exports" not in planned(target)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_says_all_that_the_docstring_says(name):
     """Fire drops a line of an argument's text that has a colon, or takes it for an argument."""

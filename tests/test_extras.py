@@ -111,11 +111,25 @@ def test_every_extra_that_is_named_exists():
     for path in [*PACKAGE.rglob("*.py"), *root.glob("*.md"), *root.glob("docs/*.md")]:
         text = path.read_text(encoding="utf-8")
         assert "install '.[" not in text, path  # a checkout's: nobody has one who installed a wheel
-        named |= set(re.findall(r'missing_package\([^,()]+, "(\w+)"\)', text))
         for among in re.findall(r"bloodkeras\[([\w,]+)\]", text):
             named |= set(among.split(","))
     assert {"calibrate", "train", "ray", "parquet", "tune", "serve", "demo"} <= named
     assert named <= set(optional)
+
+
+def test_every_missing_package_is_told_with_an_extra():
+    optional = PROJECT["project"]["optional-dependencies"]
+    told = {}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "missing_package":
+                told[f"{path.name}:{node.lineno}"] = ast.unparse(node.args[1]).strip("'\"")
+    assert len(told) > 8
+    known = {
+        *optional,
+        "EXTRAS.get(words[0], 'train')",
+    }  # the second is command_line's, any command
+    assert {place: extra for place, extra in told.items() if extra not in known} == {}
 
 
 def test_the_message_names_the_installed_package():

