@@ -5,13 +5,14 @@ import pytest
 from PIL import Image, ImageDraw
 
 from bloodkeras.errors import UsageError
-from bloodkeras.runtime.preprocess import medmnist_pixels, square
+from bloodkeras.runtime.preprocess import doubt_of, medmnist_pixels, square
 from bloodkeras.runtime.scale import (
     CELL_TRUST,
     CROP_MICRONS,
     FRAME_SHARE,
     NUCLEUS_SHARE,
     Framing,
+    is_wide,
     kept_side,
     nucleus_span,
 )
@@ -130,6 +131,125 @@ def test_every_mode_is_measured(mode, side):
 def test_nonsense_is_refused(known):
     with pytest.raises(UsageError, match="expected"):
         Framing(**known)
+
+
+# --- a photograph that was resized as a whole ----------------------------------------------------
+
+
+def field(share: float, side: int = 360) -> Image.Image:
+    """Draw a photograph in which a PBC one's middle takes this share: cells get smaller with it.
+
+    Args:
+        share: 1 for a photograph as MedMNIST's source has it; 200 / 360 for MedMNIST's frame.
+        side: Of the square, in pixels; drawn four times as large, so that edges are smooth.
+    """
+    large = 4 * side
+    image = Image.new("RGB", (large, large), (225, 215, 220))
+    pen = ImageDraw.Draw(image)
+    unit = large / 360 / share  # a pixel of the source photograph
+    middle = large / 2
+    for row in range(-4, 5):
+        for column in range(-4, 5):
+            if abs(row) > 1 or abs(column) > 1 or (row, column) in ((1, 1), (-1, -1)):
+                x, y = middle + 82 * unit * column, middle + 80 * unit * (row + 0.3 * column)
+                if np.hypot(x - middle, y - middle) > 95 * unit:
+                    pen.circle((x, y), 36 * unit, (215, 165, 165))
+    pen.circle((middle, middle), 62 * unit, (190, 170, 205))
+    pen.circle((middle, middle), 48 * unit, NUCLEUS)
+    return image.resize((side, side), Image.Resampling.BOX)
+
+
+@pytest.mark.parametrize("side", [64, 96, 128, 200, 224, 256, 299, 512])
+def test_a_photograph_that_was_resized_as_a_whole_is_cut_like_the_photograph(side):
+    """Its red cells and nucleus say so, whatever the size and the filter."""
+    for how in (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS):
+        left, _, right, _ = square(field(1).resize((side, side), how))
+        assert right - left == round(side * 200 / 360)
+
+
+@pytest.mark.parametrize("size", [(224, 226), (222, 224)])
+def test_nearly_square_counts(size):
+    left, _, right, _ = square(field(1).resize(size))
+    assert right - left == round(min(size) * 200 / 360)
+
+
+@pytest.mark.parametrize("side", [64, 128, 200, 224])
+def test_medmnists_own_frame_is_kept(side):
+    image = field(200 / 360).resize((side, side))
+    assert square(image) == (0, 0, side, side)
+    assert not doubt_of(medmnist_pixels(image))
+
+
+def test_a_known_scale_is_not_questioned():
+    image = field(1).resize((224, 224))
+    left, _, right, _ = square(image, Framing(microns_per_pixel=19.5 / 200))
+    assert right - left == 200
+
+
+def test_28_pixels_are_taken_as_they_are_and_doubted():
+    """The pixels are a promise; the verdict is not."""
+    whole = field(1).resize((28, 28), Image.Resampling.BICUBIC)
+    found = medmnist_pixels(whole)
+    np.testing.assert_array_equal(found, np.asarray(whole))
+    assert "half as large" in doubt_of(found)
+    assert not doubt_of(medmnist_pixels(field(200 / 360).resize((28, 28))))
+
+
+def test_a_photograph_at_half_the_magnification_is_doubted():
+    """Of 360x360 pixels the middle 200 are kept, and the answer is unsure."""
+    wide, usual = field(2), field(1)
+    assert "half as large" in doubt_of(medmnist_pixels(wide))
+    assert not doubt_of(medmnist_pixels(usual))
+    assert not doubt_of(medmnist_pixels(wide, Framing(microns_per_pixel=0.195)))
+
+
+@pytest.mark.parametrize("side", [28, 64, 224, 360])
+def test_noise_and_emptiness_are_not_wide(side):
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    for pixels in (noise, noise // 12 + 230, np.full_like(noise, 255), np.zeros_like(noise)):
+        assert not is_wide(Image.fromarray(pixels))
+
+
+def test_a_doubted_answer_is_unsure_everywhere(tmp_path, capsys):
+    """In Python, printed, and in every table, with the reason; it is no failure."""
+    from tiny_export import build_export
+
+    from bloodkeras.runtime.classifier import Classifier
+    from bloodkeras.runtime.score import score
+
+    path, folder = tmp_path / "s28.png", str(build_export(tmp_path / "export"))
+    field(1).resize((28, 28), Image.Resampling.BICUBIC).save(path)
+    (answer,) = Classifier.load(folder).predict(path)
+    assert (answer.verdict, answer.confidence > 0) == ("unsure", True)
+    assert "half as large" in answer.reason
+    sorted_into = str(tmp_path / "s")
+    for out in ("", str(tmp_path / "a.csv"), str(tmp_path / "a.jsonl")):
+        score([str(path)], folder, out, sort_into=sorted_into)
+    rows = [capsys.readouterr().out]
+    rows += [(tmp_path / name).read_text(encoding="utf-8") for name in ("a.csv", "a.jsonl")]
+    for text in rows:
+        assert answer.label in text
+        assert "unsure" in text
+        assert answer.reason in text
+    assert (tmp_path / "s" / "unsure" / "s28.png").is_file()
+
+
+@pytest.mark.needs_data
+def test_hardly_any_image_of_the_benchmark_is_taken_for_too_wide(real_data):
+    with np.load(real_data, allow_pickle=False) as data:
+        images, labels = data["test_images"], data["test_labels"].ravel()
+    wide = np.array([is_wide(Image.fromarray(image)) for image in images])
+    assert wide.mean() < 0.006
+    assert max(wide[labels == k].mean() for k in range(8)) < 0.04
+
+
+@pytest.mark.needs_data
+@pytest.mark.parametrize(("side", "caught"), [(28, 0.9), (64, 0.92), (224, 0.92), (299, 0.92)])
+def test_real_photographs_that_were_resized_are_noticed(photographs, side, caught):
+    whole = [Image.open(path).convert("RGB") for path in sorted(photographs.glob("*.jpg"))]
+    assert len(whole) == 96
+    resized = [image.resize((side, side), Image.Resampling.BICUBIC) for image in whole]
+    assert np.mean([is_wide(image) for image in resized]) >= caught
 
 
 def test_predict_takes_the_scale(tmp_path):
