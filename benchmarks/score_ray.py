@@ -1,6 +1,6 @@
 """200,000 images on two Ray nodes, one of them killed half way: is anything lost, how quick is it?
 
-    .venv-deploy/bin/python benchmarks/score_ray.py --model exports/tiny      # `make test-deploy`
+    python benchmarks/score_ray.py --model exports/tiny
 
 Bare onnxruntime (one thread, all cores; images in memory), `bloodkeras score` in one process, then
 on two nodes of one core each on this machine, unharmed and with one killed. Images a second are

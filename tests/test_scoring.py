@@ -1,6 +1,6 @@
 """Scoring in partitions: the answers are the classifier's, whoever is killed in between.
 
-They run where pyarrow is installed, those with Ray where Ray is, too: `make test-deploy`.
+They run where pyarrow is installed, those with Ray where Ray is, too.
 """
 
 import io
@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("pyarrow", reason="needs pyarrow: make test-deploy")
+pytest.importorskip("pyarrow", reason="needs the extra parquet")
 import pyarrow as arrow
 import pyarrow.parquet as pq
 
@@ -550,7 +550,7 @@ def test_a_partition_that_kills_its_workers_is_given_up(table, tmp_path):
 @pytest.fixture
 def cluster(monkeypatch):
     """Two nodes of one core on this machine: (cluster, the node that can be killed)."""
-    pytest.importorskip("ray.data", reason="needs the extra ray: make test-deploy")
+    pytest.importorskip("ray.data", reason="needs the extra ray")
     for name, value in SETTINGS.items():
         monkeypatch.setenv(name, value)
     from ray.cluster_utils import Cluster
@@ -582,7 +582,7 @@ def test_a_lost_node_costs_a_retry_and_not_a_result(cluster, big, tmp_path):
 
 @unix
 def test_ray_stops_at_ctrl_c_and_goes_on(big, reference, tmp_path):
-    pytest.importorskip("ray.data", reason="needs the extra ray: make test-deploy")
+    pytest.importorskip("ray.data", reason="needs the extra ray")
     out = tmp_path / "out"
     options = ("--partition-images", "100", "--engine", "ray", "--workers", "2")
     process = start(big, out, *options)
@@ -595,7 +595,7 @@ def test_ray_stops_at_ctrl_c_and_goes_on(big, reference, tmp_path):
 
 
 def test_what_no_worker_can_do_is_one_line(table, tmp_path):
-    pytest.importorskip("ray.data", reason="needs the extra ray: make test-deploy")
+    pytest.importorskip("ray.data", reason="needs the extra ray")
     run(table, tmp_path / "out", partition_images=100)
     (tmp_path / "out" / "part-000001.parquet").unlink()
     plan = tmp_path / "out" / "_plan" / "plan.json"
@@ -609,7 +609,7 @@ def test_what_no_worker_can_do_is_one_line(table, tmp_path):
 
 
 def test_a_cluster_that_is_not_there_is_one_line(table, tmp_path):
-    pytest.importorskip("ray.data", reason="needs the extra ray: make test-deploy")
+    pytest.importorskip("ray.data", reason="needs the extra ray")
     process = start(table, tmp_path / "out", "--engine", "ray", "--address", "127.0.0.1:1")
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
