@@ -102,7 +102,6 @@ def requantise(folder: Path, splits: Splits) -> dict:
             f"{str(card.get('evaluated_on', {}).get('sha256'))[:12]}, and these have "
             f"{splits.sha256[:12]}: name its file with --data"
         )
-    _refuse_over_other_files(folder)
     with _staged(folder) as staging:
         shutil.copyfile(folder / contract.MODEL_FILE, staging / contract.MODEL_FILE)
         quantised = quantise(onnx.load(staging / contract.MODEL_FILE), splits)
@@ -113,6 +112,7 @@ def requantise(folder: Path, splits: Splits) -> dict:
 @contextmanager
 def _staged(folder: Path) -> Iterator[Path]:
     """Give a folder to write an export in; publish it if nothing goes wrong, else remove it."""
+    _refuse_over_other_files(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))

@@ -24,9 +24,8 @@ from bloodkeras.runtime.score import score
 from bloodkeras.train import load_run
 
 EXPORT = "exports/deeper"
-COMMITTED = sorted(
-    path.parent for path in Path(__file__).parents[1].glob("exports/[a-z]*/card.json")
-)
+CARDS = Path(__file__).parents[1].glob("exports/[a-z]*/card.json")
+COMMITTED = sorted(path.parent for path in CARDS)
 
 
 @pytest.fixture(scope="module")
@@ -276,12 +275,15 @@ def test_an_export_gets_its_int8_file_anew_without_its_run(
     assert [path.name for path in tmp_path.iterdir()] == ["deeper"]
 
 
-def test_an_export_of_other_data_keeps_its_int8_file(study_folder, drawn, tmp_path):
+def test_an_export_of_other_data_or_with_other_files_is_left_alone(study_folder, drawn, tmp_path):
     """Else half of the card's numbers would be of these data and half of those."""
     from bloodkeras.export import requantise
 
     folder = tmp_path / "deeper"
     shutil.copytree(study_folder / EXPORT, folder)
+    (folder / "thesis.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(BloodkerasError, match=r"thesis\.txt"):
+        requantise(folder, drawn)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     other = dataclasses.replace(drawn, sha256="0" * 64)
     with pytest.raises(BloodkerasError, match="judged on other data"):
