@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -28,19 +29,20 @@ from bloodkeras.data import Splits
 from bloodkeras.empty_batch import allow_empty_batch
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.foreign_score import SCORES, with_features
-from bloodkeras.models import predict_proba
+from bloodkeras.models import PREDICT_BATCH, predict_proba
 from bloodkeras.quantise import Quantised, quantise
 from bloodkeras.runtime.classifier import Classifier, sha256_of
 from bloodkeras.runtime.progress import Stages
 from bloodkeras.train import Run
 
-# How long each takes in proportion to the others, `residual` on two cores.
+# How long each takes in proportion to the others, `residual` on two cores: nearly all of it is the
+# card's simulated shifts.
 STAGES = {
-    "calibrating its confidence and its doubt": 40.0,
-    "converting it to ONNX": 5.0,
-    "comparing every validation image with Keras": 10.0,
-    "measuring it for its card": 60.0,
-    "making and judging the int8 file": 30.0,
+    "calibrating its confidence and its doubt": 25.0,
+    "converting it to ONNX": 1.0,
+    "comparing every validation image with Keras": 7.0,
+    "measuring it for its card": 110.0,
+    "making and judging the int8 file": 120.0,
 }
 
 
@@ -60,7 +62,7 @@ def export_run(run: Run, splits: Splits, folder: Path) -> Path:
     """
     folder = Path(folder)
     _refuse_synthetic_over_real(run, folder)
-    stages = Stages(f"export of {run.recipe.model_name}", STAGES)
+    stages = Stages(f"export of {run.recipe.model_name}", STAGES, _guessed_seconds(run, splits))
     with _staged(folder) as staging:
         stages.begin("calibrating its confidence and its doubt")
         calibration = calibrate(run.model, splits, run.recipe)
@@ -150,6 +152,16 @@ def _add_int8(quantised: Quantised, card: dict, splits: Splits, staging: Path) -
         }
         card["int8"]["bytes"] = sizes
     _write_beside(staging, card, partial(render_page, splits=splits, classifier=classifier))
+
+
+def _guessed_seconds(run: Run, splits: Splits) -> float:
+    """Guess how long an export takes: 46 passes over test (shifts), and two over train."""
+    batch = splits.train.images[:PREDICT_BATCH]
+    predict_proba(run.model, batch)  # in which TensorFlow readies its kernels
+    started = time.monotonic()
+    predict_proba(run.model, batch)
+    each = (time.monotonic() - started) / len(batch)
+    return each * (46 * len(splits.test) + 2 * len(splits.train))
 
 
 def convert(model: keras.Model, calibration: Calibration) -> onnx.ModelProto:
