@@ -41,8 +41,8 @@ STAGES = {
     "calibrating its confidence and its doubt": 25.0,
     "converting it to ONNX": 1.0,
     "comparing every validation image with Keras": 7.0,
-    "measuring it for its card": 110.0,
-    "making and judging the int8 file": 120.0,
+    "measuring it for its card": 220.0,
+    "making and judging the int8 file": 12.0,
 }
 
 
