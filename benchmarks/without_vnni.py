@@ -44,7 +44,9 @@ def answer(file: str, images: Path, emulator: tuple[str, ...] = ()) -> np.ndarra
     """
     probs = images.with_name("probs.npy")
     words = [*emulator, sys.executable, "-c", ANSWER, file, str(images), str(probs)]
-    done = subprocess.run(words, capture_output=True, text=True, env=os.environ)
+    done = subprocess.run(
+        words, capture_output=True, encoding="utf-8", errors="replace", env=os.environ
+    )
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
         raise BloodkerasError(f"{file} was not answered: {said[-1]}")

@@ -232,7 +232,7 @@ def predict(*images: str, model: str = "", out: str = "", format: str = "",
 
     The verdict is accepted, unsure (too close to call) or foreign (probably no such cell). An
     image that cannot be read has an error instead; all others are answered, and the exit status
-    is 1.
+    is 1. An error beside a label is why that is unsure: the photograph's framing is in doubt.
 
     Args:
         images: Files, folders (searched to any depth), globs, arrays (.npy or .npz of uint8

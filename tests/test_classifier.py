@@ -275,8 +275,7 @@ def test_a_tensor_and_a_column_of_paths(classifier, tmp_path):
 def test_arrays_are_never_doubted(classifier):
     """The benchmark's images are taken as they are, whatever they seem to show."""
     cells = draw_arrays({"train": 8, "val": 8, "test": 400})["test_images"]
-    assert any(read_any(Image.fromarray(cell), "it") is not cell and
-               doubt_of(read_any(Image.fromarray(cell), "it")) for cell in cells)  # fmt: skip
+    assert any(doubt_of(read_any(Image.fromarray(cell), "it")) for cell in cells)
     for images in (cells, list(cells)):
         answers = classifier.predict(images)
         assert not any(answer.reason for answer in answers)
@@ -290,7 +289,7 @@ def test_arrays_are_never_doubted(classifier):
 def asked_elsewhere(classifier: Classifier, folder: str, images: np.ndarray) -> tuple:
     """Answer in another process, in another folder."""
     os.chdir(folder)
-    return classifier.predict_proba(images), classifier._threads
+    return classifier.predict_proba(images), classifier._made_of[1]
 
 
 def test_a_pickled_classifier_answers_the_same(export, tmp_path, monkeypatch):
@@ -304,7 +303,7 @@ def test_a_pickled_classifier_answers_the_same(export, tmp_path, monkeypatch):
     shutil.rmtree(export)
     monkeypatch.chdir(tmp_path)
     for made in (pickle.loads(content), copy.deepcopy(original), copy.copy(original)):
-        assert (made._threads, made.batch_size) == (1, 7)
+        assert (made._made_of[1], made.batch_size) == (1, 7)
         assert made.thresholds == Thresholds(0.75, 3.0)
         assert (made.labels, made.card) == (original.labels, original.card)
         np.testing.assert_array_equal(made.predict_proba(images), original.predict_proba(images))

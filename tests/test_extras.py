@@ -16,7 +16,8 @@ from bloodkeras.errors import missing_package
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
 # Of the optional packages, those that some options of a command need.
 FOR_OPTIONS = {"predict": ["parquet"], "score": ["parquet", "ray"]}
-NOT_COME_TO = {"evaluate": {"pyarrow"}}  # it writes no Parquet, though it shares code with who does
+# They write no Parquet, though they share code with who does.
+NOT_COME_TO = {"evaluate": {"pyarrow"}, "calibrate": {"pyarrow"}}
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "sklearn": "scikit-learn",

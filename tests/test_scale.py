@@ -239,12 +239,12 @@ def test_hardly_any_image_of_the_benchmark_is_taken_for_too_wide(real_data):
     with np.load(real_data, allow_pickle=False) as data:
         images, labels = data["test_images"], data["test_labels"].ravel()
     wide = np.array([is_wide(Image.fromarray(image)) for image in images])
-    assert wide.mean() < 0.006
+    assert 0 < wide.mean() < 0.006
     assert max(wide[labels == k].mean() for k in range(8)) < 0.04
 
 
 @pytest.mark.needs_data
-@pytest.mark.parametrize(("side", "caught"), [(28, 0.9), (64, 0.92), (224, 0.92), (299, 0.92)])
+@pytest.mark.parametrize(("side", "caught"), [(28, 0.85), (64, 0.92), (224, 0.92), (299, 0.92)])
 def test_real_photographs_that_were_resized_are_noticed(photographs, side, caught):
     whole = [Image.open(path).convert("RGB") for path in sorted(photographs.glob("*.jpg"))]
     assert len(whole) == 96

@@ -133,7 +133,8 @@ def test_a_folder_is_answered_as_the_classifier_answers_it(folder, tmp_path, pre
     own = Classifier.load(TINY, precision=precision).predict([row["path"] for row in rows])
     assert len(rows) == len(own) == 150
     for row, answer in zip(rows, own, strict=True):
-        assert (row["label"], row["verdict"], row["error"]) == (answer.label, answer.verdict, None)
+        found = row["label"], row["verdict"], row["error"]
+        assert found == (answer.label, answer.verdict, answer.reason or None)
         assert np.float32(row["confidence"]) == np.float32(answer.confidence)
         assert (numbers(row) == answer.probs).all()  # 64 divides the partition: the same batches
 
@@ -256,7 +257,8 @@ def test_bad_images_are_rows(folder, tmp_path):
         run(source, tmp_path / "out", partition_images=40)
     rows = rows_of(tmp_path / "out")
     assert len(rows) == 150
-    assert {Path(row["path"]).name for row in rows if row["error"]} == {"000.png", "001.png"}
+    unread = {Path(row["path"]).name for row in rows if row["error"] and not row["label"]}
+    assert unread == {"000.png", "001.png"}
     assert "002\\udce4.png" in {Path(row["path"]).name for row in rows}
 
 

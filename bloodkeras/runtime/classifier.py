@@ -4,11 +4,12 @@ Flow: takes exports/<model>/ (model.onnx or model.int8.onnx, card.json, SHA256SU
 `Classifier`.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,6 +111,11 @@ class Answers:
         fields = ("probs", "foreign", "verdicts")
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
 
+    def doubted(self, doubts: Sequence[str]) -> "Answers":
+        """Return the answers to N images whose framing is in doubt for a reason; "" for none."""
+        words = [doubted(word, why) for word, why in zip(self.verdicts, doubts, strict=True)]
+        return dataclasses.replace(self, verdicts=np.array(words, self.verdicts.dtype))
+
     def judged(self, labels: np.ndarray) -> dict:
         """Return how good the answers are.
 
@@ -168,7 +174,7 @@ class Classifier:
         verify_checksums(folder, file.name)
         card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
         exact = precision == "int8" and _may_overflow(card)
-        session = _open_session(file, threads, exact)
+        session = _open_session(file, threads, exact=exact)
         classifier = cls(session, _check_interface(session, file), card)
         classifier._made_of = file.read_bytes(), threads, exact
         return classifier

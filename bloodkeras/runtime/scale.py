@@ -21,9 +21,9 @@ FRAME_SHARE = 3 / 4  # of a frame that is kept where no nucleus is found
 
 # A photograph of the PBC set's kind shows 360 pixels where MedMNIST's frame shows 200.
 PHOTOGRAPH_SHARE = 200 / 360
-# A frame that is finer is too wide: one in 200 of BloodMNIST's validation images is. Those of 28
-# pixels are blurred by being enlarged. docs/photographs.md has the measurements.
-TOO_FINE, TOO_FINE_28 = 0.69, 0.40
+# A frame that is finer is too wide: docs/photographs.md has the measurements. Of one of 28 pixels,
+# which is blurred by being enlarged, it is also asked that it resembles itself little.
+TOO_FINE, TOO_FINE_28, MOST_ALIKE_28 = 0.69, 0.30, 0.75
 NEAR, FAR = 3, 5  # of SIDE pixels, over which a frame is compared with itself
 NEAR_WEIGHT, FAR_WEIGHT = -5.7, 3.4  # of the likeness; 1 is the outline's
 PALE = 0.35  # of green light, natural logarithm: about what a red cell takes; more counts as that
@@ -111,10 +111,13 @@ def is_wide(frame: Image.Image) -> bool:
     Args:
         frame: RGB, a square.
     """
-    return fineness(frame) > (TOO_FINE_28 if frame.width == IMAGE_SIDE else TOO_FINE)
+    density = _density(frame)
+    if frame.width == IMAGE_SIDE:
+        return fineness(density) > TOO_FINE_28 and _likeness(density, NEAR) < MOST_ALIKE_28
+    return fineness(density) > TOO_FINE
 
 
-def fineness(frame: Image.Image) -> float:
+def fineness(density: np.ndarray) -> float:
     """Return how finely a frame is structured, red cells and nuclei alike; -inf where by nothing.
 
     Where all cells are half as large there is twice as much outline around what is stained, by
@@ -123,19 +126,21 @@ def fineness(frame: Image.Image) -> float:
     Fisher's discriminant between the two, rounded.
 
     Args:
-        frame: RGB, a square.
+        density: float (SIDE, SIDE), how much green light is taken: natural logarithm, up to PALE.
     """
-    how = Image.Resampling.BICUBIC if frame.width < SIDE else Image.Resampling.BILINEAR
-    green = np.asarray(frame.resize((SIDE, SIDE), how))[..., 1].clip(1).astype(float)
-    density = (-np.log(green / np.percentile(green, BACKGROUND))).clip(0, PALE)
-    if not density.any():
-        return -np.inf
     near, far = _likeness(density, NEAR), _likeness(density, FAR)
-    if near < LEAST_ALIKE:
+    if near < LEAST_ALIKE:  # of an empty frame it is 0
         return -np.inf
     steps = sum(np.abs(np.diff(density, axis=axis)).sum() for axis in (0, 1))
     outline = np.log(steps / density.sum() * SIDE)
     return float(outline + NEAR_WEIGHT * near + FAR_WEIGHT * far)
+
+
+def _density(frame: Image.Image) -> np.ndarray:
+    """Return how much green light an RGB square takes; see `fineness`."""
+    how = Image.Resampling.BICUBIC if frame.width < SIDE else Image.Resampling.BILINEAR
+    green = np.asarray(frame.resize((SIDE, SIDE), how))[..., 1].clip(1).astype(float)
+    return (-np.log(green / np.percentile(green, BACKGROUND))).clip(0, PALE)
 
 
 def _likeness(density: np.ndarray, shift: int) -> float:

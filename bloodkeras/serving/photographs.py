@@ -10,7 +10,7 @@ import numpy as np
 from fastapi import HTTPException
 
 from bloodkeras.errors import BloodkerasError
-from bloodkeras.runtime.preprocess import read_content
+from bloodkeras.runtime.preprocess import doubt_of, read_content
 from bloodkeras.serving.tensors import PHOTOGRAPHS_NAME, Asked
 
 
@@ -27,8 +27,8 @@ class PhotographReader:
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
-    async def pixels(self, asked: Asked) -> np.ndarray:
-        """Return the images of a request.
+    async def pixels(self, asked: Asked) -> tuple[np.ndarray, list[str]]:
+        """Return the images of a request, and why the framing of each is in doubt ("": it is not).
 
         A few are decoded at a time, then it is the next request's turn: a large one holds up
         nobody.
@@ -37,7 +37,7 @@ class PhotographReader:
             HTTPException: 400: a photograph cannot be read; the reason names its index.
         """
         if asked.images is not None:
-            return asked.images
+            return asked.images, [""] * len(asked.images)
         found: list[np.ndarray] = []
         while len(found) < len(asked.photographs):
             turn = range(len(asked.photographs))[len(found) :][: self._threads]
@@ -48,7 +48,7 @@ class PhotographReader:
                 if isinstance(pixels, BaseException):
                     raise pixels
                 found.append(pixels)
-        return np.stack(found)
+        return np.stack(found), [doubt_of(pixels) for pixels in found]
 
     def _decode(self, asked: Asked, k: int) -> asyncio.Future:
         name = f"{PHOTOGRAPHS_NAME}[{k}]"

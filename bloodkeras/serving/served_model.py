@@ -92,8 +92,8 @@ class ServedModel:
                 so it is not answered.
         """
         with SECONDS.labels(self.name, self.version).time():
-            images = await self._reader.pixels(asked)
-            answers = await self._batcher.answer(images)
+            images, doubts = await self._reader.pixels(asked)
+            answers = (await self._batcher.answer(images)).doubted(doubts)
         labels = [self._classifier.labels[index] for index in answers.probs.argmax(1)]
         values = values_of(answers, labels)
         request_id = asked.request_id or str(uuid.uuid4())
