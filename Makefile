@@ -4,7 +4,7 @@ ifeq ($(OS),Windows_NT) # GNU make, called from Git Bash
 PYTHON ?= python
 BIN := .venv/Scripts
 else
-PYTHON ?= python3.11
+PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13) python3)
 BIN := .venv/bin
 endif
 DATA ?= auto
