@@ -13,6 +13,7 @@ import os
 import sys
 import tempfile
 import typing
+from typing import NoReturn
 
 import fire
 
@@ -68,8 +69,24 @@ def run(commands: dict) -> None:
         print(f"bloodkeras: {said}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt as stop:
-        print(f"bloodkeras: {str(stop) or 'stopped by Ctrl-C'}", file=sys.stderr)
-        sys.exit(getattr(stop, "exit_status", 130))
+        _end_stopped(stop)
+    except ImportError as error:
+        if not (stop := _stop_behind(error)):
+            raise
+        _end_stopped(stop)
+
+
+def _end_stopped(stop: KeyboardInterrupt) -> NoReturn:
+    print(f"bloodkeras: {str(stop) or 'stopped by Ctrl-C'}", file=sys.stderr)
+    sys.exit(getattr(stop, "exit_status", 130))
+
+
+def _stop_behind(error: BaseException) -> KeyboardInterrupt | None:
+    """Return the stop that came while a package in C was loading, which raised its own error."""
+    behind = error.__cause__ or error.__context__
+    if behind is None or isinstance(behind, KeyboardInterrupt):
+        return behind
+    return _stop_behind(behind)
 
 
 def print_anything() -> None:

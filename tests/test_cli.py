@@ -285,3 +285,53 @@ def test_help_says_all_that_the_docstring_says(name):
     known = {*inspect.signature(command).parameters}
     cut = [line for line in lines if ":" in line and line.split(":")[0].strip() not in known]
     assert cut == []
+
+
+def run_alone(code: str) -> subprocess.CompletedProcess:
+    """Run a command table of one's own, with its only command."""
+    command = [sys.executable, "-c", code, "load"]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("stop", "status", "line"),
+    [
+        ("KeyboardInterrupt()", 130, "stopped by Ctrl-C"),
+        ("Terminated('stopped by SIGTERM')", 1, "stopped by SIGTERM"),
+    ],
+)
+def test_a_stop_while_a_package_in_c_is_loading_is_one_line(stop, status, line):
+    """As onnxruntime fails to load where Ctrl-C comes while its C part imports NumPy."""
+    code = f"""
+import sys
+from bloodkeras.command_line import run
+from bloodkeras.errors import Terminated
+
+def load():
+    try:
+        try:
+            raise {stop}
+        except KeyboardInterrupt as stop:
+            raise ImportError("initialization failed") from stop
+    except ImportError as error:
+        hidden = error
+    raise ImportError("a package that could not load its C part") from hidden
+
+run({{"load": load}})
+"""
+    done = run_alone(code)
+    assert (done.returncode, done.stderr) == (status, f"bloodkeras: {line}\n")
+
+
+def test_a_package_that_is_broken_is_not_taken_for_a_stop():
+    code = """
+from bloodkeras.command_line import run
+
+def load():
+    raise ImportError("libstdc++.so.6: version not found")
+
+run({"load": load})
+"""
+    done = run_alone(code)
+    assert done.returncode == 1
+    assert "ImportError: libstdc++" in done.stderr

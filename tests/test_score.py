@@ -239,6 +239,11 @@ def test_an_unwritable_place_is_an_error(cells, model, tmp_path, place):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cells", "file", "folder"]
 
 
+def test_a_folder_that_is_missing_is_named(cells, model, tmp_path):
+    message = refusal([str(cells)], model, str(tmp_path / "missing/out.csv"))
+    assert message.endswith(f": make the folder {tmp_path / 'missing'} first")
+
+
 @pytest.mark.parametrize("place", [".", "/", ".."])
 def test_a_place_without_a_name_is_an_error(cells, model, tmp_path, monkeypatch, place):
     """`--out .` is a mistake to be told, not a traceback."""

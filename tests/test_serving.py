@@ -422,7 +422,9 @@ ONE = np.zeros((1, *IMAGE_SHAPE), np.uint8)
     [
         (b"", "JSON"),
         (b"{", "JSON"),
-        (b"[]", "the body"),
+        (b"[]", "the body: expected a JSON object, found an array"),
+        (b"null", "the body: expected a JSON object, found null"),
+        (b"\xff\xd8\xff\xe0", "needs the header Content-Type: image/jpeg"),
         (b"{}", "inputs: field required"),
         (b'{"inputs": []}', "wrong inputs"),
         (b'{"inputs": 3}', "inputs: input should be a valid list"),
@@ -454,7 +456,7 @@ def test_a_wrong_request_is_told_what_was_expected(server, body, words):
         ("GET", "/", 404, "expected /v2/models/NAME/infer"),
         ("GET", "/v2/models/none", 404, "there is no model none"),
         ("GET", "/v2/models/deeper/versions/3/ready", 404, "versions 2, 10"),
-        ("GET", "/v2/models/tiny/infer", 405, "Method Not Allowed"),
+        ("GET", "/v2/models/tiny/infer", 405, "Method Not Allowed: expected POST, found GET"),
         ("POST", "/v2/repository/models/tiny/unload", 404, "there is no"),
         ("POST", "/v1/models/tiny:predict", 404, "there is no"),
         ("GET", "/docs", 404, "there is no"),
@@ -558,6 +560,7 @@ def test_a_long_or_compressed_body_is_refused(cells):
         status, _, text = server.infer(as_json(cells))
         assert status == 413
         assert "at most 52428 bytes" in json.loads(text)["error"]
+        assert "--body-mb" in json.loads(text)["error"]
         # In chunks: the length is not known before.
         status, _, _ = server.ask("POST", "/v2/models/tiny/infer", iter([b"x" * 30_000] * 3), JSON)
         assert status == 413
@@ -781,6 +784,7 @@ def test_what_cannot_be_written_down_is_not_answered(cells):
         (["--model", "tiny", "--workers", "0"], 2, "--workers: expected 1 to 256, found 0"),
         (["--model", "tiny", "--port", "80x"], 2, "port"),
         (["--model", "tiny", "--host", "nowhere.invalid"], 1, "cannot listen on nowhere.invalid"),
+        (["--model", "tiny", "--host", "nowhere.invalid"], 1, "--host takes a name or an address"),
         (["--model", "tiny", "--token-file", "/none"], 1, "cannot read --token-file /none"),
         (
             ["--model", "tiny", "--audit", "/none/log"],

@@ -61,7 +61,10 @@ def table_format(out: str, kind: str) -> str:
         suffix := Path(out).suffix.lower()[1:], suffix
     )
     if kind not in FORMATS:
-        raise UsageError(f"{out} has no suffix of {known}: choose one or give --format")
+        endings = ", ".join(f".{known}" for known in FORMATS)
+        raise UsageError(
+            f"--out {out}: expected a name that ends in {endings}; or give --format, one of {known}"
+        )
     return kind
 
 
@@ -85,8 +88,10 @@ def check_place(out: str, kind: str, resume: bool) -> bool:
     path, rows = Path(out), rows_path(out, kind)
     try:
         if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "is a folder")
-        path.parent.stat()
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        if not path.parent.exists():
+            reason = f"No such file or directory: make the folder {path.parent} first"
+            raise FileNotFoundError(errno.ENOENT, reason)
         if not _holds_something(path) and not _holds_something(rows):
             return False
     except OSError as error:

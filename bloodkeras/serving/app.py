@@ -204,4 +204,6 @@ async def _refused(request: Request, error: AnyHTTPException) -> JSONResponse:
     reason = error.detail
     if reason == HTTPStatus.NOT_FOUND.phrase:  # nobody here said that
         reason = f"there is no {request.url.path}: expected /v2/models/NAME/infer; see /v2/models"
+    if reason == HTTPStatus.METHOD_NOT_ALLOWED.phrase:
+        reason = f"{reason}: expected {error.headers['Allow']}, found {request.method}"
     return JSONResponse({"error": reason}, error.status_code, error.headers)

@@ -70,7 +70,9 @@ class Guard:
 
     def _too_long(self) -> HTTPException:
         return HTTPException(
-            413, f"expected a body of at most {self._most_bytes} bytes: send fewer images"
+            413,
+            f"expected a body of at most {self._most_bytes} bytes: send fewer or smaller images, "
+            "or serve with a larger --body-mb",
         )
 
     async def _take(self, scope, receive, send) -> None:

@@ -3,6 +3,7 @@
 Flow: takes a host and a port; gives a socket; runs a server on it until Ctrl-C or SIGTERM.
 """
 
+import errno
 import signal
 import socket
 from collections.abc import Callable
@@ -21,9 +22,13 @@ def listen(host: str, port: int) -> socket.socket:
         listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         reason = gist(error).split(" (while")[0]  # what follows names host and port once more
-        raise BloodkerasError(
-            f"cannot listen on {host} port {port} ({reason}): --port 0 takes any that is free"
-        ) from None
+        is_port = error.errno in (errno.EADDRINUSE, errno.EACCES)
+        remedy = (
+            "--port 0 takes any that is free"
+            if is_port
+            else "--host takes a name or an address of this machine; without it, 127.0.0.1"
+        )
+        raise BloodkerasError(f"cannot listen on {host} port {port} ({reason}): {remedy}") from None
     listener.set_inheritable(True)
     # What it accepts inherits it: asyncio overlooks sockets that were made elsewhere, and an answer
     # in two parts would wait 40 ms for the client's word that the first has come.

@@ -28,6 +28,8 @@ WANTED = (
     f"or {PHOTOGRAPHS_NAME}, BYTES [N], image files"
 )
 MICRONS = "microns_per_pixel"  # the parameter of a request that holds photographs
+_JSON_KINDS = {list: "an array", str: "a string", int: "a number", float: "a number",
+               bool: "true or false", type(None): "null"}  # fmt: skip
 LENGTH_BYTES = 4  # before each element of a binary BYTES tensor
 
 
@@ -133,13 +135,19 @@ def _whole_number(text: str | None, most: int) -> int:
 
 def _fields(text: bytes) -> Body:
     try:
-        return Body.model_validate(orjson.loads(text))
+        found = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise _wrong(f"expected a JSON object, found what is none: {error}") from None
+        raise _wrong(
+            f"expected a JSON object, found something else ({error}); a photograph sent as it is "
+            "needs the header Content-Type: image/jpeg or image/png"
+        ) from None
+    if not isinstance(found, dict):
+        raise _wrong(f"the body: expected a JSON object, found {_JSON_KINDS[type(found)]}")
+    try:
+        return Body.model_validate(found)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the body"
-        raise _wrong(f"{place}: {first['msg'].lower()}") from None
+        raise _wrong(f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}") from None
 
 
 def _outputs(fields: Body, known: list[str]) -> dict[str, bool]:
