@@ -28,7 +28,7 @@ env: $(VENV)/ready ## make .venv and install everything (two to four minutes, 3 
 $(VENV)/ready: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
-	# medmnist asks for torch (several GB), which its facts and metrics do not need.
+	# For tests that compare with it alone. It asks for torch (several GB), which they do not need.
 	$(BIN)/python -m pip install --quiet --no-deps 'medmnist>=3.0.2,<4'
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@

@@ -206,14 +206,14 @@ def _evaluate_photos(
 def export(*models: str, data: str = "", runs: str = RUNS, exports: str = ""):
     """Export trained models to ONNX; each is published only if it agrees with Keras.
 
-    An export, such as exports/tiny, gets its int8 file anew of its own fp32 file, in its place.
+    For an export, such as exports/tiny, only its int8 file is made anew, from its fp32 file.
 
     Args:
         models: Model names, run folders or exports; default: every model that has a run.
         data: As in `bloodkeras data`.
         runs: Folder of all runs.
         exports: Folder of all exports; default: <runs>/exports (of drawn cells:
-            <runs>/synthetic/exports). What comes with the package is never replaced.
+            <runs>/synthetic/exports), apart from what comes with the package.
     """
     quiet_tensorflow()
     from bloodkeras.places import check_target
@@ -530,7 +530,7 @@ def study(*models: str, data: str = "", runs: str = RUNS, exports: str = "", **s
         data: As in `bloodkeras data`.
         runs: Folder of all runs.
         exports: Folder of all exports; default: <runs>/exports (of drawn cells:
-            <runs>/synthetic/exports). What comes with the package is never replaced.
+            <runs>/synthetic/exports), apart from what comes with the package.
         settings: Recipe fields, as in `bloodkeras train`, for every model.
     """
     from bloodkeras.recipe import STUDIED, named_recipe, override

@@ -10,7 +10,10 @@ import numpy as np
 from PIL import Image
 
 from bloodkeras.contract import IMAGE_SIDE
+from bloodkeras.errors import BloodkerasError
+from bloodkeras.runtime.decode import FORMATS
 from bloodkeras.runtime.folder import walk
+from bloodkeras.runtime.refusal import refusals
 
 PER_KIND = 500
 STROKES = {  # seven segments of a digit: x0, y0, x1, y1 in a 3x5 box
@@ -54,15 +57,22 @@ def cut_margins(folder: Path) -> np.ndarray:
 
     Returns:
         uint8 (4 x photographs, 28, 28, 3).
+
+    Raises:
+        BloodkerasError: There is no photograph, or one cannot be read.
     """
     pieces = []
-    for path, _ in walk(str(folder)):
-        with Image.open(path) as image:
+    for path, error in walk(str(folder)):
+        if error:
+            raise BloodkerasError(error)
+        with refusals(path), Image.open(path, formats=FORMATS) as image:
             right, bottom = image.width - MARGIN_SIDE, image.height - MARGIN_SIDE
             for left, top in ((0, 0), (right, 0), (0, bottom), (right, bottom)):
                 piece = image.crop((left, top, left + MARGIN_SIDE, top + MARGIN_SIDE))
                 small = piece.convert("RGB").resize((IMAGE_SIDE, IMAGE_SIDE), Image.BILINEAR)
                 pieces.append(np.asarray(small))
+    if not pieces:
+        raise BloodkerasError(f"no photograph in {folder}: expected those whose margins are cut")
     return np.stack(pieces)
 
 

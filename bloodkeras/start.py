@@ -4,7 +4,6 @@ Flow: takes a recipe, `Splits` and a folder; gives the checkpoint to go on from,
 """
 
 import json
-import os
 import platform
 import shutil
 from importlib.metadata import version
@@ -24,6 +23,7 @@ from bloodkeras.data import Splits
 from bloodkeras.device import choose_precision, processor
 from bloodkeras.errors import BloodkerasError, gist
 from bloodkeras.recipe import Recipe, read_recipe, settled, write_recipe
+from bloodkeras.runtime.classifier import core_count
 
 # What run.json tells who wants the network in plain Keras.
 TO_LOAD = "import bloodkeras.layers, keras; keras.models.load_model('model.keras')"
@@ -120,8 +120,7 @@ def conditions(deterministic: bool) -> dict:
     """Return what numbers depend on, apart from recipe and data: equal for equal bits."""
     gpus = tf.config.list_logical_devices("GPU")
     # Threads share a sum out among them, so another number of cores rounds another way.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    device = f"{len(gpus)} GPU" if gpus else f"{cores} CPU cores"
+    device = f"{len(gpus)} GPU" if gpus else f"{core_count()} CPU cores"
     return {
         "versions": versions(),
         "deterministic": deterministic,

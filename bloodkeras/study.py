@@ -301,9 +301,12 @@ class Study:
 
         data = self.splits.train, self.splits.val
         guessed = {recipe.model_name: guessed_training(recipe, *data) for recipe in recipes}
-        if not all(guessed.values()):
+        if not any(guessed.values()):
             return "a few minutes in all: there is little to train"
-        said = ", ".join(f"{name} {duration(seconds)}" for name, seconds in guessed.items())
+        said = ", ".join(
+            f"{name} {duration(seconds) if seconds else 'seconds'}"
+            for name, seconds in guessed.items()
+        )
         total = sum(guessed.values()) * (1 + BESIDE_TRAINING)
         return f"training, roughly: {said}; all steps done {about_when(total)}"
 

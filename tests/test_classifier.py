@@ -211,6 +211,17 @@ def test_a_pipe_is_read(classifier):
         assert classifier.predict(pipe)[0].label == "basophil"
 
 
+def test_what_can_only_be_read_is_read(classifier):
+    """As the bodies of some downloads: no seek, nor anything else of a file."""
+
+    class Body:
+        def __init__(self, content):
+            self.read = io.BytesIO(content).read
+
+    body = Body(encoded(Image.new("RGB", (28, 28), RED), "PNG"))
+    assert classifier.predict(body)[0].label == "basophil"
+
+
 def test_the_orientation_of_a_pil_image_is_honoured(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6

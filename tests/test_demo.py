@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+if sys.platform == "win32":
+    pytest.skip("stops servers by Unix' signals", allow_module_level=True)
 pytest.importorskip("gradio", reason="needs the extra demo: pip install 'bloodkeras[demo]'")
 pytest.importorskip("playwright", reason="needs playwright, of the group dev")
 import psutil

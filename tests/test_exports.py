@@ -81,6 +81,18 @@ def test_the_command_says_it_too_and_the_default_is_silent(elsewhere):
     assert own.stdout != named.stdout
 
 
+def test_ones_own_in_the_current_folder_is_called_with_a_point(elsewhere):
+    """`./tiny` is never shortened to `tiny`, which would be the published one."""
+    build_export(elsewhere / "tiny")
+    published_one, own = (
+        command("predict", "cell.png", "--format", "csv", "--model", word)
+        for word in ("tiny", "./tiny")
+    )
+    assert own.returncode == 0, own.stderr
+    assert own.stderr == ""
+    assert own.stdout != published_one.stdout
+
+
 def test_the_committed_folder_itself_is_nobodys_own(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     assert find_export("tiny") == ROOT / "exports/tiny"
@@ -90,7 +102,7 @@ def test_the_committed_folder_itself_is_nobodys_own(monkeypatch, capsys):
 @pytest.mark.parametrize("place", ["runs/exports", "exports"])
 def test_a_name_that_is_not_published_is_ones_own(elsewhere, place):
     build_export(elsewhere / place / "mine")
-    assert find_export("mine") == Path(place, "mine")
+    assert find_export("mine") == elsewhere / place / "mine"
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,21 @@ def test_a_guess_leaves_everything_as_it_was(monkeypatch, drawn):
     assert np.array_equal(np.random.get_state()[1], drawn_before[1][1])
 
 
+def test_a_study_with_a_network_that_is_over_in_seconds_says_when_the_other_is(
+    monkeypatch, clock, drawn, tmp_path
+):
+    from bloodkeras.study import Study
+
+    study, recipes = Study(drawn, tmp_path), [RECIPES["tiny"], RECIPES["residual"]]
+    seconds = {"tiny": 0.0, "residual": 4000.0}
+    monkeypatch.setattr(forecast, "guessed_training", lambda recipe, *_: seconds[recipe.model_name])
+    end = time_of_day(4000 * 1.25)
+    expected = f"training, roughly: tiny seconds, residual 67 min; all steps done about {end}"
+    assert study._foretold(recipes) == expected
+    seconds["residual"] = 0.0
+    assert study._foretold(recipes).startswith("a few minutes")
+
+
 def first(splits: Splits, count: int) -> Splits:
     """Return splits of so many images each."""
     short = {n: Split(s.images[:count], s.labels[:count]) for n, s in splits.named().items()}

@@ -3,9 +3,11 @@
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from bloodkeras.colours import COLOUR_COUNT, Colours
-from bloodkeras.foreign import CORNER_SIDE, cut_corners
+from bloodkeras.errors import BloodkerasError
+from bloodkeras.foreign import CORNER_SIDE, cut_corners, cut_margins
 from bloodkeras.foreign_score import SCORES, choose_score, feature_statistics, with_features
 from bloodkeras.gaussian import gaussian
 from bloodkeras.models import MODELS, build_model
@@ -105,3 +107,14 @@ def test_of_equally_good_scores_the_one_that_looks_at_most_is_chosen():
     aurocs |= {colour: {"a": 1.0, "b": 0.99}, joint: {"a": 1.0, "b": 0.984}}
     assert choose_score(aurocs) == joint
     assert choose_score(aurocs | {joint: {"a": 1.0, "b": 0.97}}) == colour
+
+
+def test_margins_are_cut_of_photographs_and_what_is_none_is_named(tmp_path):
+    with pytest.raises(BloodkerasError, match="no photograph in"):
+        cut_margins(tmp_path)
+    Image.new("RGB", (360, 363), "pink").save(tmp_path / "a.jpg")
+    (tmp_path / ".b.jpg").write_bytes(b"left by a Mac")
+    assert cut_margins(tmp_path).shape == (4, 28, 28, 3)
+    (tmp_path / "c.jpg").write_bytes(b"no picture")
+    with pytest.raises(BloodkerasError, match=r"c\.jpg is not an image"):
+        cut_margins(tmp_path)

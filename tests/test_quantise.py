@@ -265,7 +265,8 @@ def test_an_export_gets_its_int8_file_anew_without_its_run(
     folder = without_proof(study_folder / EXPORT, tmp_path / "deeper")
     before = (folder / contract.MODEL_FILE).read_bytes()
     kept = json.loads((study_folder / EXPORT / contract.CARD_FILE).read_text(encoding="utf-8"))
-    assert export.requantise(folder, drawn)["largest_pair"] <= contract.PAIR_LIMIT
+    renamed = dataclasses.replace(drawn, source="renamed.npz")
+    assert export.requantise(folder, renamed)["largest_pair"] <= contract.PAIR_LIMIT
     assert (folder / contract.MODEL_FILE).read_bytes() == before
     verify_checksums(folder, contract.INT8_FILE)
     assert sorted(path.name for path in folder.iterdir()) == sorted(contract.EXPORT_FILES)

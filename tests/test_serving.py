@@ -24,6 +24,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+if sys.platform == "win32":
+    pytest.skip("stops servers by Unix' signals", allow_module_level=True)
 pytest.importorskip("fastapi", reason="needs the extra serve: pip install 'bloodkeras[serve]'")
 pytest.importorskip("tritonclient", reason="needs tritonclient[http], of the group dev")
 import psutil

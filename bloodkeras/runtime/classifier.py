@@ -481,7 +481,7 @@ def _open_session(
 ) -> onnxruntime.InferenceSession:
     """Open a file; exact multiplies int8 weights as uint8, which overflows on no processor."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or _core_count()
+    options.intra_op_num_threads = threads or core_count()
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(SPINNING)))
     options.log_severity_level = 3  # errors only
     options.add_session_config_entry("session.x64quantprecision", str(int(exact)))
@@ -492,7 +492,7 @@ def _open_session(
         raise BloodkerasError(f"onnxruntime cannot load {name}: {gist(error)}") from None
 
 
-def _core_count() -> int:
+def core_count() -> int:
     """Return how many cores this process may use, which can be fewer than the machine has."""
     allowed = getattr(os, "sched_getaffinity", None)
     return len(allowed(0)) if allowed else os.cpu_count() or 1

@@ -139,7 +139,7 @@ def _file(source: str | os.PathLike | bytes | BinaryIO) -> Iterator[BinaryIO]:
 
 def _content(file: BinaryIO) -> bytes:
     """Return all that an open file holds, wherever it was read to; of a pipe, what is left."""
-    with suppress(OSError):
+    with suppress(OSError, AttributeError):  # of what only reads, no more is asked
         file.seek(0)
     content = file.read(MAX_BYTES + 1)
     if not isinstance(content, bytes):

@@ -28,7 +28,7 @@ def published() -> dict[str, Path]:
 
 
 def find_export(word: str) -> Path:
-    """Return the folder of an export.
+    """Return the folder of an export, absolute: asked for again it is no name.
 
     A word without a slash is a name, and of equal names the published one is meant. Where an
     export of one's own has it too, standard error says which is used and how to use the other.
@@ -48,7 +48,7 @@ def find_export(word: str) -> Path:
             print(f"bloodkeras: {said}", file=sys.stderr)
         return known[word]
     if own or folder.exists():
-        return Path(own or folder)
+        return Path(own or folder).absolute()
     close = get_close_matches(folder.name, known, n=1)
     meant = f" (did you mean {close[0]}?)" if close else ""
     raise BloodkerasError(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bloodkeras.contract import VERDICTS
 from bloodkeras.errors import BloodkerasError, UsageError, missing_package
-from bloodkeras.runtime.classifier import Classifier, advise
+from bloodkeras.runtime.classifier import Classifier, advise, core_count
 from bloodkeras.runtime.formats import import_pyarrow
 from bloodkeras.runtime.prior import BLOOD, ESTIMATE
 from bloodkeras.runtime.progress import Progress
@@ -138,9 +138,7 @@ def _run(options: Options, out: Path, plan: Plan, wanted: list[int], tell: Tell)
         print(f"{len(wanted):,} partitions to do: how long is said when the first are", flush=True)
         find = partial(finished, out, plan)
         return run_ray(out, wanted, options.workers, options.address, find)
-    allowed = getattr(os, "sched_getaffinity", None)
-    cores = len(allowed(0)) if allowed else os.cpu_count() or 1
-    return run_local(out, wanted, options.workers or 1, cores, tell)
+    return run_local(out, wanted, options.workers or 1, core_count(), tell)
 
 
 def _conclude(counts: Counter, plan: Plan, out: str) -> None:

@@ -15,6 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 import bloodkeras
 from bloodkeras.interrupts import end_with_parent
+from bloodkeras.runtime.classifier import core_count
 from bloodkeras.serving.audit_log import AuditLog
 from bloodkeras.serving.guard import Guard
 from bloodkeras.serving.options import VARIABLE, Options, read_token
@@ -129,7 +130,7 @@ def build(options: Options | None = None):
         end_with_parent()
         options = Options.from_text(os.environ[VARIABLE])
     audit = AuditLog(options.audit) if options.audit else None
-    threads = max(1, _cores() // options.workers)
+    threads = max(1, core_count() // options.workers)
     reader = PhotographReader(threads)
     models = [ServedModel(served, options, audit, reader, threads) for served in options.models]
     app = FastAPI(title="bloodkeras", version=bloodkeras.__version__, docs_url=None, redoc_url=None)
@@ -152,11 +153,6 @@ def _opened(app, origins: tuple[str, ...]) -> CORSMiddleware:
         allow_headers=("authorization", "content-type", LENGTH_HEADER),
         expose_headers=(LENGTH_HEADER, "retry-after"),
     )
-
-
-def _cores() -> int:
-    allowed = getattr(os, "sched_getaffinity", None)
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 async def metrics(request: Request) -> Response:
