@@ -395,7 +395,9 @@ def test_decoding_holds_up_nobody(monkeypatch):
         return await decoding
 
     monkeypatch.setattr(serving_photographs, "read_content", read)
-    assert asyncio.run(decode()).shape == (2, *IMAGE_SHAPE)
+    images, doubts = asyncio.run(decode())
+    assert images.shape == (2, *IMAGE_SHAPE)
+    assert doubts == ["", ""]
 
 
 def test_a_small_request_is_not_behind_all_of_a_large_one(monkeypatch):

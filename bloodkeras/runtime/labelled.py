@@ -84,7 +84,8 @@ def read_labelled(
     """
     folder = Path(photos)
     if not folder.is_dir():
-        raise BloodkerasError(f"{photos} is {'no' if folder.exists() else 'no such'} folder")
+        found = "it is a file" if folder.exists() else "there is no such folder"
+        raise BloodkerasError(f"{photos}: expected a folder of photographs; {found}")
     passed = PassedOver(table)
     there = list(walk(photos, passed))
     images = [Path(path) for path, error in there if not error]

@@ -130,7 +130,7 @@ def read_any(image, name: str, framing: Framing = UNKNOWN) -> np.ndarray:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise BloodkerasError(
             f"cannot read {name}: expected raw pixels as uint8 (H, W, 3), found {kind_of(image)} "
-            "(PIL.Image.fromarray reads other kinds)"
+            "(of floats from 0 to 1, pass (image * 255).round().astype(np.uint8))"
         )
     if image.shape[:2] == (IMAGE_SIDE, IMAGE_SIDE):
         return image

@@ -252,7 +252,8 @@ def _conclude(tally: Counter, out: str, report: str, sort_into: str) -> None:
         else f"{doubtful / total:.0%} are not accepted: does the network fit these images?"
     )
     if total > 1 and (foreign > MANY_FOREIGN * total or doubtful > MANY_UNSURE * total):
-        print(f"{said} docs/another_laboratory.md says what helps", file=sys.stderr)
+        advice = "`evaluate EXPORT --photos DIR` judges it on your own labelled cells"
+        print(f"{said} {advice}", file=sys.stderr)
     for what, place in (("the page", report), ("copies of the images into", sort_into)):
         if place:  # on stderr: a printed table is on stdout
             print(f"wrote {what} {place}", file=sys.stderr)
