@@ -1,6 +1,7 @@
 """Fixtures: drawn cells for every test, the real data where it can be had, and no surprises."""
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from bloodkeras.data import Splits, read_npz
 from bloodkeras.synthetic import draw_arrays
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# A shell lets what it runs in the background ignore Ctrl-C, and the commands tested here inherit it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
