@@ -12,7 +12,7 @@ from bloodkeras.data import Splits, read_npz
 from bloodkeras.synthetic import draw_arrays
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# A shell lets what it runs in the background ignore Ctrl-C, and the commands tested here inherit it.
+# A shell lets what it runs in the background ignore Ctrl-C, and the commands tested inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
