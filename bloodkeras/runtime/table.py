@@ -139,8 +139,8 @@ class Table:
             raise BloodkerasError(f"cannot write {out}: {error.strerror}") from None
 
     def _open(self, origin: dict) -> None:
-        mode = "r+b" if self.kept.size else "wb"
-        self._file = open(self._rows_path, mode)  # noqa: SIM115 (closed by __exit__)
+        # Closed by __exit__.
+        self._file = open(self._rows_path, "r+b" if self.kept.size else "wb")  # noqa: SIM115
         self._file.truncate(self.kept.size)
         self._file.seek(self.kept.size)
         if not self.kept.size:
