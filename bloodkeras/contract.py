@@ -73,7 +73,7 @@ PARITY_BATCH_SIZES = (1, 7, 256)
 
 # --- what an answer is worth ------------------------------------------------------------------
 ACCEPTED = "accepted"  # act on it
-UNSURE = "unsure"  # one of the eight, but too close to call: have somebody look
+UNSURE = "unsure"  # too close to call, or its frame is in doubt: have somebody look
 FOREIGN = "foreign"  # unlike the training data: none of the eight, or another laboratory's
 VERDICTS = (ACCEPTED, UNSURE, FOREIGN)
 

@@ -65,6 +65,16 @@ def test_foreign_and_unsure_come_first_and_the_most_doubtful_of_each(tmp_path):
     assert re.findall(r"<h2>(\w+)", html) == ["Foreign", "Unsure", "Basophil", "Monocyte"]
 
 
+def test_an_answer_in_doubt_says_why(tmp_path):
+    doubtful = row("wide.png", verdict="unsure")._replace(error="its cells look <small>")
+    html = html_of(tmp_path, [doubtful, row("plain.png", confidence=0.5, verdict="unsure")])
+    assert shown(html) == ["plain.png", "wide.png"]
+    assert re.findall(r"<span>([^<]*)</span><em>([^<]*)</em>", html) == [
+        ("wide.png", "its cells look &lt;small&gt;")
+    ]
+    assert "could not be read" not in html
+
+
 def test_classes_are_counted(tmp_path):
     rows = [row(), row(), row(verdict="unsure"), row(label="basophil"), error()]
     html = html_of(tmp_path, rows)

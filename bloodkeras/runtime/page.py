@@ -129,7 +129,7 @@ class Page:
             return
         kind = {
             FOREIGN: "unlike the training data: no such cell, or another laboratory's",
-            UNSURE: "too close to call",
+            UNSURE: "too close to call, or its frame is in doubt",
         }
         shown = f"the {len(heap):,} most doubtful of {in_group:,}"
         note = f"{in_group:,}" if len(heap) == in_group else shown
@@ -146,13 +146,14 @@ class Page:
         hint = [f"{self._labels[k]} {probs[k]:.2%}" for k in (first, second, third)]
         _, _, file = row.path.rpartition("/" if "#" not in row.path else "#")
         name = escape(one_line(file))
+        doubt = f"<em>{escape(row.error)}</em>" if row.error else ""
         return (
             f'<figure data-l="{first}" data-v="{row.verdict}" '
             f'title="{"&#10;".join((path, row.verdict, *hint))}">'
             f'<img src="{data_uri(row.pixels)}" alt="" loading=lazy><figcaption>'
             f"<b>{short_name(self._labels[first])}<s>{percent(probs[first])}</s></b>"
             f"<i>{short_name(self._labels[second])}<s>{percent(probs[second])}</s></i>"
-            f"<span>{name}</span></figcaption></figure>\n"
+            f"<span>{name}</span>{doubt}</figcaption></figure>\n"
         )
 
 

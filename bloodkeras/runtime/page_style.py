@@ -73,6 +73,7 @@ figcaption b, figcaption i { display: flex; justify-content: space-between; }
 figcaption s { text-decoration: none; font-variant-numeric: tabular-nums; }
 figcaption i { font-style: normal; color: var(--soft); }
 figcaption span { color: var(--soft); font-size: 11px; }
+figcaption em { font-size: 11px; white-space: normal; }
 [hidden] { display: none !important; }
 """
 
