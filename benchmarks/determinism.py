@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bloodkeras.data import load_splits
+from bloodkeras.data.splits import load_splits
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.recipe import RECIPES, named_recipe
 
@@ -30,8 +30,8 @@ WAYS = ("deterministic", "fast")
 
 def measure(recipe, splits, fast: bool, seconds) -> None:
     """Train; send (seconds of each epoch after the first, seconds of each checkpoint, history)."""
-    from bloodkeras import train
-    from bloodkeras.keeper import Keeper
+    from bloodkeras.training import train
+    from bloodkeras.training.callbacks import Keeper
 
     ends, kept = [], []
 

@@ -26,8 +26,8 @@ def serve(name: str, precision: str, steps: int, wanted) -> None:
     """Take `steps` training steps each time a number comes; send their seconds."""
     import numpy as np
 
-    from bloodkeras.models import build_model
-    from bloodkeras.train import compile_model
+    from bloodkeras.training.models import build_model
+    from bloodkeras.training.train import compile_model
 
     recipe = override(named_recipe(name), {"precision": precision})
     model = build_model(recipe)

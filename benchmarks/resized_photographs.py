@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bloodkeras.answers.classifier import Classifier
 from bloodkeras.contract import ACCEPTED
-from bloodkeras.runtime.classifier import Classifier
-from bloodkeras.runtime.scale import is_wide
+from bloodkeras.images.framing import is_wide
 
 SIDES = (28, 64, 128, 200, 224, 256, 299, 512)
 CROP = 200  # of a photograph, which MedMNIST keeps

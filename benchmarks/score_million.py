@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
+from bloodkeras.answers.classifier import Classifier
+from bloodkeras.answers.predict import answer_batches
+from bloodkeras.answers.table import BATCH_SIZE, Table
 from bloodkeras.contract import IMAGE_SHAPE
-from bloodkeras.runtime.arrays import count_rows as rows_in
-from bloodkeras.runtime.classifier import Classifier
-from bloodkeras.runtime.score import answer_batches
-from bloodkeras.runtime.sources import stream
-from bloodkeras.runtime.table import BATCH_SIZE, Table
+from bloodkeras.images.arrays import count_rows as rows_in
+from bloodkeras.images.sources import stream
 
 TURN_BATCHES = 50  # batches in a turn
 MEGABYTE = 1_000_000

@@ -22,11 +22,11 @@ import pyarrow as arrow
 import pyarrow.parquet as pq
 from PIL import Image
 
+from bloodkeras.answers.classifier import Classifier
 from bloodkeras.contract import IMAGE_SHAPE
-from bloodkeras.runtime.classifier import Classifier
+from bloodkeras.images.synthetic import draw_arrays
 from bloodkeras.scoring.listing import RAW_BYTES
 from bloodkeras.scoring.ray_cluster import SETTINGS
-from bloodkeras.synthetic import draw_arrays
 
 DRAWN = 2_000  # cells; the others are these in another light
 FILE_IMAGES = 20_000

@@ -18,8 +18,8 @@ from collections import Counter
 
 import numpy as np
 
+from bloodkeras.answers.classifier import Classifier
 from bloodkeras.contract import IMAGE_SHAPE
-from bloodkeras.runtime.classifier import Classifier
 
 CLIENTS = (1, 8, 64)
 

@@ -28,7 +28,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 
 from bloodkeras.contract import CLASS_COUNT
-from bloodkeras.data import class_weights, load_splits
+from bloodkeras.data.splits import class_weights, load_splits
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.recipe import named_recipe
 
@@ -45,10 +45,10 @@ def prepare_keras(split, steps: int, _):
     import keras
     import tensorflow as tf
 
-    from bloodkeras.augment import build_augmentation
-    from bloodkeras.models import build_model, parameter_count
-    from bloodkeras.pipeline import train_dataset
-    from bloodkeras.train import compile_model
+    from bloodkeras.training.augment import build_augmentation
+    from bloodkeras.training.models import build_model, parameter_count
+    from bloodkeras.training.pipeline import train_dataset
+    from bloodkeras.training.train import compile_model
 
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
     tf.config.threading.set_inter_op_parallelism_threads(THREADS)

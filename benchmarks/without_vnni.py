@@ -22,14 +22,14 @@ import numpy as np
 import onnx
 
 from bloodkeras.contract import PAIR_LIMIT
-from bloodkeras.data import load_splits
+from bloodkeras.data.splits import load_splits
 from bloodkeras.errors import BloodkerasError
-from bloodkeras.quantise import largest_pair
+from bloodkeras.export.quantise import largest_pair
 
 EMULATOR = ("qemu-x86_64", "-cpu", "Haswell")
 ANSWER = """
 import sys, numpy
-from bloodkeras.runtime.benchmark import Setting, onnx_predict
+from bloodkeras.benchmark.timing import Setting, onnx_predict
 predict, images = onnx_predict(sys.argv[1], Setting(1)), numpy.load(sys.argv[2])
 batches = [images[start : start + 16] for start in range(0, len(images), 16)]
 numpy.save(sys.argv[3], numpy.concatenate([predict(batch) for batch in batches]))

@@ -9,12 +9,12 @@ import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
-from bloodkeras.command_line import quiet_tensorflow, run
-from bloodkeras.device import check_device, choose_device
+from bloodkeras.answers.exports import DEFAULT, find_export, is_export, published, results_name
+from bloodkeras.cli.command_line import quiet_tensorflow, run
 from bloodkeras.errors import UsageError, missing_package
 from bloodkeras.interrupts import heed_stops
 from bloodkeras.recipe import convert
-from bloodkeras.runtime.exports import DEFAULT, find_export, is_export, published, results_name
+from bloodkeras.training.device import check_device, choose_device
 
 RUNS = "runs"  # below the current folder
 SERVED = "deeper"  # quicker than the most accurate
@@ -27,7 +27,7 @@ def data(*, data: str = ""):
         data: A .npz file, "synthetic" (drawn cells), or "auto" (synthetic where BloodMNIST cannot
             be had). By default the variable BLOODKERAS_DATA, then ~/.medmnist, then the download.
     """
-    from bloodkeras.study import show_data
+    from bloodkeras.studies.study import show_data
 
     show_data(_splits(data))
 
@@ -40,7 +40,7 @@ def eda(*, data: str = "", runs: str = RUNS):
         runs: Folder for the figures: <runs>/eda.
     """
     quiet_tensorflow()
-    from bloodkeras.study import Study
+    from bloodkeras.studies.study import Study
 
     Study(_splits(data), runs).explore()
 
@@ -84,7 +84,7 @@ def train(model: str, *, data: str = "", runs: str = RUNS, out: str = "", recipe
     heed_stops()
     quiet_tensorflow()
     choose_device(device)
-    from bloodkeras.study import Study
+    from bloodkeras.studies.study import Study
 
     study = Study(_splits(data), runs)
     options = {"tensorboard": tensorboard, "resume": resume, "fast": fast}
@@ -109,8 +109,8 @@ def join(home: str = "residual", elsewhere: str = "robust", *, data: str = "", r
         out: The new run folder; default: <runs>/joined-seed<seed of elsewhere>.
     """
     quiet_tensorflow()
-    from bloodkeras.places import check_target
-    from bloodkeras.study import Study
+    from bloodkeras.studies.study import Study
+    from bloodkeras.studies.targets import check_target
 
     for target in (home, elsewhere):
         check_target(target)  # before the data are downloaded
@@ -168,8 +168,8 @@ def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "tes
         raise UsageError(f"--margins judges what an export refuses, and {target} is none{folder}")
     if not exported:  # an ONNX file needs no TensorFlow
         quiet_tensorflow()
-    from bloodkeras.places import check_target
-    from bloodkeras.study import Study
+    from bloodkeras.studies.study import Study
+    from bloodkeras.studies.targets import check_target
 
     check_target(target)  # before the data are downloaded
     study = Study(_splits(data), runs)
@@ -186,9 +186,9 @@ def _evaluate_photos(
         raise UsageError("--labels CSV says what --photos FOLDER shows: give that too")
     if not labels and not Path(photos).is_dir():
         raise UsageError(f"--photos {photos} is no folder: expected one with a folder a class")
-    from bloodkeras.runtime.laboratory import evaluate_photos
-    from bloodkeras.runtime.prior import BLOOD, ESTIMATE
-    from bloodkeras.runtime.scale import Framing
+    from bloodkeras.answers.prior import BLOOD, ESTIMATE
+    from bloodkeras.images.framing import Framing
+    from bloodkeras.laboratory.judge import evaluate_photos
 
     if prior in (BLOOD, ESTIMATE):
         raise UsageError(f"--prior {prior} is judged with every --photos: leave it out")
@@ -216,8 +216,8 @@ def export(*models: str, data: str = "", runs: str = RUNS, exports: str = ""):
             <runs>/synthetic/exports), apart from what comes with the package.
     """
     quiet_tensorflow()
-    from bloodkeras.places import check_target
-    from bloodkeras.study import Study
+    from bloodkeras.studies.study import Study
+    from bloodkeras.studies.targets import check_target
 
     for model in models:
         check_target(model)  # before the data are downloaded
@@ -259,7 +259,7 @@ def predict(*images: str, model: str = "", out: str = "", format: str = "",
         views: Answer the mean over each image's eight flips and quarter turns: eight times the
             work, for photographs unlike the training data.
     """
-    from bloodkeras.runtime.score import score
+    from bloodkeras.answers.predict import score
 
     if not images:
         raise UsageError("predict needs at least one image file or folder")
@@ -380,7 +380,7 @@ def benchmark(export: str = "", *, run: str = "", data: str = "",
         rounds: How often each is measured; the median counts.
         seconds: Of each measurement.
     """
-    from bloodkeras.study import Study
+    from bloodkeras.studies.study import Study
 
     folder = _export(export, SERVED)  # before the data are downloaded
     Study(_splits(data), runs).benchmark(folder, run, rounds, seconds)
@@ -403,8 +403,8 @@ def calibrate(export: str, *, photos: str, out: str, labels: str = "", last_laye
         last_layer: Fit the last layer too: for a laboratory whose images look different.
         microns_per_pixel: Of these photographs; 0 where it is not known.
     """
-    from bloodkeras.runtime.adapt import calibrate_photos
-    from bloodkeras.runtime.scale import Framing
+    from bloodkeras.images.framing import Framing
+    from bloodkeras.laboratory.calibrate import calibrate_photos
 
     framing = Framing(microns_per_pixel)
     calibrate_photos(_export(export), photos, labels, out, last_layer, framing)
@@ -418,7 +418,7 @@ def report(*, data: str = "", runs: str = RUNS):
         runs: Folder of all runs; the report lies in <runs>/report.
     """
     quiet_tensorflow()
-    from bloodkeras.study import Study
+    from bloodkeras.studies.study import Study
 
     Study(_splits(data), runs).report()
 
@@ -442,7 +442,7 @@ def seeds(
     recipe = override(named_recipe(model), settings)
     numbers = _seeds(seeds)
     quiet_tensorflow()
-    from bloodkeras.study import Study
+    from bloodkeras.studies.study import Study
 
     Study(_splits(data), runs).seeds(recipe, numbers)
 
@@ -476,7 +476,7 @@ def tune(model: str, *, trials: int = 20, strategy: str = "hyperband", budget_mi
     options = check_options(model, trials, strategy, budget_minutes, epochs, objective, chief,
                             worker, lost_after, settings)  # fmt: skip
     quiet_tensorflow()
-    from bloodkeras.study import Study
+    from bloodkeras.studies.study import Study
 
     study = Study(_splits(data), runs)
     run_tune(options, study.splits, Path(out) if out else study.runs / f"tune-{model}")
@@ -498,7 +498,7 @@ def held_out(model: str, *, data: str = "", runs: str = RUNS, **settings: str):
 
     recipe = override(named_recipe(model), settings)
     quiet_tensorflow()
-    from bloodkeras.study import Study
+    from bloodkeras.studies.study import Study
 
     Study(_splits(data), runs).held_out(recipe)
 
@@ -517,7 +517,7 @@ def compare(*targets: str, split: str = "test", runs: str = RUNS):
     """
     if len(targets) < 2:  # said before anything heavy is imported
         raise UsageError("compare needs two runs or exports, or more: compare RUN RUN...")
-    from bloodkeras.compare import compare_targets
+    from bloodkeras.studies.compare import compare_targets
 
     compare_targets(targets, split, Path(runs))
 
@@ -537,7 +537,7 @@ def study(*models: str, data: str = "", runs: str = RUNS, exports: str = "", **s
 
     recipes = [override(named_recipe(model), settings) for model in models or STUDIED]
     quiet_tensorflow()
-    from bloodkeras.study import Study
+    from bloodkeras.studies.study import Study
 
     Study(_splits(data), runs, exports).everything(recipes)
 
@@ -578,7 +578,7 @@ def _seeds(text: str) -> list[int]:
 
 
 def _splits(data: str):
-    from bloodkeras.data import load_splits
+    from bloodkeras.data.splits import load_splits
 
     return load_splits(data or None)
 

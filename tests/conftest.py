@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from bloodkeras import contract
-from bloodkeras.data import Splits, read_npz
-from bloodkeras.synthetic import draw_arrays
+from bloodkeras.data.splits import Splits, read_npz
+from bloodkeras.images.synthetic import draw_arrays
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # A shell lets what it runs in the background ignore Ctrl-C, and the commands tested inherit that.
@@ -66,9 +66,9 @@ def study_folder(drawn, tmp_path_factory) -> Path:
     """
     from functools import partial
 
-    from bloodkeras import export
+    from bloodkeras.export import publish as export
     from bloodkeras.recipe import RECIPES, override
-    from bloodkeras.study import Study
+    from bloodkeras.studies.study import Study
 
     folder = tmp_path_factory.mktemp("study")
     settings = {"epochs": "4", "batch_size": "20", "norm_momentum": "0.8", "precision": "float32"}

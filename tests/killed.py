@@ -18,7 +18,7 @@ FILE_EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir")
 def server() -> multiprocessing.context.ForkServerContext:
     """Return where to start processes that have TensorFlow imported."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tensorflow", "keras", "bloodkeras.train"])
+    context.set_forkserver_preload(["tensorflow", "keras", "bloodkeras.training.train"])
     return context
 
 
@@ -35,7 +35,7 @@ def train_here(recipe, splits, folder: Path, resume: bool, kill_at: int, events)
         kill_at: From 1; 0 for never.
         events: A shared number: how many of both there were.
     """
-    from bloodkeras import train
+    from bloodkeras.training import train
 
     def count():
         events.value += 1

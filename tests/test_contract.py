@@ -5,7 +5,8 @@ import io
 
 import pytest
 
-from bloodkeras import contract, synthetic
+from bloodkeras import contract
+from bloodkeras.images import synthetic
 
 with contextlib.redirect_stdout(io.StringIO()):  # it prints a complaint without torch
     medmnist = pytest.importorskip("medmnist")

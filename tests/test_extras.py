@@ -10,7 +10,7 @@ import pytest
 from test_imports import PACKAGE, imported, own
 
 from bloodkeras.__main__ import COMMANDS
-from bloodkeras.command_line import EXTRAS
+from bloodkeras.cli.command_line import EXTRAS
 from bloodkeras.errors import missing_package
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))

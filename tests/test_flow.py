@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 
 from bloodkeras import contract
+from bloodkeras.answers.classifier import Classifier, verify_checksums
 from bloodkeras.errors import BloodkerasError
-from bloodkeras.evaluate import load_report
+from bloodkeras.evaluation.evaluate import load_report
 from bloodkeras.recipe import RECIPES
-from bloodkeras.report import interpret
-from bloodkeras.runtime.classifier import Classifier, verify_checksums
-from bloodkeras.study import Study
-from bloodkeras.train import load_run
+from bloodkeras.studies.report import interpret
+from bloodkeras.studies.study import Study
+from bloodkeras.training.train import load_run
 
 MODELS = tuple(RECIPES)
 
@@ -37,7 +37,7 @@ def test_a_run_explains_itself(study_folder, drawn, name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_best_epoch_is_the_model_that_was_kept(study_folder, drawn, name):
-    from bloodkeras.models import predict_proba
+    from bloodkeras.training.models import predict_proba
 
     run = load_run(run_of(study_folder, name))
     probs = predict_proba(run.model, drawn.val.images)
@@ -145,7 +145,7 @@ def test_drawn_cells_never_replace_a_model_trained_on_photographs(study_folder, 
     import dataclasses
     import shutil
 
-    from bloodkeras.export import export_run
+    from bloodkeras.export.publish import export_run
 
     target = tmp_path / "simple"
     shutil.copytree(study_folder / "exports/simple", target)
@@ -159,7 +159,7 @@ def test_drawn_cells_never_replace_a_model_trained_on_photographs(study_folder, 
 
 
 def test_an_export_that_disagrees_is_not_published(study_folder, drawn, tmp_path, monkeypatch):
-    from bloodkeras import export
+    from bloodkeras.export import publish as export
 
     run = load_run(run_of(study_folder, "simple"))
     honest = export.predict_proba
@@ -182,7 +182,7 @@ def test_training_again_keeps_the_earlier_run(study_folder, drawn, tmp_path):
     import shutil
 
     from bloodkeras.recipe import override
-    from bloodkeras.train import train
+    from bloodkeras.training.train import train
 
     folder = tmp_path / "run"
     shutil.copytree(run_of(study_folder, "simple"), folder)
@@ -194,7 +194,7 @@ def test_training_again_keeps_the_earlier_run(study_folder, drawn, tmp_path):
 
 def test_training_twice_gives_the_same_numbers(drawn, tmp_path):
     from bloodkeras.recipe import override
-    from bloodkeras.train import train
+    from bloodkeras.training.train import train
 
     recipe = override(RECIPES["deeper"], {"epochs": "1", "batch_size": "50"})
     runs = [load_run(train(recipe, drawn, tmp_path / name)) for name in ("a", "b")]
@@ -204,7 +204,7 @@ def test_training_twice_gives_the_same_numbers(drawn, tmp_path):
 
 def test_a_loss_that_explodes_ends_the_run_with_advice(drawn, tmp_path):
     from bloodkeras.recipe import override
-    from bloodkeras.train import train
+    from bloodkeras.training.train import train
 
     recipe = override(RECIPES["simple"], {"epochs": "2", "learning_rate": "1e30"})
     with pytest.raises(BloodkerasError, match="lower --learning_rate"):
@@ -213,9 +213,9 @@ def test_a_loss_that_explodes_ends_the_run_with_advice(drawn, tmp_path):
 
 
 def test_ctrl_c_leaves_a_usable_run(drawn, tmp_path, monkeypatch):
-    from bloodkeras import train as module
-    from bloodkeras.models import predict_proba
     from bloodkeras.recipe import override
+    from bloodkeras.training import train as module
+    from bloodkeras.training.models import predict_proba
 
     class StopInSecondEpoch(module.LossGuard):
         def on_epoch_begin(self, epoch, logs=None):
@@ -233,7 +233,7 @@ def test_ctrl_c_leaves_a_usable_run(drawn, tmp_path, monkeypatch):
 
 
 def test_an_export_does_not_swallow_other_files(study_folder, drawn, tmp_path):
-    from bloodkeras.export import export_run
+    from bloodkeras.export.publish import export_run
 
     (tmp_path / "simple").mkdir()
     (tmp_path / "simple/thesis.txt").write_text("mine", encoding="utf-8")
@@ -243,7 +243,7 @@ def test_an_export_does_not_swallow_other_files(study_folder, drawn, tmp_path):
 
 
 def test_a_run_does_not_move_what_is_no_run(drawn, tmp_path):
-    from bloodkeras.train import train
+    from bloodkeras.training.train import train
 
     (tmp_path / "photos").mkdir()
     with pytest.raises(BloodkerasError, match="is no run"):

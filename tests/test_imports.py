@@ -1,6 +1,7 @@
 """The house's two rules about imports: the wall around the runtime, and the order of the flow."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,42 +17,48 @@ HEAVY = (
     "keras_tuner", "grpc", "rich", "fastapi", "starlette", "pydantic", "orjson",
     "prometheus_client", "uvicorn", "gradio", "ray",
 )  # fmt: skip
-RUNTIME_ALLOWED = {"numpy", "onnxruntime", "PIL"}
-RUNTIME_EXTRAS = {
-    "runtime.formats": {"pyarrow"},
-    "runtime.graph": {"onnx"},
-}  # imported where it is asked for
-# The order of the map in bloodkeras/__init__.py; a module imports only modules above it.
-FLOW = (
-    "errors", "contract", "interrupts", "recipe", "search_space",
-    "runtime.refusal", "runtime.unsupported", "runtime.decode", "runtime.scale",
-    "runtime.preprocess", "runtime.folder", "runtime.progress", "runtime.spreadsheet",
-    "runtime.class_names", "runtime.prior", "runtime.exports", "runtime.classifier",
-    "runtime.benchmark", "runtime.whole_file",
-    "runtime.arrays", "runtime.pages", "runtime.sources", "runtime.formats", "runtime.table",
-    "runtime.printed", "runtime.copies",
-    "runtime.page_style", "runtime.page", "runtime.shift_score", "runtime.labelled",
-    "runtime.mistakes_page", "runtime.laboratory", "runtime.graph",
-    "runtime.activation_map",
-    "runtime.fit", "runtime.adapt", "runtime.score",
-    "scoring.listing", "scoring.lock", "scoring.plan", "scoring.reading",
-    "scoring.partition", "scoring.local", "scoring.ray_cluster", "scoring.ray_engine",
-    "scoring.command",
-    "serving.options", "serving.tensors", "serving.reply", "serving.photographs",
-    "serving.batcher", "serving.audit_log", "serving.guard", "serving.served_model",
-    "serving.app", "serving.listener", "serving.server",
-    "synthetic", "demo.explain", "demo.tile", "demo.page", "demo.server", "download",
-    "data", "audit", "stain", "augment", "pipeline", "checkpoint", "gaussian",
-    "colours", "optimizers", "layers", "device", "models", "forecast", "keeper", "start", "train",
-    "join",
-    "metrics", "evaluate", "foreign", "foreign_score", "calibrate", "held_out", "doubt", "shifts",
-    "quantise", "empty_batch", "figures",
-    "tuning.trial", "tuning.plan", "tuning.oracle", "tuning.strategies",
-    "tuning.leaderboard", "tuning.plots", "tuning.chief", "tuning.search", "tuning.command",
-    "document", "card", "export", "report",
-    "torch_twin", "contenders", "benchmark_table", "benchmark",
-    "places", "compare", "study", "command_line", "__main__",
-)  # fmt: skip
+# The order of the maps in the docstrings: the package's names the folders, each folder's its files.
+LISTED = re.compile(r"^(?:    )?(\w+)(/|\.py) ", re.M)
+
+
+def read_map() -> tuple[str, ...]:
+    """Return every module in the order of the maps: "errors", ..., "images.refusal", ..."""
+    flow = []
+    for name, kind in LISTED.findall(bloodkeras.__doc__):
+        if kind == ".py":
+            flow.append(name)
+        else:
+            text = (PACKAGE / name / "__init__.py").read_text(encoding="utf-8")
+            flow += [f"{name}.{module}" for module, _ in LISTED.findall(text)]
+    return tuple(flow)
+
+
+FLOW = read_map()
+# What a folder of the deployment side may import from outside, and where it is imported lazily.
+FASTAPI = {"fastapi", "starlette", "pydantic"}
+RUNTIME = {"numpy", "onnxruntime", "PIL"}
+ALLOWED = {
+    "images": RUNTIME,
+    "answers": RUNTIME,
+    "laboratory": RUNTIME,
+    "scoring": RUNTIME,
+    "serving": {
+        "numpy",
+        "fastapi",
+        "starlette",
+        "pydantic",
+        "orjson",
+        "prometheus_client",
+        "uvicorn",
+    },
+    "demo": {"numpy", "PIL", "gradio", "fastapi", "uvicorn"},
+}
+LAZY = {
+    "answers.formats": {"pyarrow"},
+    "laboratory.graph": {"onnx"},
+    "scoring.ray_cluster": {"ray"},
+    "scoring.ray_engine": {"ray"},
+}
 
 
 def imported(path: Path) -> set[str]:
@@ -71,18 +78,14 @@ def own(names: set[str]) -> set[str]:
     return {name for name in short if name in FLOW}
 
 
-def test_flow_lists_every_module():
+def test_the_maps_list_every_module():
     found = {
         ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
         for path in PACKAGE.rglob("*.py")
         if path.name != "__init__.py"
     }
     assert found == set(FLOW)
-
-
-def test_the_map_in_the_package_docstring_names_every_module():
-    for module in FLOW:
-        assert f"{module.split('.')[-1]}.py" in bloodkeras.__doc__
+    assert len(FLOW) == len(set(FLOW))
 
 
 @pytest.mark.parametrize("module", FLOW)
@@ -92,38 +95,14 @@ def test_a_module_imports_only_modules_above_it(module):
     assert not own(imported(path)) & later
 
 
-@pytest.mark.parametrize("module", [m for m in FLOW if m.startswith("runtime.")])
-def test_the_runtime_imports_three_packages_and_its_own_foundations(module):
+@pytest.mark.parametrize("module", [m for m in FLOW if m.split(".")[0] in ALLOWED])
+def test_deployment_is_on_its_side_of_the_wall(module):
     names = imported(PACKAGE / f"{module.replace('.', '/')}.py")
     outside = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names)
-    assert outside <= RUNTIME_ALLOWED | {"bloodkeras"} | RUNTIME_EXTRAS.get(module, set())
-    assert own(names) <= {"errors", "contract"} | {m for m in FLOW if m.startswith("runtime.")}
-
-
-SERVING_ALLOWED = {
-    "numpy", "fastapi", "starlette", "pydantic", "orjson", "prometheus_client", "uvicorn"
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("module", [m for m in FLOW if m.startswith("serving.")])
-def test_the_server_is_on_the_runtime_s_side_of_the_wall(module):
-    names = imported(PACKAGE / f"{module.replace('.', '/')}.py")
-    outside = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names)
-    assert outside <= SERVING_ALLOWED | {"bloodkeras"}
-    allowed = {m for m in FLOW if m.startswith(("runtime.", "serving."))}
-    assert own(names) <= {"errors", "contract", "interrupts"} | allowed
-
-
-SCORING_EXTRAS = {m: {"ray"} for m in ("scoring.ray_cluster", "scoring.ray_engine")}
-
-
-@pytest.mark.parametrize("module", [m for m in FLOW if m.startswith("scoring.")])
-def test_scoring_is_on_the_runtime_s_side_of_the_wall(module):
-    names = imported(PACKAGE / f"{module.replace('.', '/')}.py")
-    outside = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names)
-    assert outside <= RUNTIME_ALLOWED | {"bloodkeras"} | SCORING_EXTRAS.get(module, set())
-    allowed = {m for m in FLOW if m.startswith(("runtime.", "scoring."))}
-    assert own(names) <= {"errors", "contract", "interrupts"} | allowed
+    allowed = ALLOWED[module.split(".")[0]] | LAZY.get(module, set())
+    assert outside <= allowed | {"bloodkeras"}
+    rooms = {name.split(".")[0] for name in own(names) if "." in name}
+    assert rooms <= set(ALLOWED)
 
 
 def run_blocked(code: str) -> subprocess.CompletedProcess:
@@ -138,7 +117,7 @@ def test_the_block_blocks():
 
 
 def test_the_runtime_and_the_command_line_work_without_the_training_side():
-    modules = "bloodkeras.runtime.score, bloodkeras.scoring.command, bloodkeras.__main__"
+    modules = "bloodkeras.answers.predict, bloodkeras.scoring.command, bloodkeras.__main__"
     code = f"import {modules}; print('imported')"
     assert run_blocked(code).stdout == "imported\n"
 

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bloodkeras.synthetic import draw_arrays
+from bloodkeras.images.synthetic import draw_arrays
 
 pytestmark = pytest.mark.slow
 if sys.platform == "win32":

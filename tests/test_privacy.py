@@ -30,7 +30,7 @@ if __name__ == "__main__":
 """
 PYTHON = "import bloodkeras; bloodkeras.load('tiny').predict('cell.png')"
 MODULE = f"""
-from bloodkeras.runtime.activation_map import ActivationMap
+from bloodkeras.laboratory.activation_map import ActivationMap
 ActivationMap({str(TINY)!r})
 """
 WAYS_IN = {

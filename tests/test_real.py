@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bloodkeras.audit import audit
-from bloodkeras.data import read_npz
-from bloodkeras.evaluate import evaluate
-from bloodkeras.runtime.classifier import Classifier
+from bloodkeras.answers.classifier import Classifier
+from bloodkeras.data.audit import audit
+from bloodkeras.data.splits import read_npz
+from bloodkeras.evaluation.evaluate import evaluate
 
 pytestmark = pytest.mark.needs_data
 EXPORTS = Path(__file__).parents[1] / "exports"

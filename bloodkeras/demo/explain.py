@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from bloodkeras.answers.classifier import Classifier
 from bloodkeras.contract import ACCEPTED, FOREIGN, UNSURE
 from bloodkeras.errors import BloodkerasError
-from bloodkeras.runtime.activation_map import ActivationMap
-from bloodkeras.runtime.classifier import Classifier
-from bloodkeras.runtime.preprocess import read_image
+from bloodkeras.images.preprocess import read_image
+from bloodkeras.laboratory.activation_map import ActivationMap
 
 NEAREST = 2  # other classes that are named
 MEANING = {

@@ -7,7 +7,7 @@ import gradio as gr
 
 from bloodkeras.demo.explain import Explainer
 from bloodkeras.demo.tile import tile
-from bloodkeras.runtime.preprocess import IMAGE_SUFFIXES
+from bloodkeras.images.preprocess import IMAGE_SUFFIXES
 
 MOST_FILES = 24  # that are shown at once
 WARNING = (

@@ -18,9 +18,9 @@ from bloodkeras.contract import CLASS_COUNT
 from bloodkeras.demo.explain import Explainer
 from bloodkeras.demo.page import build_page, gr
 from bloodkeras.demo.tile import STYLE
+from bloodkeras.images.synthetic import draw_arrays
 from bloodkeras.serving.listener import address, listen, run_until_stopped
 from bloodkeras.serving.options import is_loopback
-from bloodkeras.synthetic import draw_arrays
 
 FONTS = ["system-ui", "sans-serif"]  # of the machine: nothing is fetched from elsewhere
 MOST_BYTES = "100mb"  # of a file

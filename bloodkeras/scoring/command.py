@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from bloodkeras.answers.classifier import Classifier, advise, core_count
+from bloodkeras.answers.formats import import_pyarrow
+from bloodkeras.answers.prior import BLOOD, ESTIMATE
 from bloodkeras.contract import VERDICTS
 from bloodkeras.errors import BloodkerasError, UsageError, missing_package
-from bloodkeras.runtime.classifier import Classifier, advise, core_count
-from bloodkeras.runtime.formats import import_pyarrow
-from bloodkeras.runtime.prior import BLOOD, ESTIMATE
-from bloodkeras.runtime.progress import Progress
-from bloodkeras.runtime.scale import Framing
-from bloodkeras.runtime.whole_file import TEMPORARY
+from bloodkeras.images.framing import Framing
+from bloodkeras.progress import Progress
 from bloodkeras.scoring.listing import list_source
 from bloodkeras.scoring.local import run_local
 from bloodkeras.scoring.partition import FAILED, Done, Tell, finished
@@ -32,6 +31,7 @@ from bloodkeras.scoring.plan import (
     occupy,
 )
 from bloodkeras.scoring.ray_engine import run_ray
+from bloodkeras.whole_file import TEMPORARY
 
 ENGINES = ("local", "ray")
 RANGES = {"partition_images": (1, 1_000_000), "batch": (1, 256), "workers": (0, 100_000)}

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from bloodkeras.answers.formats import import_pyarrow, valid_text
 from bloodkeras.contract import IMAGE_SHAPE
 from bloodkeras.errors import BloodkerasError, gist
-from bloodkeras.runtime.folder import PassedOver, is_left_over
-from bloodkeras.runtime.formats import import_pyarrow, valid_text
-from bloodkeras.runtime.preprocess import IMAGE_SUFFIXES
-from bloodkeras.runtime.sources import find_paths
-from bloodkeras.runtime.whole_file import whole_file
+from bloodkeras.images.folder import PassedOver, is_left_over
+from bloodkeras.images.preprocess import IMAGE_SUFFIXES
+from bloodkeras.images.sources import find_paths
+from bloodkeras.whole_file import whole_file
 
 FOLDER, PARQUET = "folder of images", "Parquet"
 PARQUET_SUFFIXES = (".parquet", ".parq")

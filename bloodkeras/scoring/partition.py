@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bloodkeras.errors import BloodkerasError
-from bloodkeras.runtime.classifier import Classifier
-from bloodkeras.runtime.formats import (
+from bloodkeras.answers.classifier import Classifier
+from bloodkeras.answers.formats import (
     PARQUET_ROWS,
     columns,
     import_pyarrow,
@@ -20,11 +19,12 @@ from bloodkeras.runtime.formats import (
     parquet_schema,
     valid_text,
 )
-from bloodkeras.runtime.score import answer_batches
-from bloodkeras.runtime.table import Row
-from bloodkeras.runtime.whole_file import temporary_files, whole_file
+from bloodkeras.answers.predict import answer_batches
+from bloodkeras.answers.table import Row
+from bloodkeras.errors import BloodkerasError
 from bloodkeras.scoring.plan import MODEL_FOLDER, PLAN_FOLDER, Plan, describe_model, read_plan
 from bloodkeras.scoring.reading import read_items
+from bloodkeras.whole_file import temporary_files, whole_file
 
 MARK = b"bloodkeras"  # the key of what a part says of itself
 MOST_KILLED = 5  # workers at the same partition, whose temporary files are left

@@ -17,13 +17,13 @@ from pathlib import Path
 import onnxruntime
 
 import bloodkeras
+from bloodkeras.answers.classifier import Classifier, model_file, sha256_of
+from bloodkeras.answers.prior import Weights, describe
 from bloodkeras.contract import SUMS_FILE
 from bloodkeras.errors import BloodkerasError
-from bloodkeras.runtime.classifier import Classifier, model_file, sha256_of
-from bloodkeras.runtime.prior import Weights, describe
-from bloodkeras.runtime.whole_file import remove_temporary, whole_file
 from bloodkeras.scoring.listing import Listing
 from bloodkeras.scoring.lock import take_lock
+from bloodkeras.whole_file import remove_temporary, whole_file
 
 PLAN_FOLDER = "_plan"
 PLAN_FILE = "plan.json"

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from bloodkeras.answers.formats import import_pyarrow
 from bloodkeras.contract import IMAGE_SHAPE
 from bloodkeras.errors import BloodkerasError, gist
-from bloodkeras.runtime.arrays import Item
-from bloodkeras.runtime.formats import import_pyarrow
-from bloodkeras.runtime.preprocess import read_content
-from bloodkeras.runtime.scale import Framing
-from bloodkeras.runtime.sources import file_part, read_ahead
+from bloodkeras.images.arrays import Item
+from bloodkeras.images.framing import Framing
+from bloodkeras.images.preprocess import read_content
+from bloodkeras.images.sources import file_part, read_ahead
 from bloodkeras.scoring.listing import FOLDER, IMAGE_COLUMN, RAW_BYTES, name_column
 from bloodkeras.scoring.plan import LIST_FILE, Plan
 

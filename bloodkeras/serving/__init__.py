@@ -1,6 +1,14 @@
 """Answers over HTTP: the Open Inference Protocol v2, on FastAPI. Needs the extra `serve`.
 
-`options.py`, `tensors.py`, `reply.py`, `photographs.py`, `batcher.py`, `audit_log.py`,
-`guard.py`, `served_model.py`, `app.py`, `listener.py`, `server.py`, in the order of
-the flow; docs/serving.md is for those who run it.
+options.py       names, folders, limits: what a server is told
+tensors.py       a request's body -> what it asks, or what is wrong with it
+reply.py         answers -> a reply's body
+photographs.py   photographs -> pixels, in threads
+batcher.py       requests that wait at the same time -> one batch
+audit_log.py     a line a request: what was asked and answered
+guard.py         who may ask, how much at once, how long a body may be
+served_model.py  an export behind the protocol
+app.py           the addresses of the protocol
+listener.py      a port, and a stop that is heeded
+server.py        starts workers, ends tidily
 """

@@ -14,8 +14,8 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 import bloodkeras
+from bloodkeras.answers.classifier import core_count
 from bloodkeras.interrupts import end_with_parent
-from bloodkeras.runtime.classifier import core_count
 from bloodkeras.serving.audit_log import AuditLog
 from bloodkeras.serving.guard import Guard
 from bloodkeras.serving.options import VARIABLE, Options, read_token

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from bloodkeras.runtime.classifier import Answers, Classifier
+from bloodkeras.answers.classifier import Answers, Classifier
 
 
 class Batcher:

@@ -10,7 +10,7 @@ import numpy as np
 from fastapi import HTTPException
 
 from bloodkeras.errors import BloodkerasError
-from bloodkeras.runtime.preprocess import doubt_of, read_content
+from bloodkeras.images.preprocess import doubt_of, read_content
 from bloodkeras.serving.tensors import PHOTOGRAPHS_NAME, Asked
 
 

@@ -8,8 +8,8 @@ Source: the Open Inference Protocol v2 and its extension for binary data.
 import numpy as np
 import orjson
 
+from bloodkeras.answers.classifier import Answers
 from bloodkeras.contract import FOREIGN_NAME, OUTPUT_NAME
-from bloodkeras.runtime.classifier import Answers
 
 LABEL_NAME, CONFIDENCE_NAME, VERDICT_NAME = "label", "confidence", "verdict"
 

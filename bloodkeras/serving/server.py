@@ -13,7 +13,7 @@ from functools import partial
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from bloodkeras.runtime.classifier import advise
+from bloodkeras.answers.classifier import advise
 from bloodkeras.serving.listener import address, listen, run_until_stopped
 from bloodkeras.serving.options import VARIABLE, Options, is_loopback
 

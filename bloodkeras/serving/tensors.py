@@ -16,7 +16,7 @@ from pydantic import BaseModel, StrictInt, StrictStr, ValidationError
 
 from bloodkeras.contract import IMAGE_SHAPE, INPUT_NAME
 from bloodkeras.errors import UsageError
-from bloodkeras.runtime.scale import UNKNOWN, Framing
+from bloodkeras.images.framing import UNKNOWN, Framing
 
 PHOTOGRAPHS_NAME = "photographs"  # files, as a camera or a browser has them
 INPUTS = [

@@ -1,1 +1,13 @@
-"""The search for better settings, on KerasTuner; the map is in `bloodkeras/__init__.py`."""
+"""The search for a better recipe, on KerasTuner. Needs the extra `tune`.
+
+search_space.py  which of them a search may change, and how far
+trial.py         recipe + TuningData (no test split) -> metrics of each epoch
+plan.py          what is searched for, as the search and its workers know it
+oracle.py        KerasTuner's oracles, made to outlive a kill and a lost worker
+strategies.py    plan -> hyperband, bayesian or random
+leaderboard.py   an oracle's trials -> the terminal, tuning.csv, recipe.json
+plots.py         the same -> parallel coordinates, importance
+chief.py         an oracle <-> workers on other machines
+search.py        all of these: plan + TuningData -> a folder
+command.py       `tune` with its options
+"""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bloodkeras.errors import UsageError, missing_package
 from bloodkeras.recipe import Recipe, full_names, hint, named_recipe, override
-from bloodkeras.search_space import OBJECTIVES, STRATEGIES
+from bloodkeras.tuning.search_space import OBJECTIVES, STRATEGIES
 
 
 @dataclass(frozen=True)

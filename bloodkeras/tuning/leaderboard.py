@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from bloodkeras.recipe import Recipe, write_recipe
-from bloodkeras.search_space import OBJECTIVES, SPACE, recipe_of
+from bloodkeras.tuning.search_space import OBJECTIVES, SPACE, recipe_of
 from bloodkeras.tuning.trial import write_file
 
 SHOWN = 10  # rows on the terminal

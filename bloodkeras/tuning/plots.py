@@ -11,8 +11,8 @@ import seaborn
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.inspection import permutation_importance
 
-from bloodkeras.figures import BLUE, save_figure
-from bloodkeras.search_space import SPACE
+from bloodkeras.evaluation.figures import BLUE, save_figure
+from bloodkeras.tuning.search_space import SPACE
 
 TREES, SHUFFLES = 100, 10
 ENOUGH = 5  # completed trials: below, there is nothing to fit

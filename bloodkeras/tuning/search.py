@@ -15,15 +15,15 @@ from pathlib import Path
 
 from keras_tuner.engine.trial import TrialStatus
 
-from bloodkeras.device import warn_of_slow
 from bloodkeras.errors import BloodkerasError, gist
-from bloodkeras.forecast import guessed_training
-from bloodkeras.runtime.progress import about_when, duration
-from bloodkeras.search_space import recipe_of
+from bloodkeras.progress import about_when, duration
+from bloodkeras.training.device import warn_of_slow
+from bloodkeras.training.forecast import guessed_training
 from bloodkeras.tuning import plots
 from bloodkeras.tuning.leaderboard import Leaderboard, changed, lines, rows, write_tables
 from bloodkeras.tuning.oracle import MESSAGE, STATE_FILE
 from bloodkeras.tuning.plan import Plan, plan_of
+from bloodkeras.tuning.search_space import recipe_of
 from bloodkeras.tuning.strategies import make_oracle
 from bloodkeras.tuning.trial import TuningData, run_trial
 

@@ -6,9 +6,9 @@ Flow: takes a `Plan`; gives one of KerasTuner's oracles made steady, to be opene
 import keras_tuner
 from keras_tuner import oracles
 
-from bloodkeras.search_space import OBJECTIVES, search_space
 from bloodkeras.tuning.oracle import SteadyOracle
 from bloodkeras.tuning.plan import PLAN, Plan
+from bloodkeras.tuning.search_space import OBJECTIVES, search_space
 
 NEVER = 10**9
 

@@ -16,8 +16,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from bloodkeras import metrics
-from bloodkeras.checkpoint import (
+from bloodkeras.contract import RUN_RECIPE
+from bloodkeras.data.splits import Split, Splits
+from bloodkeras.errors import BloodkerasError
+from bloodkeras.evaluation import metrics
+from bloodkeras.recipe import Recipe, read_recipe, write_recipe
+from bloodkeras.training.checkpoint import (
     Checkpoint,
     newest_checkpoint,
     put_back,
@@ -26,14 +30,10 @@ from bloodkeras.checkpoint import (
     variables_of,
     write_atomically,
 )
-from bloodkeras.contract import RUN_RECIPE
-from bloodkeras.data import Split, Splits
-from bloodkeras.errors import BloodkerasError
-from bloodkeras.forecast import Forecast
-from bloodkeras.models import build_model, predict_proba
-from bloodkeras.pipeline import steps_per_epoch, train_dataset
-from bloodkeras.recipe import Recipe, read_recipe, write_recipe
-from bloodkeras.train import compile_model
+from bloodkeras.training.forecast import Forecast
+from bloodkeras.training.models import build_model, predict_proba
+from bloodkeras.training.pipeline import steps_per_epoch, train_dataset
+from bloodkeras.training.train import compile_model
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,15 @@
+"""Pixels -> answers -> tables, copies, pages. numpy, onnxruntime and Pillow, never TensorFlow.
+
+spreadsheet.py  a small CSV table that a person wrote -> rows
+class_names.py  a name as people write it -> a class
+prior.py        what classes can occur -> a weight a class
+exports.py      a name or a folder -> the folder of an export
+classifier.py   exports/<model> -> Classifier: labels, predict_proba, predict
+formats.py      rows <-> CSV, JSON lines; Parquet
+table.py        rows -> a table that can be resumed
+printed.py      rows -> standard output
+copies.py       rows -> images in one folder a class
+page_style.py   the look of all pages
+html_page.py    rows -> one HTML page: counts, and the doubtful ones to see
+predict.py      all of these: images -> a table of answers
+"""

@@ -1,0 +1,517 @@
+"""Loads an exported model, checks that it is the file that was tested, and asks it.
+
+Flow: takes exports/<model>/ (model.onnx or model.int8.onnx, card.json, SHA256SUMS); gives a
+`Classifier`.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from bloodkeras.answers.exports import DEFAULT, find_export
+from bloodkeras.answers.prior import (
+    BLOOD,
+    HEALTHY_BLOOD,
+    LEAST_KEPT,
+    LEAST_SHARE,
+    Prior,
+    Weights,
+    apply_weights,
+    class_weights,
+    estimate_shares,
+    frequent,
+    read_prior,
+)
+from bloodkeras.contract import (
+    ACCEPTED,
+    CARD_FILE,
+    FOREIGN,
+    FOREIGN_NAME,
+    IMAGE_SHAPE,
+    INPUT_NAME,
+    METADATA_PREFIX,
+    MODEL_CARD_FILE,
+    MODEL_FILE,
+    OUTPUT_NAME,
+    PAIR_LIMIT,
+    PRECISIONS,
+    SUMS_FILE,
+    UNSURE,
+)
+from bloodkeras.errors import BloodkerasError, UsageError, gist
+from bloodkeras.images.framing import Framing
+from bloodkeras.images.preprocess import (
+    EXPECTED,
+    doubt_of,
+    eight_views,
+    is_photograph,
+    kind_of,
+    read_any,
+)
+
+# Measured, not guessed: `python -m bloodkeras benchmark exports/deeper`, on two cores of a Xeon,
+# milliseconds for one image in fp32: 0.330 with one thread, 0.339 with two, 0.206 with two that
+# spin; images a second with two that spin: most in batches of 64.
+BATCH_SIZE = 64  # images handed to onnxruntime at once: 256 leave the caches and are no quicker
+SPINNING = True  # idle threads wait awake for a moment
+# Below so many multiply-adds an image int8 saves next to nothing: what it saves is arithmetic, and
+# each step costs more. `tiny` (2.9 M) answers 0.9 to 1.1 times as quickly as in fp32, `simple`
+# (7.9 M) 1.3 to 2 times.
+INT8_PAYS = 5_000_000
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answer: the most probable class, how sure that is, and whether to act on it."""
+
+    label: str
+    confidence: float  # 0..1
+    verdict: str  # one of contract.VERDICTS
+    probs: np.ndarray  # float32 (8,), in the order of Classifier.labels
+    reason: str = ""  # why it is unsure, where the photograph's framing is in doubt
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Where an answer stops being one to act on; chosen at export on the validation split."""
+
+    confidence: float = 0.0  # below it an answer is unsure
+    foreign: float = float("inf")  # above it the image is foreign
+
+    def verdicts(self, confidence: np.ndarray, foreign: np.ndarray) -> np.ndarray:
+        """Return one of contract.VERDICTS an image, str (N,)."""
+        sure = np.where(confidence >= self.confidence, ACCEPTED, UNSURE)
+        return np.where(foreign > self.foreign, FOREIGN, sure)
+
+
+def doubted(verdict: str, doubt: str) -> str:
+    """Return what becomes of a verdict on pixels whose framing is in doubt, if `doubt` says so."""
+    return UNSURE if doubt and verdict == ACCEPTED else verdict
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the network says of N images."""
+
+    probs: np.ndarray  # float32 (N, 8), rows sum to 1
+    foreign: np.ndarray  # float32 (N,), larger for what looks less like a cell
+    verdicts: np.ndarray  # str (N,), of contract.VERDICTS
+
+    @classmethod
+    def joined(cls, parts: "list[Answers]") -> "Answers":
+        """Return the answers of several calls as one."""
+        fields = ("probs", "foreign", "verdicts")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
+
+    def doubted(self, doubts: Sequence[str]) -> "Answers":
+        """Return the answers to N images whose framing is in doubt for a reason; "" for none."""
+        words = [doubted(word, why) for word, why in zip(self.verdicts, doubts, strict=True)]
+        return dataclasses.replace(self, verdicts=np.array(words, self.verdicts.dtype))
+
+    def judged(self, labels: np.ndarray) -> dict:
+        """Return how good the answers are.
+
+        Args:
+            labels: int (N,), what the images show.
+
+        Returns:
+            "accuracy"; "coverage", the share that is accepted; "selective_accuracy", the share of
+            those that is right, None where none is accepted.
+        """
+        right, accepted = self.probs.argmax(1) == labels, self.verdicts == ACCEPTED
+        return {
+            "accuracy": float(right.mean()),
+            "coverage": float(accepted.mean()),
+            "selective_accuracy": float(right[accepted].mean()) if accepted.any() else None,
+        }
+
+
+class Classifier:
+    """An exported network: raw uint8 pixels in, class probabilities out.
+
+    Attributes:
+        labels: Class names, in the order of the columns of `predict_proba`.
+        card: What card.json says: training data, metrics, versions.
+        thresholds: Where an answer is no longer accepted.
+        batch_size: Images handed to onnxruntime at once.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, labels: tuple[str, ...], card: dict):
+        self._session = session
+        self._outputs = [node.name for node in session.get_outputs()]
+        self.labels = labels
+        self.card = card
+        self.thresholds = Thresholds(**card.get("thresholds", {}))
+        self.batch_size = BATCH_SIZE
+        self._made_of = ()  # file, threads, exact: what `load` read, for a copy in another process
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, threads: int | None = None, precision: str = "float32"
+    ) -> "Classifier":
+        """Load an export and check it against its own checksums.
+
+        Args:
+            folder: The folder that `export` wrote, or, as a text, the name of a published export
+                such as "residual".
+            threads: Processor threads to use; all cores when None, the quickest setting.
+            precision: "float32", or "int8" for the smaller, quicker file.
+
+        Raises:
+            BloodkerasError: A file is missing, was changed after the export, or is no such model.
+            UsageError: There is no such precision.
+        """
+        folder = find_export(folder) if isinstance(folder, str) else Path(folder)
+        file = model_file(folder, precision)
+        verify_checksums(folder, file.name)
+        card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
+        exact = precision == "int8" and _may_overflow(card)
+        session = _open_session(file, threads, exact=exact)
+        classifier = cls(session, _check_interface(session, file), card)
+        classifier._made_of = file.read_bytes(), threads, exact
+        return classifier
+
+    def __reduce__(self) -> tuple:
+        """Pickle the network's file itself: where it is unpickled needs no folder."""
+        if not self._made_of:
+            raise BloodkerasError("a Classifier that was not made by Classifier.load has no copy")
+        digest = hashlib.sha256(self._made_of[0]).hexdigest()
+        settings = {"thresholds": self.thresholds, "batch_size": self.batch_size}
+        return _unpickled, (type(self), *self._made_of, digest, self.labels, self.card, settings)
+
+    def predict_proba(self, images: np.ndarray) -> np.ndarray:
+        """Return the class probabilities of many images.
+
+        Args:
+            images: uint8 (N, 28, 28, 3), RGB, raw pixels 0..255. Floats are refused: a picture
+                scaled to 0..1 would be taken for a black one and answered with confidence.
+
+        Returns:
+            float32 (N, 8), rows sum to 1.
+
+        Raises:
+            BloodkerasError: The array has another type or shape.
+        """
+        return self.answer(images).probs
+
+    def answer(self, images: np.ndarray, prior: Prior = None, views: bool = False) -> Answers:
+        """Return probabilities and verdicts of many images.
+
+        Args:
+            images: As in `predict_proba`.
+            prior: What the user knows: the names of the classes that can occur, or {class:
+                weight}. Probabilities are multiplied by it and made to sum to 1 again. An image
+                whose own probabilities lie mostly where nothing can be is unsure. Or "blood": how
+                common each kind of white cell is in healthy blood.
+            views: Answer the mean over the image's eight flips and quarter turns, which takes
+                eight times as long. A cell has no upside.
+
+        Raises:
+            BloodkerasError: The array has another type or shape.
+            UsageError: There is no such class or weight.
+        """
+        weights = self._weights(prior)
+        images = np.asarray(images)
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != IMAGE_SHAPE:
+            raise BloodkerasError(
+                f"expected raw pixels as uint8 (N, 28, 28, 3), found {images.dtype} {images.shape}"
+            )
+        probs = np.empty((len(images), len(self.labels)), np.float32)
+        foreign = np.zeros(len(images), np.float32)
+        for start in range(0, len(images), self.batch_size):
+            batch = slice(start, start + self.batch_size)
+            shown = eight_views(images[batch]) if views else [images[batch]]
+            answered = [self._run(view) for view in shown]
+            probs[batch], foreign[batch] = (
+                np.mean(each, axis=0) for each in zip(*answered, strict=True)
+            )
+        return self._judge(probs, foreign, weights)
+
+    def weigh(self, answers: Answers, prior: Prior) -> Answers:
+        """Return what `answer` would have said with a prior, of its answers without one."""
+        return self._judge(answers.probs, answers.foreign, self._weights(prior))
+
+    def _weights(self, prior: Prior) -> Weights | None:
+        known = self.prior_of(HEALTHY_BLOOD) if isinstance(prior, str) and prior == BLOOD else prior
+        return class_weights(known, self.labels)
+
+    def _judge(self, probs: np.ndarray, foreign: np.ndarray, weights: np.ndarray | None) -> Answers:
+        confidence = probs.max(1, initial=0)
+        if weights is not None:
+            probs, kept = apply_weights(probs, weights, self.labels)
+            confidence = np.where(kept >= LEAST_KEPT, probs.max(1, initial=0), -np.inf)
+        return Answers(probs, foreign, self.thresholds.verdicts(confidence, foreign))
+
+    def _run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return probabilities (N, 8) and foreign scores (N,) of one batch, 0 without any."""
+        found = self._session.run(self._outputs, {INPUT_NAME: images})
+        by_name = dict(zip(self._outputs, found, strict=True))
+        nothing = np.zeros(len(images), np.float32)
+        return by_name[OUTPUT_NAME], by_name.get(FOREIGN_NAME, nothing)
+
+    def estimate_prior(self, probs: np.ndarray, prior: Prior = None) -> Weights:
+        """Return a prior for many images of one place: how common each class seems to be there.
+
+        Args:
+            probs: float32 (N, 8), what `predict_proba` says of them.
+            prior: The names of the classes that can occur, as in `answer`; None: all.
+
+        Returns:
+            For `answer` and `predict`: estimated share over the share that the network expects.
+        """
+        known = class_weights(prior, self.labels)
+        shares = estimate_shares(probs, self._own_shares(), known and known.array(self.labels))
+        return self.prior_of(dict(zip(self.labels, shares, strict=True)), prior)
+
+    def prior_of(self, shares: Mapping[str, float], prior: Prior = None) -> Weights:
+        """Return a prior for images of a place where it is known how common each class is.
+
+        Args:
+            shares: {class: share}, which need not sum to 1; those not named do not occur.
+            prior: The names of the classes that can occur, as in `answer`; None: all.
+
+        Returns:
+            For `answer` and `predict`: share over the share that the network expects.
+        """
+        known = class_weights(shares, self.labels).by_class
+        open_to = class_weights(prior, self.labels) or class_weights(self.labels, self.labels)
+        known = {label: share for label, share in known.items() if label in open_to.by_class}
+        own = dict(zip(self.labels, self._own_shares(), strict=True))
+        weights = {label: share / own[label] for label, share in known.items()}
+        largest = max(weights.values())
+        # Rounded, so that a table that is resumed finds the same; never to 0.
+        rounded = {label: float(f"{weight / largest:.4g}") for label, weight in weights.items()}
+        return Weights(rounded, frequent(known))
+
+    def read_prior(self, classes: str, prior: str) -> Weights | None:
+        """Return the prior that the options --classes and --prior mean, where no images tell it.
+
+        Args:
+            classes: Names, separated by commas; "" for all.
+            prior: A file, as `prior.read_prior` takes it; or "blood"; "" for none.
+
+        Raises:
+            UsageError: A class is unknown, or both options say what can occur.
+            BloodkerasError: The file cannot be read.
+        """
+        if prior != BLOOD:
+            return read_prior(classes, prior, self.labels)
+        return self.prior_of(HEALTHY_BLOOD, read_prior(classes, "", self.labels))
+
+    def _own_shares(self) -> np.ndarray:
+        """Return how common the network takes each class to be, from its training, float64 (8,)."""
+        own = np.array(self.card.get("class_shares") or np.ones(len(self.labels)), float)
+        return np.maximum(own / own.sum(), LEAST_SHARE)
+
+    def predict(
+        self, images, prior: Prior = None, microns_per_pixel: float = 0.0, views: bool = False
+    ) -> list[Prediction]:
+        """Classify images or image files.
+
+        Args:
+            images: uint8 (N, 28, 28, 3), RGB: the benchmark's images, taken as they are. Or one
+                photograph, or any iterable of them, mixed as you like: a path; a PIL image of any
+                mode; the bytes of an image file; an open one; an array uint8 (H, W, 3), RGB, of
+                which (28, 28, 3) is taken as it is. Everything but arrays of 28x28 pixels goes
+                the way of a file, with the same refusals; see docs/photographs.md.
+            prior: As in `answer`.
+            microns_per_pixel: Of photographs; 0 where that is not known.
+            views: As in `answer`.
+
+        Returns:
+            One `Prediction` an image, in order; a list of one for one photograph. Of a file with
+            several pages the first photograph counts.
+
+        Raises:
+            BloodkerasError: An array is of another type or shape, or a photograph cannot be read.
+        """
+        if isinstance(images, np.ndarray) and images.ndim != 3:
+            answers = self.answer(images, prior, views)
+            doubts = [""] * len(answers.probs)
+        else:
+            framing = Framing(microns_per_pixel)
+            found = [read_any(image, name, framing) for name, image in _named(images)]
+            doubts = [doubt_of(pixels) for pixels in found]
+            stacked = np.stack(found) if found else np.empty((0, *IMAGE_SHAPE), np.uint8)
+            answers = self.answer(stacked, prior, views)
+        return [
+            Prediction(
+                self.labels[probs.argmax()], float(probs.max()), doubted(str(verdict), doubt),
+                probs, doubt,
+            )
+            for probs, verdict, doubt in zip(answers.probs, answers.verdicts, doubts, strict=True)
+        ]  # fmt: skip
+
+
+def _named(images) -> Iterator[tuple[str, object]]:
+    """Yield what is called a photograph in a refusal, and the photograph."""
+    if is_photograph(images):
+        yield "the image", images
+        return
+    if isinstance(images, Mapping) or not isinstance(images, Iterable):
+        raise BloodkerasError(f"cannot classify {kind_of(images)}: expected {EXPECTED}")
+    for place, image in enumerate(images):
+        yield f"image {place}", image
+
+
+def load(
+    model: str | Path = DEFAULT, threads: int | None = None, precision: str = "float32"
+) -> Classifier:
+    """Load a published model by its name, or any export by its folder.
+
+    Args:
+        model: deeper, joined, residual, robust, simple or tiny; or a folder that `export` wrote.
+        threads: As in `Classifier.load`.
+        precision: As in `Classifier.load`.
+
+    Raises:
+        BloodkerasError: There is no such export, or it is not the one that was tested.
+        UsageError: There is no such precision.
+
+    Example:
+        >>> import bloodkeras
+        >>> bloodkeras.load("residual").predict("cell.jpg")[0].label
+        'neutrophil'
+    """
+    return Classifier.load(model, threads, precision)
+
+
+def model_file(folder: Path, precision: str) -> Path:
+    """Return the file of an export that holds the network in a precision.
+
+    Raises:
+        UsageError: There is no such precision.
+        BloodkerasError: The export has no int8 file: making it may have cost too much accuracy.
+    """
+    if precision not in PRECISIONS:
+        names = " or ".join(PRECISIONS)
+        raise UsageError(f"unknown precision {precision!r}: expected {names}")
+    file = Path(folder) / PRECISIONS[precision]
+    if precision != "float32" and Path(folder).is_dir() and not file.exists():
+        raise BloodkerasError(
+            f"{folder} has no {file.name}: see {MODEL_CARD_FILE} there for the reason, or export "
+            "again; --precision float32 uses the file there is"
+        )
+    return file
+
+
+def advise(folder: str | Path, precision: str) -> None:
+    """Say on standard error where int8 is not the quicker way to run an export.
+
+    Args:
+        folder: An export that `Classifier.load` has loaded.
+        precision: "float32" or "int8".
+    """
+    if precision != "int8":
+        return
+    card = json.loads((Path(folder) / CARD_FILE).read_text(encoding="utf-8"))
+    if _may_overflow(card):
+        print(
+            f"bloodkeras: the int8 file of {folder} was made by an earlier version and is run in a "
+            "slower way, as the quick one overflows on some processors: export it again",
+            file=sys.stderr,
+        )
+    elif card.get("multiply_adds", INT8_PAYS) < INT8_PAYS:
+        print(
+            f"bloodkeras: {folder} is so small a network that int8 is no quicker than float32 "
+            "(and on some processors slower); only its file is smaller",
+            file=sys.stderr,
+        )
+
+
+def _may_overflow(card: dict) -> bool:
+    """Return whether nothing proves that an export's int8 file is right on every processor."""
+    return card.get("int8", {}).get("largest_pair", PAIR_LIMIT + 1) > PAIR_LIMIT
+
+
+def verify_checksums(folder: Path, model: str = MODEL_FILE) -> None:
+    """Check every file that SHA256SUMS lists, and that it lists the model and its card.
+
+    Raises:
+        BloodkerasError: The folder or a file is missing, or a byte differs from the export.
+    """
+    try:
+        lines = (folder / SUMS_FILE).read_text(encoding="utf-8").splitlines()
+        sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+        found = {name: sha256_of(folder / name) for name in sums}
+    except OSError as error:
+        raise BloodkerasError(
+            f"{folder} is no complete export: cannot read {error.filename} ({error.strerror}); "
+            "`python -m bloodkeras export` makes one"
+        ) from None
+    except ValueError:
+        raise BloodkerasError(f"{folder / SUMS_FILE} is damaged: export the model again") from None
+    for name in (model, CARD_FILE):
+        if name not in sums:
+            raise BloodkerasError(f"{folder / SUMS_FILE} does not list {name}: export again")
+    for name, digest in sums.items():
+        if found[name] != digest:
+            raise BloodkerasError(
+                f"{folder / name} is not the file that was exported: its SHA-256 begins "
+                f"{found[name][:12]}, SHA256SUMS says {digest[:12]}; restore or export it again"
+            )
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _unpickled(kind, model, threads, exact, digest, labels, card, settings) -> Classifier:
+    """Return the copy of a classifier that `Classifier.__reduce__` took apart."""
+    if hashlib.sha256(model).hexdigest() != digest:
+        raise BloodkerasError("the pickled network is not the one that was pickled: load it again")
+    classifier = kind(_open_session(model, threads, exact), labels, card)
+    classifier._made_of = model, threads, exact
+    vars(classifier).update(settings)
+    return classifier
+
+
+def _open_session(
+    path: Path | bytes, threads: int | None, exact: bool
+) -> onnxruntime.InferenceSession:
+    """Open a file; exact multiplies int8 weights as uint8, which overflows on no processor."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or core_count()
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(SPINNING)))
+    options.log_severity_level = 3  # errors only
+    options.add_session_config_entry("session.x64quantprecision", str(int(exact)))
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions share no base class but this
+        name = "the pickled network" if isinstance(path, bytes) else path
+        raise BloodkerasError(f"onnxruntime cannot load {name}: {gist(error)}") from None
+
+
+def core_count() -> int:
+    """Return how many cores this process may use, which can be fewer than the machine has."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
+def _check_interface(session: onnxruntime.InferenceSession, path: Path) -> tuple[str, ...]:
+    """Return the labels the file carries, after a look at its inputs and outputs."""
+    inputs = {node.name: node.type for node in session.get_inputs()}
+    outputs = {node.name: node.shape for node in session.get_outputs()}
+    labels = session.get_modelmeta().custom_metadata_map.get(METADATA_PREFIX + "labels")
+    if inputs != {INPUT_NAME: "tensor(uint8)"} or OUTPUT_NAME not in outputs or labels is None:
+        raise BloodkerasError(
+            f"{path} is no bloodkeras model: expected input {INPUT_NAME} (uint8), output "
+            f"{OUTPUT_NAME} and labels in its metadata; found {inputs}, {outputs}"
+        )
+    labels = tuple(json.loads(labels))
+    if outputs[OUTPUT_NAME][-1] != len(labels):
+        raise BloodkerasError(
+            f"{path} is no bloodkeras model: {len(labels)} labels for {OUTPUT_NAME} "
+            f"{outputs[OUTPUT_NAME]}"
+        )
+    return labels

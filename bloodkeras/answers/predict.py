@@ -1,0 +1,261 @@
+"""Classifies many images: reading, network and writing overlap, in constant memory and in order.
+
+Flow: takes the words of a command line and a model; gives a table, and if asked for them folders
+of copies and a page to look at.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+import bloodkeras
+from bloodkeras.answers.classifier import (
+    Answers,
+    Classifier,
+    advise,
+    doubted,
+    model_file,
+    sha256_of,
+)
+from bloodkeras.answers.copies import Copies
+from bloodkeras.answers.formats import import_pyarrow, valid_text
+from bloodkeras.answers.html_page import Page
+from bloodkeras.answers.printed import Printed
+from bloodkeras.answers.prior import (
+    ESTIMATE,
+    Prior,
+    Weights,
+    describe,
+    read_prior,
+)
+from bloodkeras.answers.table import (
+    BATCH_SIZE,
+    Kept,
+    Row,
+    Table,
+    check_place,
+    origin_path,
+    rows_path,
+    table_format,
+)
+from bloodkeras.contract import FOREIGN, IMAGE_SHAPE, UNSURE, VERDICTS
+from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.images.arrays import Item
+from bloodkeras.images.folder import PassedOver
+from bloodkeras.images.framing import Framing
+from bloodkeras.images.preprocess import doubt_of
+from bloodkeras.images.sources import STDIN, check_words, count_images, stream
+from bloodkeras.progress import Progress
+
+MANY_FOREIGN = 1 / 3  # of the images: then something is different about all of them
+MANY_UNSURE = 1 / 2  # or foreign: no export's share on the test split
+
+
+def score(
+    words: Iterable[str],
+    model: str,
+    out: str = "",
+    kind: str = "",
+    resume: bool = False,
+    sort_into: str = "",
+    report: str = "",
+    precision: str = "float32",
+    classes: str = "",
+    prior: str = "",
+    microns_per_pixel: float = 0.0,
+    views: bool = False,
+) -> None:
+    """Classify what the words mean; print a table, or write one.
+
+    Args:
+        words: Files, folders, globs, arrays, `-` for a list of paths on standard input.
+        model: The folder of an export.
+        out: Write the table here instead of printing it.
+        kind: csv, jsonl or parquet; from the suffix of `out` when empty.
+        resume: Go on with an interrupted table.
+        sort_into: Copy the images into class folders below this one.
+        report: Write a page of the answers here.
+        precision: float32, or int8 for the smaller, quicker file of the export.
+        classes: Names of the classes that can occur, separated by commas; "" for all.
+        prior: A file that weighs the classes; or "blood", as healthy blood does; or "estimate":
+            from the images, which are then read twice; "" for none.
+        microns_per_pixel: Of the photographs; 0 where that is not known.
+        views: Answer the mean over each image's eight flips and quarter turns.
+
+    Raises:
+        UsageError: The options contradict each other.
+        BloodkerasError: The model or a path is missing, a place cannot be written, or an image
+            could not be read (after all the others were answered).
+    """
+    words, framing = list(words), Framing(microns_per_pixel)
+    kind = _check_options(words, out, kind, resume, report)
+    check_words(words)
+    classifier = Classifier.load(model, precision=precision)
+    advise(model, precision)
+    copies = Copies(sort_into, words) if sort_into else None
+    page = Page(report, classifier, resume) if report else None
+    if out:  # before all images are read for the prior
+        check_place(out, kind, resume)
+    if prior == ESTIMATE:
+        possible = read_prior(classes, "", classifier.labels)
+        known = _estimate_prior(classifier, words, framing, possible, views)
+    else:
+        known = classifier.read_prior(classes, prior)
+    by_class = known and dict(known.by_class)
+    said = describe(by_class)
+    origin = _origin(model, classifier, precision) | {
+        "prior": by_class,
+        "microns_per_pixel": microns_per_pixel,
+        "views": views,
+    }
+    table = Table(out, kind, origin, resume) if out else Printed(kind, classifier.labels, said)
+    takers = [taker for taker in (copies, page, table) if taker]  # what is in the table, is done
+    tally = Counter(table.kept.counts)
+    total = None if STDIN in words else partial(count_images, words)
+    passed = PassedOver()
+    bar = None if out else False  # it would be drawn into a printed table
+    with table, Progress(total, table.kept.rows, bar) as progress:
+        items = _items_after(words, table.kept, framing, passed)
+        for rows in answer_batches(classifier, items, known, views):
+            for taker in takers:
+                taker.write(rows)
+            tally.update((row.label, row.verdict) for row in rows)
+            progress.add(len(rows))
+        table.finish()
+    if page:
+        page.finish(tally, table.kept.rows, said)
+    passed.say()
+    _conclude(tally, out, report, sort_into)
+
+
+def _estimate_prior(
+    classifier: Classifier, words: list[str], framing: Framing, possible: Prior, views: bool
+) -> Weights:
+    """Read all images a first time to say how common each class is among them."""
+    if STDIN in words:
+        raise UsageError(f"--prior estimate reads the images twice, and {STDIN} only comes once")
+    parts = [np.empty((0, len(classifier.labels)), np.float32)]
+    with Progress(partial(count_images, words), 0, None) as progress:
+        for rows in answer_batches(classifier, stream(words, framing=framing), views=views):
+            found = [row.probs for row in rows if row.label]
+            parts.append(np.array(found, np.float32).reshape(-1, len(classifier.labels)))
+            progress.add(len(rows))
+    probs = np.concatenate(parts)
+    return classifier.estimate_prior(probs, possible)
+
+
+def answer_batches(
+    classifier: Classifier, items: Iterable[Item], prior: Prior = None, views: bool = False
+) -> Iterator[list[Row]]:
+    """Yield the rows of one batch after the other; the network is at the next one meanwhile."""
+    items = iter(items)
+    with ThreadPoolExecutor(1, "network") as network:
+        before = None
+        while batch := list(islice(items, BATCH_SIZE)):
+            images = [pixels for _, pixels in batch if isinstance(pixels, np.ndarray)]
+            stacked = np.stack(images) if images else np.empty((0, *IMAGE_SHAPE), np.uint8)
+            now = batch, network.submit(classifier.answer, stacked, prior, views)
+            if before:
+                yield _rows(before[0], before[1].result(), classifier.labels)
+            before = now
+        if before:
+            yield _rows(before[0], before[1].result(), classifier.labels)
+
+
+def _check_options(words: list[str], out: str, kind: str, resume: bool, report: str) -> str:
+    if words.count(STDIN) > 1:
+        raise UsageError(f"{STDIN} can be given once: standard input is read to its end")
+    if not out and resume:
+        raise UsageError("--resume needs --out, the table to go on with")
+    if out or kind:
+        kind = table_format(out, kind)
+    if kind == "parquet":
+        if not out:
+            raise UsageError("--format parquet needs --out: it is no text to print")
+        import_pyarrow()
+    own = (Path(out), rows_path(out, kind), origin_path(out)) if out else ()
+    if report and Path(report).resolve() in [path.resolve() for path in own]:
+        raise UsageError(f"--report {report} is where the table goes: choose another name")
+    return kind
+
+
+def _origin(model: str, classifier: Classifier, precision: str) -> dict:
+    """Return what a table must say of the model that wrote it."""
+    return {
+        "model": str(classifier.card.get("model", Path(model).name)),
+        "sha256": sha256_of(model_file(Path(model), precision)),
+        "confidence_threshold": classifier.thresholds.confidence,
+        "foreign_threshold": str(classifier.thresholds.foreign),  # may be inf, which JSON lacks
+        "labels": list(classifier.labels),
+        "bloodkeras": bloodkeras.__version__,
+    }
+
+
+def _items_after(
+    words: list[str], kept: Kept, framing: Framing, passed: PassedOver
+) -> Iterator[Item]:
+    """Yield the items that a table does not hold yet, once its last row is found to be theirs."""
+    if not kept.rows:
+        yield from stream(words, framing=framing, passed=passed)
+        return
+    items = stream(words, skip=kept.rows - 1, framing=framing, passed=passed)
+    last, _ = next(items, ("nothing", None))
+    if valid_text(last) != kept.last:
+        raise BloodkerasError(
+            f"cannot resume: row {kept.rows:,} is {kept.last}, but the images given now have "
+            f"{last} there; give the same ones in the same order"
+        )
+    yield from items
+
+
+def _rows(batch: list[Item], answers: Answers, labels: tuple[str, ...]) -> list[Row]:
+    best = answers.probs.argmax(1).tolist()
+    found = zip(
+        best, answers.probs.tolist(), answers.verdicts.tolist(), answers.foreign.tolist(),
+        strict=True,
+    )  # fmt: skip
+    rows = []
+    for name, pixels in batch:
+        if isinstance(pixels, str):
+            rows.append(Row(name, error=pixels))
+        else:
+            k, probs, verdict, foreign = next(found)
+            doubt = doubt_of(pixels)
+            verdict = doubted(verdict, doubt)
+            rows.append(Row(name, labels[k], probs[k], probs, verdict, doubt, foreign, pixels))
+    return rows
+
+
+def _conclude(tally: Counter, out: str, report: str, sort_into: str) -> None:
+    """Say what came out, and fail if there is an image without an answer."""
+    total, failed = tally.total(), tally["", ""]
+    if not total:
+        raise BloodkerasError("no image was given")
+    counts = Counter()
+    for (_, verdict), count in tally.items():
+        counts[verdict] += count
+    said = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in VERDICTS)
+    if out:
+        print(f"wrote {total:,} rows to {out}: {said}")
+    elif total > 1:  # on stderr: the table is on stdout
+        print(f"{total:,} images: {said}", file=sys.stderr)
+    foreign, doubtful = counts[FOREIGN], counts[FOREIGN] + counts[UNSURE]
+    said = (
+        f"{foreign / total:.0%} are unlike the training data: another microscope's?"
+        if foreign > MANY_FOREIGN * total
+        else f"{doubtful / total:.0%} are not accepted: does the network fit these images?"
+    )
+    if total > 1 and (foreign > MANY_FOREIGN * total or doubtful > MANY_UNSURE * total):
+        advice = "`evaluate EXPORT --photos DIR` judges it on your own labelled cells"
+        print(f"{said} {advice}", file=sys.stderr)
+    for what, place in (("the page", report), ("copies of the images into", sort_into)):
+        if place:  # on stderr: a printed table is on stdout
+            print(f"wrote {what} {place}", file=sys.stderr)
+    if failed:
+        raise BloodkerasError(f"{failed:,} of {total:,} files could not be read: see their rows")

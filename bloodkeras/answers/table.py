@@ -1,0 +1,234 @@
+"""Writes one row an image, as they come, so that an interrupted table can be gone on with.
+
+Flow: takes `Row`s; gives CSV, JSON lines or (with pyarrow) Parquet, and beside it
+<table>.origin.json: which model wrote it. Parquet needs its end to be readable, so its rows are
+kept as JSON lines until the last one is there.
+"""
+
+import errno
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bloodkeras.answers.formats import FORMATS, Format, to_parquet
+from bloodkeras.answers.prior import describe
+from bloodkeras.errors import BloodkerasError, UsageError
+
+BATCH_SIZE = 256  # rows written and flushed at once: what an interruption can lose
+
+
+class Row(NamedTuple):
+    """The answer for one image; one that cannot be read has an error and no label.
+
+    With a label, `error` is why the answer is unsure though the network may be sure of it.
+    """
+
+    path: str
+    label: str = ""
+    confidence: float | None = None  # 0..1
+    probs: tuple[float, ...] = ()  # in the order of Classifier.labels
+    verdict: str = ""
+    error: str = ""
+    foreign: float = 0.0  # larger for what looks less like a cell; not in the table
+    pixels: np.ndarray | None = None  # uint8 (28, 28, 3); not in the table
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What an interrupted table holds already."""
+
+    rows: int = 0
+    size: int = 0  # bytes; what comes after is cut off
+    last: str = ""  # path of the last row
+    counts: dict[tuple[str, str], int] | None = None  # (label, verdict) -> rows
+
+
+def table_format(out: str, kind: str) -> str:
+    """Return csv, jsonl or parquet, from --format or else the file's suffix.
+
+    Raises:
+        UsageError: Neither names a known format.
+    """
+    known = ", ".join(FORMATS)
+    if kind and kind not in FORMATS:
+        raise UsageError(f"--format takes one of {known}, not {kind!r}")
+    kind = kind or {"": "csv", "json": "jsonl", "ndjson": "jsonl"}.get(
+        suffix := Path(out).suffix.lower()[1:], suffix
+    )
+    if kind not in FORMATS:
+        endings = ", ".join(f".{known}" for known in FORMATS)
+        raise UsageError(
+            f"--out {out}: expected a name that ends in {endings}; or give --format, one of {known}"
+        )
+    return kind
+
+
+def rows_path(out: str, kind: str) -> Path:
+    """Return where the rows of a table are kept while it is written."""
+    return Path(f"{out}.rows.jsonl" if kind == "parquet" else out)
+
+
+def origin_path(out: str) -> Path:
+    """Return the file beside a table that says which model wrote it."""
+    return Path(f"{out}.origin.json")
+
+
+def check_place(out: str, kind: str, resume: bool) -> bool:
+    """Return whether there is a table to go on with; refuse a place where none can begin.
+
+    Raises:
+        BloodkerasError: A table is there and is not to be resumed, or complete; or there is no such
+            folder.
+    """
+    path, rows = Path(out), rows_path(out, kind)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        if not path.parent.exists():
+            reason = f"No such file or directory: make the folder {path.parent} first"
+            raise FileNotFoundError(errno.ENOENT, reason)
+        if not _holds_something(path) and not _holds_something(rows):
+            return False
+    except OSError as error:
+        raise BloodkerasError(f"cannot write {out}: {error.strerror}") from None
+    if not resume:
+        raise BloodkerasError(
+            f"{out} is there already: go on with --resume, or choose another name"
+        )
+    if path.exists() and rows != path:
+        raise BloodkerasError(f"{out} is complete: there is nothing to resume")
+    return True
+
+
+class Table:
+    """A table that is being written. Use as a context manager.
+
+    Attributes:
+        kept: What was there before, when it is resumed.
+    """
+
+    def __init__(self, out: str, kind: str, origin: dict, resume: bool = False):
+        """Create the table, or open an interrupted one.
+
+        Args:
+            out: The file.
+            kind: csv, jsonl or parquet.
+            origin: What wrote it, which must be the same to go on: model, sha256, labels.
+            resume: Go on with the file if it is there.
+
+        Raises:
+            BloodkerasError: The place cannot be written, the table is there already and is not to
+                be resumed, or it is another model's.
+        """
+        self.path = Path(out)
+        self._parquet = kind == "parquet"
+        self._rows_path, self._origin_path = rows_path(out, kind), origin_path(out)
+        self._format: Format = FORMATS[kind](tuple(origin["labels"]), describe(origin.get("prior")))
+        self.kept = Kept()
+        try:
+            if check_place(out, kind, resume):
+                _check_origin(self._origin_path, origin, out)
+                self.kept = kept_rows(self._rows_path, self._format)
+            self._open(origin)
+        except OSError as error:
+            raise BloodkerasError(f"cannot write {out}: {error.strerror}") from None
+
+    def _open(self, origin: dict) -> None:
+        # Closed by __exit__.
+        self._file = open(self._rows_path, "r+b" if self.kept.size else "wb")  # noqa: SIM115
+        self._file.truncate(self.kept.size)
+        self._file.seek(self.kept.size)
+        if not self.kept.size:
+            self._origin_path.write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
+
+    def __enter__(self) -> "Table":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._file.close()
+
+    def write(self, rows: Iterable[Row]) -> None:
+        """Append rows; they are in the file, whatever happens to this process, on return."""
+        text = self._format.header if not self._file.tell() else ""
+        text += self._format.encode(rows)
+        try:
+            self._file.write(text.encode())
+            self._file.flush()
+        except OSError as error:
+            raise BloodkerasError(f"cannot write {self._rows_path}: {error.strerror}") from None
+
+    def finish(self) -> None:
+        """Do what is left when the last row is there: nothing, but for Parquet."""
+        self.write(())
+        os.fsync(self._file.fileno())
+        if self._parquet:
+            self._file.close()  # Windows removes no open file
+            to_parquet(self._rows_path, self.path, self._format.columns)
+            self._rows_path.unlink()
+
+
+def _holds_something(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
+def kept_rows(path: Path, form: Format) -> Kept:
+    """Return what can be kept of an interrupted table: its whole batches of whole rows.
+
+    A torn last row is dropped, and the batch it belongs to: the network sees the same batches as
+    in one go, so the table comes out the same to the last byte.
+
+    Raises:
+        BloodkerasError: The file is no such table.
+    """
+    kept, counts, pending = Kept(), {}, []
+    rows = size = 0
+    with open(path, "rb") as file:
+        for record in _records(file, form):
+            size += len(record)
+            if not rows and form.header and size == len(record):
+                if record.decode(errors="replace") != form.header:
+                    raise BloodkerasError(f"{path} has another header: it cannot be resumed")
+                continue
+            rows += 1
+            try:
+                pending.append(form.decode(record))
+            except ValueError:
+                raise BloodkerasError(f"row {rows} of {path} is none: cannot resume") from None
+            if rows % BATCH_SIZE == 0:
+                for _, label, verdict in pending:
+                    counts[label, verdict] = counts.get((label, verdict), 0) + 1
+                kept = Kept(rows, size, pending[-1][0], counts)
+                pending = []
+    return kept
+
+
+def _records(file, form: Format) -> Iterator[bytes]:
+    """Yield the complete records of a table; a quoted CSV cell may span lines."""
+    record = b""
+    for line in file:
+        record += line
+        if line.endswith(b"\n") and (not form.quotes or record.count(b'"') % 2 == 0):
+            yield record
+            record = b""
+
+
+def _check_origin(path: Path, origin: dict, out: str) -> None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise BloodkerasError(
+            f"cannot resume {out}: {path.name}, which says what model wrote it, is not there or "
+            "damaged; choose another --out"
+        ) from None
+    for key, value in origin.items():
+        if found.get(key) != value:
+            was, now = (describe(x) if key == "prior" else x for x in (found.get(key), value))
+            raise BloodkerasError(
+                f"cannot resume {out}: it was written with {key} {was or 'none'}, this is "
+                f"{now or 'none'}; give the same as then, or choose another --out"
+            )

@@ -1,0 +1,189 @@
+"""The ways to run one network that `benchmark` compares, each imported only where it is used.
+
+Flow: takes a name, an export and a run folder; gives predict_proba with a `Setting`. A contender
+whose package or file is missing is left out, with the reason.
+"""
+
+import dataclasses
+import importlib.metadata
+import importlib.util
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from bloodkeras.benchmark.timing import PredictProba, Setting, onnx_predict, peak_memory_mb
+from bloodkeras.contract import IMAGE_SHAPE, INT8_FILE, MODEL_FILE, OUTPUT_NAME
+
+KERAS_FILE = "model.keras"  # of a run folder
+TWIN_FILES = {"pytorch.pt": False, "pytorch-fused.pt": True}  # batch norm folded?
+MEMORY_BATCH = 64  # images at once while the peak memory is measured
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where the network lies.
+
+    Attributes:
+        export: The folder of the export.
+        run: The folder of the run it came from; "" if there is none.
+        work: A folder for what `save_twins` makes.
+    """
+
+    export: str
+    run: str
+    work: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """One way to run the network.
+
+    Attributes:
+        load: (source, setting) -> predict_proba.
+        file: source -> the file that holds the network.
+        package: What must be importable.
+        spins: Whether the setting's `spinning` means something to it.
+    """
+
+    load: Callable[[Source, Setting], PredictProba]
+    file: Callable[[Source], Path]
+    package: str
+    spins: bool = False
+
+
+def missing(name: str, source: Source) -> str:
+    """Return why a contender cannot take part; "" if it can."""
+    contender = CONTENDERS[name]
+    if importlib.util.find_spec(contender.package) is None:
+        return f"{contender.package} is not installed"
+    file = contender.file(source)
+    return "" if file.is_file() else f"there is no {file}"
+
+
+def settings(name: str, count: int) -> list[Setting]:
+    """Return the settings to try on a machine of that many cores; one thread is the first."""
+    found = [Setting(1)]
+    if count > 1:
+        found.append(Setting(count))
+        found += [Setting(count, spinning=True)] * CONTENDERS[name].spins
+    return found
+
+
+def cold_start(name: str, source: Source, setting: Setting, images: int) -> None:
+    """Print, as JSON, when the first answer came and how much memory many answers took.
+
+    It is called in a fresh process, so that nothing is imported yet.
+    """
+    predict = CONTENDERS[name].load(source, setting)
+    predict(np.zeros((1, *IMAGE_SHAPE), np.uint8))
+    answered = time.time()
+    for _ in range(0, images, MEMORY_BATCH):
+        predict(np.zeros((MEMORY_BATCH, *IMAGE_SHAPE), np.uint8))
+    json.dump({"answered": answered, "peak_memory_mb": peak_memory_mb()}, sys.stdout)
+
+
+def can_make_twins(source: Source) -> bool:
+    """Return whether PyTorch, Keras and the run's network are there."""
+    packages = all(importlib.util.find_spec(name) for name in ("torch", "keras", "tensorflow"))
+    return packages and _keras_file(source).is_file()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that took part."""
+    found = {}
+    for name in ("keras", "tensorflow", "torch", "openvino", "onnxruntime", "numpy"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def save_twins(source: Source) -> None:
+    """Write the PyTorch files, so that PyTorch's own start is measured and not Keras'."""
+    import torch
+
+    from bloodkeras.benchmark.torch_twin import torch_twin
+
+    for file, fused in TWIN_FILES.items():
+        torch.save(torch_twin(_keras_model(source), fused), Path(source.work, file))
+
+
+def _onnx(file: str) -> Contender:
+    def load(source: Source, setting: Setting) -> PredictProba:
+        return onnx_predict(Path(source.export, file), setting)
+
+    return Contender(load, lambda source: Path(source.export, file), "onnxruntime", spins=True)
+
+
+def _openvino(file: str) -> Contender:
+    def load(source: Source, setting: Setting) -> PredictProba:
+        import openvino
+
+        # OpenVINO would compute in bfloat16 where the processor can: that is another network.
+        options = {
+            "INFERENCE_NUM_THREADS": setting.threads,
+            "INFERENCE_PRECISION_HINT": "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        compiled = openvino.Core().compile_model(Path(source.export, file), "CPU", options)
+        place = [output.any_name for output in compiled.outputs].index(OUTPUT_NAME)
+        request = compiled.create_infer_request()
+        return lambda images: request.infer([images])[place]
+
+    return Contender(load, lambda source: Path(source.export, file), "openvino")
+
+
+def _keras_predict(source: Source, setting: Setting) -> PredictProba:
+    import tensorflow as tf
+
+    from bloodkeras.training.models import predict_proba
+
+    tf.config.threading.set_intra_op_parallelism_threads(setting.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(setting.threads)
+    model = _keras_model(source)
+    return lambda images: predict_proba(model, images)
+
+
+def _torch(file: str) -> Contender:
+    def load(source: Source, setting: Setting) -> PredictProba:
+        import torch
+
+        torch.set_num_threads(setting.threads)
+        twin = torch.load(Path(source.work, file), weights_only=False)  # `save_twins` wrote it
+
+        def predict(images: np.ndarray) -> np.ndarray:
+            with torch.inference_mode():
+                pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()  # channels last
+                return torch.softmax(twin(pixels), 1).numpy()
+
+        return predict
+
+    return Contender(load, lambda source: Path(source.work, file), "torch")
+
+
+def _keras_file(source: Source) -> Path:
+    return Path(source.run or "no run folder", KERAS_FILE)
+
+
+def _keras_model(source: Source):
+    import keras
+
+    import bloodkeras.training.layers  # noqa: F401  (registers the layers that the file names)
+
+    return keras.saving.load_model(_keras_file(source), compile=False)
+
+
+CONTENDERS = {
+    "Keras predict": Contender(_keras_predict, _keras_file, "keras"),
+    "PyTorch": _torch("pytorch.pt"),
+    "PyTorch fused": _torch("pytorch-fused.pt"),
+    "OpenVINO fp32": _openvino(MODEL_FILE),
+    "OpenVINO int8": _openvino(INT8_FILE),
+    "ONNX fp32": _onnx(MODEL_FILE),
+    "ONNX int8": _onnx(INT8_FILE),
+}

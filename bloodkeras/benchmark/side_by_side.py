@@ -1,0 +1,225 @@
+"""Compares all the ways to run one exported network, side by side in one run.
+
+Flow: takes an export, its run and `Splits`; leaves benchmark.json and benchmark.txt in
+<runs>/benchmark-<model>/. Each way and setting has a process of its own; they are asked in turn,
+several rounds, so that a slow moment of the machine hits all of them. Start and memory are
+measured in fresh processes.
+"""
+
+import collections
+import dataclasses
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from bloodkeras.benchmark import engines, timing
+from bloodkeras.benchmark.engines import CONTENDERS, Source
+from bloodkeras.benchmark.table import render_table, summarise
+from bloodkeras.benchmark.timing import Setting
+from bloodkeras.data.splits import Splits
+from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.progress import about_when
+
+BATCHES = (16, 64, 256)  # images at once, beside one
+COLD_STARTS = 3  # the median counts
+REST = 0.2  # seconds between two measurements: threads that spin fall asleep
+IMAGES = 1024  # to draw batches from: more than the caches hold
+
+STATE = {}  # in each contender's process: predict, images
+
+
+def run_benchmark(source: Source, splits: Splits, rounds: int, seconds: float) -> dict:
+    """Measure every contender that is there, print what is measured, and save it.
+
+    Args:
+        source: The export, its run and the folder for results.
+        splits: Accuracy is that on test.
+        rounds: Counted ones; one more warms up.
+        seconds: Of each measurement.
+
+    Returns:
+        What benchmark.json holds.
+    """
+    if rounds < 1 or seconds <= 0:
+        raise UsageError("benchmark takes --rounds 1 or more and --seconds above 0")
+    Path(source.work).mkdir(parents=True, exist_ok=True)
+    _prepare_twins(source)
+    reasons = {name: engines.missing(name, source) for name in CONTENDERS}
+    names = [name for name, reason in reasons.items() if not reason]
+    available = timing.cores()
+    facts = _facts(source, splits, available, rounds, seconds)
+    lanes = sum(len(engines.settings(name, len(available))) for name in names)
+    asked = (rounds + 1) * lanes * (1 + len(BATCHES)) * (seconds + REST)
+    print(f"{rounds + 1} rounds of {lanes} ways to compute, done {about_when(asked)}", flush=True)
+    for name, reason in reasons.items():
+        if reason:
+            print(f"left out: {name}: {reason}")
+    rows = {}
+    for name in names:
+        print(f"start and memory of {name}", flush=True)
+        rows[name] = _fixed(name, source)
+    images = splits.test.images
+    with _Lanes(names, source, available, images[:IMAGES]) as lanes:
+        for name in names:
+            answers = lanes.ask((name, Setting(1)), _answer, images)
+            rows[name]["accuracy"] = float((answers.argmax(1) == splits.test.labels).mean())
+        measured = _rounds(lanes, rounds, seconds)
+    result = facts | {"left_out": {k: v for k, v in reasons.items() if v}}
+    result |= summarise(rows, measured, facts["multiply_adds"])
+    text = render_table(result)
+    Path(source.work, "benchmark.json").write_text(
+        json.dumps(result, indent=2) + "\n", encoding="utf-8"
+    )
+    Path(source.work, "benchmark.txt").write_text(text + "\n", encoding="utf-8")
+    print(text)
+    return result
+
+
+class _Lanes:
+    """One process a contender and setting, each held to as many cores as it has threads."""
+
+    def __init__(self, names: list[str], source: Source, available: list[int], images):
+        self._pools = {}
+        self._lane = {}
+        wanted = [(name, s) for name in names for s in engines.settings(name, len(available))]
+        for lane in (*wanted, ("matmul", Setting(1))):
+            timing.hold_to(available[: lane[1].threads])  # what is started now inherits it
+            pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+            self._pools[lane] = pool
+            try:
+                pool.submit(_prepare, *lane, source, images).result()
+            finally:
+                timing.hold_to(available)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for pool in self._pools.values():
+            pool.shutdown()
+
+    def __iter__(self):
+        return iter(self._pools)
+
+    def ask(self, lane: tuple[str, Setting], job, *words):
+        """Return what a job gives in a lane's process."""
+        return self._pools[lane].submit(job, *words).result()
+
+
+def _rounds(lanes: _Lanes, rounds: int, seconds: float) -> dict:
+    """Return {(name, setting): {"latency" or batch: one number or pair a counted round}}."""
+    found = {lane: collections.defaultdict(list) for lane in lanes}
+    for number in range(rounds + 1):
+        started = time.perf_counter()
+        for job in ("latency", *BATCHES):
+            for lane in lanes:
+                if lane[0] == "matmul" and job != "latency":
+                    continue
+                time.sleep(REST)
+                value = lanes.ask(lane, _measure, job, seconds)
+                if number:  # round 0 warms up
+                    found[lane][job].append(value)
+        took = f"{time.perf_counter() - started:.0f} s"
+        print(f"round {number} of {rounds}: {took}{'' if number else ', warm-up'}", flush=True)
+    return found
+
+
+def _prepare(name: str, setting: Setting, source: Source, images: np.ndarray) -> None:
+    """Load a contender in its own process."""
+    _mute()
+    STATE["images"] = images
+    if name != "matmul":
+        STATE["predict"] = CONTENDERS[name].load(source, setting)
+
+
+def _mute() -> None:
+    """Send this process' stderr nowhere: TensorFlow's notes. Errors come back as exceptions."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def _measure(job, seconds: float):
+    """Return (p50, p95) in ms, images a second, or GFLOP/s of a matrix product."""
+    images, predict = STATE["images"], STATE.get("predict")
+    if predict is None:
+        return timing.matmul_gflops(seconds)
+    if job == "latency":
+        found = timing.latencies(predict, images[:1], seconds) * 1e3
+        return [float(np.percentile(found, share)) for share in (50, 95)]
+    return timing.images_per_second(predict, images, job, seconds)
+
+
+def _answer(images: np.ndarray) -> np.ndarray:
+    size = BATCHES[-1]
+    parts = [
+        STATE["predict"](images[start : start + size]) for start in range(0, len(images), size)
+    ]
+    return np.concatenate(parts)
+
+
+def _fixed(name: str, source: Source) -> dict:
+    """Return size, cold start and peak memory of a contender."""
+    starts = [_cold_start(name, source) for _ in range(COLD_STARTS)]
+    peaks = [start["peak_memory_mb"] for start in starts if start["peak_memory_mb"]]
+    return {
+        "file_bytes": CONTENDERS[name].file(source).stat().st_size,
+        "cold_start_s": float(np.median([start["seconds"] for start in starts])),
+        "peak_memory_mb": float(np.median(peaks)) if peaks else None,
+    }
+
+
+def _cold_start(name: str, source: Source) -> dict:
+    """Start a fresh Python, let it answer, and return the seconds to its first answer."""
+    code = (
+        "from bloodkeras.benchmark.engines import Setting, Source, cold_start\n"
+        f"cold_start({name!r}, {source!r}, Setting({len(timing.cores())}), {IMAGES})"
+    )
+    started = time.time()
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", env=environment
+    )
+    if done.returncode:
+        raise BloodkerasError(f"{name} does not start: {done.stderr.strip().splitlines()[-1]}")
+    told = json.loads(done.stdout.splitlines()[-1])
+    return {"seconds": told["answered"] - started, "peak_memory_mb": told["peak_memory_mb"]}
+
+
+def _prepare_twins(source: Source) -> None:
+    """Write the PyTorch files in a process of its own: TensorFlow and PyTorch stay out of here."""
+    if not engines.can_make_twins(source):
+        return
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        pool.submit(_mute).result()
+        pool.submit(engines.save_twins, source).result()
+
+
+def _facts(source: Source, splits: Splits, available: list[int], rounds, seconds) -> dict:
+    """Return what was measured, where and how."""
+    card = json.loads(Path(source.export, "card.json").read_text(encoding="utf-8"))
+    return {
+        "model": card["model"],
+        "multiply_adds": card["multiply_adds"],
+        "machine": {"processor": _processor(), "cores": len(available), "load": os.getloadavg()[0]},
+        "versions": engines.versions(),
+        "rounds": rounds,
+        "seconds": seconds,
+        "evaluated_on": splits.fingerprint(),
+        "source": {k: Path(v).name for k, v in dataclasses.asdict(source).items()},
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        import platform
+
+        return platform.processor() or platform.machine()
+    return next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), "")

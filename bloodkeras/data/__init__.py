@@ -1,0 +1,7 @@
+"""BloodMNIST, found, downloaded, read and checked; images that are no cells.
+
+download.py    MedMNIST's cache, or its server -> a file with the right MD5
+splits.py      find, read and check a file -> Splits; class weights
+audit.py       Splits -> class balance and duplicates
+ood_images.py  draws and cuts images that are no cells
+"""

@@ -1,0 +1,60 @@
+"""Looks for what is wrong with the data before anybody believes a score.
+
+Flow: takes `Splits`; gives class balance and duplicates, as a dict and as text.
+"""
+
+from collections import Counter
+
+import numpy as np
+
+from bloodkeras.contract import CLASS_COUNT, CLASS_NAMES
+from bloodkeras.data.splits import Splits
+
+
+def audit(splits: Splits) -> dict:
+    """Look for what a careful reader wants to know before believing a score.
+
+    Returns:
+        "classes": {split: {class name: count}}; "duplicates": one entry for each set of
+        byte-identical images, each a list of (split, row, class name); and the counts
+        "within_splits", "across_splits", "with_different_labels" of such sets.
+    """
+    places: dict[bytes, list] = {}
+    for name, split in splits.named().items():
+        for row, (image, label) in enumerate(zip(split.images, split.labels, strict=True)):
+            place = (name, row, CLASS_NAMES[label])
+            places.setdefault(image.tobytes(), []).append(place)
+    groups = [group for group in places.values() if len(group) > 1]
+    return {
+        "classes": {name: _class_counts(split.labels) for name, split in splits.named().items()},
+        "duplicates": groups,
+        "within_splits": sum(max(Counter(s for s, _, _ in g).values()) > 1 for g in groups),
+        "across_splits": sum(len({split for split, _, _ in group}) > 1 for group in groups),
+        "with_different_labels": sum(len({label for _, _, label in g}) > 1 for g in groups),
+    }
+
+
+def audit_table(findings: dict) -> str:
+    """Return the audit as text: class balance, then duplicates."""
+    splits = list(findings["classes"])
+    rows = [f"{'images':24}" + "".join(f"{name:>16}" for name in splits)]
+    totals = {name: sum(counts.values()) for name, counts in findings["classes"].items()}
+    for label in CLASS_NAMES:
+        counts = ((findings["classes"][name][label], totals[name]) for name in splits)
+        rows.append(f"{label:24}" + "".join(f"{n:>8} {n / total:>6.1%} " for n, total in counts))
+    rows.append(f"{'all':24}" + "".join(f"{totals[name]:>8}{'':8}" for name in splits))
+    rows.append("")
+    rows.append(
+        f"sets of identical images: {len(findings['duplicates'])}; within one split "
+        f"{findings['within_splits']}, across splits {findings['across_splits']}, with different "
+        f"labels {findings['with_different_labels']}"
+    )
+    for group in findings["duplicates"]:
+        if len({split for split, _, _ in group}) > 1 or len({name for _, _, name in group}) > 1:
+            rows.append("  " + " = ".join(f"{s} row {row} ({name})" for s, row, name in group))
+    return "\n".join(rows)
+
+
+def _class_counts(labels: np.ndarray) -> dict[str, int]:
+    counts = np.bincount(labels, minlength=CLASS_COUNT)
+    return {name: int(count) for name, count in zip(CLASS_NAMES, counts, strict=True)}

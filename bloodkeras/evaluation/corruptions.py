@@ -1,0 +1,240 @@
+"""Imitates another laboratory on the test split: light, stain, focus, compression and framing.
+
+Flow: takes a `Classifier`'s answers and a `Split`; gives accuracy, coverage and accuracy of the
+accepted for nine shifts at five strengths each, as JSON and text.
+Sources: the kinds follow MedMNIST-C (Di Salvo et al. 2024, arXiv:2406.17536) and ImageNet-C
+    (Hendrycks & Dietterich 2019, arXiv:1903.12261); here they act on the 28x28 pixels themselves.
+
+Nothing is drawn by chance. A shift that has two directions (warmer and cooler, say) takes one for
+the even rows and the other for the odd ones; directions in the plane go round with the row.
+"""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from bloodkeras.answers.classifier import Answers, Classifier
+from bloodkeras.answers.exports import is_export, results_name
+from bloodkeras.contract import SPLIT_NAMES
+from bloodkeras.data.splits import Split, Splits
+from bloodkeras.errors import UsageError
+from bloodkeras.progress import Progress
+
+STRENGTHS = (1, 2, 3, 4, 5)
+GREEN_PART = 0.35  # of a change of the lamp's colour: green lies between red and blue
+DISC_STEPS = 9  # points a pixel and axis, of which a blur's kernel is made
+
+
+def evaluate_shifts(export: str, splits: Splits, split: str, runs: Path) -> Path:
+    """Judge an export on shifts of a split, print the table, leave it as shifts.json.
+
+    Args:
+        export: Its folder.
+        splits: The data.
+        split: train, val or test.
+        runs: Folder of all runs.
+
+    Returns:
+        The folder of the results, <runs>/onnx-<model>/evaluation.
+
+    Raises:
+        UsageError: There is no such split, or it is no export: verdicts are an export's.
+    """
+    if split not in SPLIT_NAMES:
+        raise UsageError(f"unknown split {split!r}: expected one of {', '.join(SPLIT_NAMES)}")
+    if not is_export(export):
+        raise UsageError(f"--shifts judges an export, and {export} is none: expected its folder")
+    classifier = Classifier.load(Path(export))
+    model = classifier.card["model"]
+    found = {"model": model, "split": split, "data": splits.fingerprint()}
+    found |= judge_shifts(classifier.answer, splits.named()[split])
+    folder = runs / results_name(export, model) / "evaluation"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / shifts_file(split)).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    print(f"{model} on simulated shifts of {split}\n{shifts_table(found)}")
+    return folder
+
+
+def shifts_file(split: str) -> str:
+    """Return the name of the file that holds the results on a split."""
+    return "shifts.json" if split == "test" else f"shifts_{split}.json"
+
+
+def judge_shifts(answer: Callable[[np.ndarray], Answers], split: Split) -> dict:
+    """Return how a classifier fares under every shift.
+
+    Args:
+        answer: `Classifier.answer`.
+        split: Cells with labels.
+
+    Returns:
+        "images": how many; "clean": numbers without a shift; "shifts": {shift: one of these a
+        strength}; "by_shift": {shift: mean accuracy}; "mean_accuracy": over all shifts. Numbers
+        are {"accuracy", "coverage", "selective_accuracy"}, the last None where none is accepted.
+    """
+    found = {name: [] for name in SHIFTS}
+    asked = [(name, shift, value) for name, (shift, values) in SHIFTS.items() for value in values]
+    with Progress(lambda: len(asked) * len(split)) as progress:
+        for name, shift, value in asked:
+            found[name].append(answer(shift(split.images, value)).judged(split.labels))
+            progress.add(len(split))
+    means = {
+        name: float(np.mean([n["accuracy"] for n in numbers])) for name, numbers in found.items()
+    }
+    return {
+        "images": len(split),
+        "clean": answer(split.images).judged(split.labels),
+        "shifts": found,
+        "by_shift": means,
+        "mean_accuracy": float(np.mean(list(means.values()))),
+    }
+
+
+def shifts_table(results: dict) -> str:
+    """Return the accuracies as text: a row a shift, a column a strength."""
+    heads = "".join(f"{strength:>9}" for strength in STRENGTHS)
+    rows = [f"{'accuracy at strength':22}{heads}{'mean':>9}{'accepted':>10}{'right':>9}"]
+    for name, numbers in results["shifts"].items():
+        cells = "".join(f"{n['accuracy']:>9.4f}" for n in numbers)
+        coverage = float(np.mean([n["coverage"] for n in numbers]))
+        accepted = sum(n["coverage"] for n in numbers if n["selective_accuracy"] is not None)
+        right = sum(n["coverage"] * (n["selective_accuracy"] or 0.0) for n in numbers)
+        selective = f"{right / accepted:>9.4f}" if accepted else f"{'-':>9}"
+        mean = results["by_shift"][name]
+        rows.append(f"{name:22}{cells}{mean:>9.4f}{coverage:>10.4f}{selective}")
+    clean = results["clean"]["accuracy"]
+    rows.append(
+        f"mean over all {results['mean_accuracy']:.4f}, without a shift {clean:.4f}; accepted is "
+        "the share of images over all strengths, right the share of those"
+    )
+    return "\n".join(rows)
+
+
+def white_balance(images: np.ndarray, loss: float) -> np.ndarray:
+    """Make the light yellower (even rows) or bluer: the other end of the spectrum loses a share."""
+    yellow = 1 - loss * np.array([0, GREEN_PART, 1])
+    gains = _alternate(len(images), yellow, yellow[::-1])
+    return _to_pixels(images * gains[:, None, None])
+
+
+def stain_strength(images: np.ndarray, change: float) -> np.ndarray:
+    """Divide (even rows) or multiply all optical densities by 1 + change."""
+    density = -np.log(np.maximum(images, 1) / 255)
+    factors = _alternate(len(images), [1 / (1 + change)], [1 + change])
+    return _to_pixels(255 * np.exp(-density * factors[:, None, None]))
+
+
+def brightness(images: np.ndarray, change: float) -> np.ndarray:
+    """Make images darker (even rows) or brighter by a share; what is above white is cut off."""
+    gains = _alternate(len(images), [1 - change], [1 + change])
+    return _to_pixels(images * gains[:, None, None])
+
+
+def contrast(images: np.ndarray, change: float) -> np.ndarray:
+    """Draw pixels to their image's mean (even rows) or away from it, by a share."""
+    mean = images.mean((1, 2), keepdims=True)
+    gains = _alternate(len(images), [1 - change], [1 + change])
+    return _to_pixels(mean + (images - mean) * gains[:, None, None])
+
+
+def defocus(images: np.ndarray, radius: float) -> np.ndarray:
+    """Blur by a disc of this radius in pixels."""
+    return _blur(images, disc(radius))
+
+
+def motion(images: np.ndarray, length: float) -> np.ndarray:
+    """Blur along a line of this length in pixels; four directions go round with the row."""
+    moved = np.empty_like(images)
+    for turn in range(4):
+        moved[turn::4] = _blur(images[turn::4], line(length, turn * np.pi / 4))
+    return moved
+
+
+def jpeg(images: np.ndarray, quality: int) -> np.ndarray:
+    """Compress and unpack as JPEG of this quality."""
+    unpacked = np.empty_like(images)
+    for row, image in enumerate(images):
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+        with Image.open(buffer) as compressed:
+            unpacked[row] = np.asarray(compressed.convert("RGB"))
+    return unpacked
+
+
+def scale(images: np.ndarray, factor: float) -> np.ndarray:
+    """Make cells smaller (even rows) or larger by this factor, about the centre."""
+    zoomed = np.empty_like(images)
+    for start, step in ((0, factor), (1, 1 / factor)):
+        zoomed[start::2] = _sample(images[start::2], step)
+    return zoomed
+
+
+def translation(images: np.ndarray, pixels: float) -> np.ndarray:
+    """Move cells by this many pixels; eight directions go round with the row."""
+    moved = np.empty_like(images)
+    for turn in range(8):
+        angle = turn * np.pi / 4
+        offset = (pixels * np.sin(angle), pixels * np.cos(angle))
+        moved[turn::8] = _sample(images[turn::8], 1.0, offset)
+    return moved
+
+
+SHIFTS = {  # the five values of each are its strengths
+    "white balance": (white_balance, (0.05, 0.1, 0.2, 0.3, 0.4)),
+    "stain strength": (stain_strength, (0.15, 0.3, 0.5, 0.75, 1.0)),
+    "brightness": (brightness, (0.05, 0.1, 0.2, 0.3, 0.4)),
+    "contrast": (contrast, (0.1, 0.2, 0.3, 0.45, 0.6)),
+    "defocus blur": (defocus, (0.75, 1.0, 1.5, 2.0, 2.5)),
+    "motion blur": (motion, (2, 3, 4, 5, 7)),
+    "JPEG": (jpeg, (50, 30, 20, 12, 7)),
+    "scale": (scale, (1.1, 1.2, 1.3, 1.45, 1.6)),
+    "translation": (translation, (1, 2, 3, 4, 6)),
+}
+
+
+def disc(radius: float) -> np.ndarray:
+    """Return a round kernel float (S, S) with sum 1; the rim's pixels count in part."""
+    reach = int(np.ceil(radius - 0.5))
+    fine = (np.arange((2 * reach + 1) * DISC_STEPS) + 0.5) / DISC_STEPS - reach - 0.5
+    inside = fine[:, None] ** 2 + fine**2 <= radius**2
+    side = 2 * reach + 1
+    kernel = inside.reshape(side, DISC_STEPS, side, DISC_STEPS).mean((1, 3))
+    return kernel / kernel.sum()
+
+
+def line(length: float, angle: float) -> np.ndarray:
+    """Return a straight kernel float (S, S) with sum 1, at an angle in radians."""
+    reach = int(np.ceil(length / 2))
+    kernel = np.zeros((2 * reach + 1, 2 * reach + 1))
+    along = np.linspace(-(length - 1) / 2, (length - 1) / 2, 8 * int(np.ceil(length)) + 1)
+    rows, columns = reach + along * np.sin(angle), reach + along * np.cos(angle)
+    np.add.at(kernel, (np.rint(rows).astype(int), np.rint(columns).astype(int)), 1)
+    return kernel / kernel.sum()
+
+
+def _alternate(count: int, even, odd) -> np.ndarray:
+    """Return float (count, 1 or 3): one for even rows, the other for odd ones."""
+    return np.stack([np.asarray(even), np.asarray(odd)])[np.arange(count) % 2]
+
+
+def _blur(images: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    blurred = ndimage.convolve(images.astype(float), kernel[None, :, :, None], mode="nearest")
+    return _to_pixels(blurred)
+
+
+def _sample(images: np.ndarray, step: float, offset: tuple[float, float] = (0, 0)) -> np.ndarray:
+    """Return images seen with another step between pixels; what is outside repeats the rim."""
+    middle = (np.array(images.shape[1:3]) - 1) / 2
+    start = middle - step * (middle + np.asarray(offset))
+    matrix, start = (1, step, step, 1), (0, *start, 0)
+    seen = ndimage.affine_transform(images.astype(float), matrix, start, order=1, mode="nearest")
+    return _to_pixels(seen)
+
+
+def _to_pixels(values: np.ndarray) -> np.ndarray:
+    return np.rint(values.clip(0, 255)).astype(np.uint8)

@@ -1,0 +1,10 @@
+"""A run -> a checked ONNX file, its int8 twin, and a card.
+
+ood_score.py    scores that tell them from cells, and the choice of one
+calibration.py  model + Splits -> temperature, thresholds, the chosen score
+quantise.py     fp32 graph + Splits -> int8 graph, if it loses little accuracy
+empty_batch.py  a graph that takes a batch of no images, too
+document.py     text, tables and figures -> one HTML page
+card.py         what an exported model is: card.json, MODEL_CARD.md, MODEL_CARD.html
+publish.py      run folder -> runs/exports/<model>/, published only if it agrees with Keras
+"""

@@ -1,0 +1,317 @@
+"""Writes down what an exported model is: the facts as JSON, and a page for people.
+
+Flow: takes a `Run`, `Splits` and the exported file's predict_proba; gives a card (dict), its
+Markdown and its HTML page. Nothing in a card is typed by hand.
+Sources: Mitchell et al. 2019, Model Cards for Model Reporting, doi:10.1145/3287560.3287596.
+"""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from bloodkeras import contract
+from bloodkeras.answers.classifier import Classifier
+from bloodkeras.data.splits import Split, Splits
+from bloodkeras.evaluation import figures
+from bloodkeras.evaluation.corruptions import judge_shifts, shifts_table
+from bloodkeras.evaluation.doubt import doubt_table, judge_doubt, risk_coverage
+from bloodkeras.evaluation.evaluate import evaluate
+from bloodkeras.export.calibration import TRUE_ACCEPTANCE, Calibration
+from bloodkeras.export.document import render_document, render_figure, render_markdown
+from bloodkeras.export.quantise import Quantised
+from bloodkeras.laboratory.shift_score import colours, describe_colours
+from bloodkeras.recipe import Recipe
+from bloodkeras.training.gaussian import gaussian
+from bloodkeras.training.train import Run
+
+PREPROCESSING = (
+    "none for 28x28 images: the graph takes raw RGB pixels, uint8 0..255, and scales them itself. "
+    "Photographs of 300 to 420 pixels, as the source's are, as MedMNIST did: centre crop "
+    f"{contract.CROP_SIDE}x{contract.CROP_SIDE}, bilinear resize to 28x28, JPEG round trip at "
+    f"quality {contract.JPEG_QUALITY} (4:2:0). Others so that the cell is as large in the 28 "
+    "pixels as there (docs/photographs.md). `bloodkeras predict` does either"
+)
+
+
+def build_card(
+    run: Run,
+    splits: Splits,
+    calibration: Calibration,
+    classifier: Classifier | None = None,
+    difference: float | None = None,
+) -> dict:
+    """Collect the facts of an export.
+
+    Args:
+        run: The training run.
+        splits: The data to judge the exported file on.
+        calibration: What was built into the graph beside the network.
+        classifier: The exported file; without it the card has no metrics yet.
+        difference: Largest difference of a probability between Keras and ONNX on val.
+    """
+    metrics = {} if classifier is None else judge(classifier, splits, run.recipe.model_name)
+    shifts = {} if classifier is None else judge_shifts(classifier.answer, splits.test)
+    return {
+        "model": run.recipe.model_name,
+        "labels": list(contract.CLASS_NAMES),
+        "input": f"{contract.INPUT_NAME}: uint8 (N, 28, 28, 3), RGB, 0..255",
+        "output": f"{contract.OUTPUT_NAME}: float32 (N, {contract.CLASS_COUNT}), rows sum to 1",
+        "preprocessing": PREPROCESSING,
+        "thresholds": dataclasses.asdict(calibration.thresholds),
+        "calibration": {
+            "temperature": calibration.temperature,
+            "foreign_score": calibration.score,
+            "aurocs_on_val": calibration.aurocs,
+            "coverage_on_val": calibration.coverage,
+            "selective_accuracy": calibration.selective_accuracy,
+            "elsewhere": calibration.elsewhere,
+            "true_acceptance": TRUE_ACCEPTANCE,
+        },
+        "parameters": run.info["parameters"],
+        "multiply_adds": run.info["multiply_adds"],
+        "class_shares": expected_shares(splits.train, run.recipe),
+        "recipe": dataclasses.asdict(run.recipe),
+        "training": {
+            "status": run.info["status"],
+            "seconds": run.info["seconds"],
+            "precision": run.precision,
+            "best_epoch": run.best_epoch,
+            "best_val_accuracy": run.best_val_accuracy,
+            "weights_sha256": run.weights,
+            "joined": run.info.get("joined"),
+        },
+        "training_data": run.data,
+        "metrics": metrics,
+        "shifts": shifts,
+        # Of the photographs themselves: whatever a network was trained to overlook.
+        "colours": describe_colours(
+            gaussian(colours(splits.train.images), splits.train.labels),
+            splits.val.images,
+            splits.val.labels,
+        ),
+        "largest_difference_to_keras": difference,
+        "evaluated_on": splits.fingerprint(),
+        "versions": run.info["versions"],
+        "license": {"code and weights": "MIT", "data": contract.DATA_LICENSE},
+        "credits": list(contract.DATA_CREDITS),
+    }
+
+
+def expected_shares(train: Split, recipe: Recipe) -> list[float]:
+    """Return how common a network that was trained so takes each class to be, (8,)."""
+    counts = np.bincount(train.labels, minlength=contract.CLASS_COUNT)
+    if recipe.train_class_weights:
+        counts = counts > 0
+    return (counts / counts.sum()).round(6).tolist()
+
+
+def judge(classifier: Classifier, splits: Splits, model: str) -> dict:
+    """Return {"val" or "test": what an exported file scores there}."""
+    metrics = {}
+    for split in ("val", "test"):
+        report = evaluate(classifier.predict_proba, splits, split, model, "onnx")
+        parts = {name: report.metrics[name] for name in ("headline", "official", "per_class")}
+        metrics[split] = parts | {"doubt": judge_doubt(classifier, splits.named()[split])}
+    return metrics
+
+
+def describe_int8(quantised: Quantised) -> dict:
+    """Return what the card says of an int8 file before it is judged, or why there is none."""
+    return {
+        "published": quantised.graph is not None,
+        "reason": quantised.reason,
+        "range": quantised.calibration,
+        "largest_pair": quantised.largest_pair,
+        "divergence_on_val": quantised.divergences,
+        "accuracy_on_val": quantised.accuracies,
+        "metrics": {},
+    }
+
+
+def render_card(card: dict) -> str:
+    """Return the card as a Markdown page."""
+    stamp = f"> **{contract.SYNTHETIC_STAMP}**\n\n" if card["training_data"]["synthetic"] else ""
+    return f"""# Model card: bloodkeras `{card["model"]}`
+
+{stamp}A convolutional network that names the type of one normal blood cell in a 28x28 photograph.
+
+| | |
+| --- | --- |
+| input | `{card["input"]}` |
+| output | `{card["output"]}` |
+| classes | {", ".join(card["labels"])} |
+| preprocessing | {card["preprocessing"]} |
+| parameters | {card["parameters"]:,} |
+| multiply-adds an image | {card["multiply_adds"]:,} |
+| training data | `{card["training_data"]["file"]}`, SHA-256 `{card["training_data"]["sha256"]}` |
+| training | {describe_training(card)} |
+| versions | {", ".join(f"{name} {number}" for name, number in card["versions"].items())} |
+
+## How good it is
+
+Of the ONNX file itself, through onnxruntime; the weights were selected on the validation split, on
+which its labels are Keras' own and its probabilities differ by at most
+{card["largest_difference_to_keras"] or 0:.1e}. In brackets the bootstrap 95 % interval.
+
+{_metrics_table(card["metrics"])}
+
+On the test split, by class:
+
+{_class_table(card["metrics"])}
+
+## In eight bits
+
+{_int8(card)}
+
+## When it does not answer
+
+Each answer has a verdict. `unsure`: the confidence is below
+{card["thresholds"]["confidence"]:.4f}, chosen so that, with 90 % certainty by the validation split,
+{card["calibration"]["selective_accuracy"]:.1%} of what is accepted is right. `foreign`: the
+{card["calibration"]["foreign_score"]} is above {card["thresholds"]["foreign"]:.4g}, below which
+{card["calibration"]["true_acceptance"]:.0%} of the cells of the validation split stay.
+Probabilities are calibrated by a temperature of {card["calibration"]["temperature"]:.3f}.
+{_elsewhere(card["calibration"])}On the test split:
+
+```text
+{_doubt(card["metrics"])}
+```
+
+The score was chosen among these, by AUROC of drawn images and of enlarged corners of the validation
+split's images against the validation split. Of scores that are equally good the last is taken,
+which looks at most:
+
+{_score_table(card["calibration"]["aurocs_on_val"])}
+
+## As another laboratory might show them
+
+The images of the test split under simulated shifts, in two directions where a shift has two;
+strength 5 is the strongest. They imitate light, stain, focus and framing one at a time, and are no
+substitute for cells of another laboratory.
+
+```text
+{_shifts(card)}
+```
+
+## Use and limits
+
+- For research, teaching and as a building block. **Not a medical device, not for diagnosis.**
+- It has seen normal cells of healthy donors only, from one hospital, one analyser and one stain.
+  Leukaemic blasts and every other abnormal cell are outside its eight classes, and it will call
+  them one of the eight all the same.
+- One cell an image, in the centre, at the magnification of BloodMNIST. On another microscope or
+  stain its accuracy can collapse while its confidence stays high: measure on your own labelled
+  cells before you trust it.
+
+## Licence and credits
+
+Code and weights: {card["license"]["code and weights"]}. Data: {card["license"]["data"]}.
+
+{chr(10).join(f"- {line}" for line in card["credits"])}
+"""
+
+
+def render_page(card: dict, splits: Splits, classifier: Classifier) -> str:
+    """Return the card as an HTML page, with what figures say better than tables.
+
+    Args:
+        card: What `build_card` returned.
+        splits: The data; the figures show test.
+        classifier: The exported file.
+    """
+    report = evaluate(classifier.predict_proba, splits, "test", card["model"], "onnx")
+    curve = risk_coverage(classifier.answer(splits.test.images), splits.test.labels)
+    with tempfile.TemporaryDirectory() as folder:
+        reliability, risk = Path(folder, "reliability.png"), Path(folder, "risk_and_coverage.png")
+        figures.reliability(report, reliability)
+        figures.risk_coverage(report, curve, card["metrics"]["test"]["doubt"], risk)
+        drawn = "".join(map(render_figure, (reliability, risk)))
+    text = render_markdown(render_card(card))
+    return render_document(f"Model card: {card['model']}", f"{text}<h2>Figures</h2>\n{drawn}")
+
+
+def describe_training(card: dict) -> str:
+    """Say in a few words how the weights came about."""
+    if parts := card["training"].get("joined"):
+        home, elsewhere = (
+            f"`{part['model']}` (weights `{part['weights_sha256'][:12]}`)"
+            for part in (parts["home"], parts["elsewhere"])
+        )
+        return (
+            f"two networks joined: where an image's colours are usual the mean of {home} and "
+            f"{elsewhere}, otherwise the second alone; the recipe in card.json is the second's"
+        )
+    return f"seed {card['recipe']['train_seed']}, {card['recipe']['train_epochs']} epochs"
+
+
+def _metrics_table(metrics: dict) -> str:
+    rows = ["| metric | " + " | ".join(metrics) + " |", "| --- |" + " --- |" * len(metrics)]
+    names = next(iter(metrics.values()))["headline"] if metrics else ()
+    for name in names:
+        numbers = [split["headline"][name] for split in metrics.values()]
+        cells = [f"{n['value']:.4f} [{n['low']:.4f}, {n['high']:.4f}]" for n in numbers]
+        rows.append(f"| {name} | " + " | ".join(cells) + " |")
+    for name in next(iter(metrics.values()))["official"] if metrics else ():
+        cells = [f"{split['official'][name]:.4f}" for split in metrics.values()]
+        rows.append(f"| MedMNIST's {name} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def _int8(card: dict) -> str:
+    facts = card.get("int8", {})
+    if not facts.get("published"):
+        return f"There is no `{contract.INT8_FILE}`: {facts.get('reason') or 'none was made'}."
+    rows = ["| | fp32 | int8 |", "| --- | --- | --- |"]
+    if sizes := facts.get("bytes"):  # else it is not judged yet
+        rows.append(f"| bytes | {sizes['float32']:,} | {sizes['int8']:,} |")
+    for split in facts["metrics"]:
+        pair = [metrics[split] for metrics in (card["metrics"], facts["metrics"])]
+        scores = " | ".join(f"{m['headline']['accuracy']['value']:.4f}" for m in pair)
+        rows.append(f"| accuracy on {split} | {scores} |")
+        for verdict in contract.VERDICTS:
+            shares = " | ".join(f"{m['doubt']['verdicts'][verdict]:.4f}" for m in pair)
+            rows.append(f"| {verdict} on {split} | {shares} |")
+    return (
+        f"`{contract.INT8_FILE}` is the same network with convolutions in int8 (static, per "
+        f"channel; ranges of activations on training images: {facts['range']}, chosen on the "
+        f"validation split). Temperature and thresholds are those of fp32. Weights have seven "
+        f"bits: no two products sum to more than {facts['largest_pair']:,}, and 16 bits, in which "
+        f"processors without VNNI add them, hold {contract.PAIR_LIMIT:,}; so it answers alike on "
+        f"every processor.\n\n" + "\n".join(rows)
+    )
+
+
+def _elsewhere(calibration: dict) -> str:
+    """Say so if the model is calibrated for other laboratories too."""
+    if not calibration.get("elsewhere"):
+        return ""
+    return (
+        "Temperature, score and both thresholds go by cells of the validation split as other\n"
+        "laboratories might show them, which is how the network was trained.\n"
+    )
+
+
+def _class_table(metrics: dict) -> str:
+    rows = ["| class | precision | recall | F1 | images |", "| --- | --- | --- | --- | --- |"]
+    for name, scores in metrics.get("test", {}).get("per_class", {}).items():
+        numbers = " | ".join(f"{scores[key]:.4f}" for key in ("precision", "recall", "f1"))
+        rows.append(f"| {name} | {numbers} | {scores['support']} |")
+    return "\n".join(rows)
+
+
+def _doubt(metrics: dict) -> str:
+    return doubt_table(metrics["test"]["doubt"]) if metrics else ""
+
+
+def _shifts(card: dict) -> str:
+    return shifts_table(card["shifts"]) if card.get("shifts") else "not judged yet"
+
+
+def _score_table(aurocs: dict[str, dict[str, float]]) -> str:
+    kinds = list(next(iter(aurocs.values())))
+    rows = ["| score | " + " | ".join(kinds) + " |", "| --- |" + " --- |" * len(kinds)]
+    for score, found in aurocs.items():
+        rows.append(f"| {score} | " + " | ".join(f"{found[kind]:.4f}" for kind in kinds) + " |")
+    return "\n".join(rows)

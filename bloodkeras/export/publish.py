@@ -1,0 +1,336 @@
+"""Turns a run into an ONNX file that is published only if it agrees with Keras.
+
+Flow: takes a `Run` and `Splits`; gives <exports>/<model>/: model.onnx, model.int8.onnx, card.json,
+MODEL_CARD.md, MODEL_CARD.html and SHA256SUMS, or nothing at all. Or takes an export, without its
+run, and makes its int8 file anew.
+Sources: tf2onnx from a tf.function; `tf2onnx.convert.from_keras` breaks on Keras 3
+    (tensorflow-onnx#2319, #2329) and `Model.export(format="onnx")` fixes the tensor names.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime
+
+from bloodkeras import contract
+from bloodkeras.answers.classifier import Classifier, sha256_of
+from bloodkeras.data.splits import Splits
+from bloodkeras.errors import BloodkerasError
+from bloodkeras.export.calibration import Calibration, calibrate
+from bloodkeras.export.card import build_card, describe_int8, judge, render_card, render_page
+from bloodkeras.export.empty_batch import allow_empty_batch
+from bloodkeras.export.ood_score import SCORES, with_features
+from bloodkeras.export.quantise import Quantised, quantise
+from bloodkeras.progress import Stages
+from bloodkeras.training.models import PREDICT_BATCH, predict_proba
+from bloodkeras.training.train import Run
+
+# How long each takes in proportion to the others, `residual` on two cores: nearly all of it is the
+# card's simulated shifts.
+STAGES = {
+    "calibrating its confidence and its doubt": 25.0,
+    "converting it to ONNX": 1.0,
+    "comparing every validation image with Keras": 7.0,
+    "measuring it for its card": 220.0,
+    "making and judging the int8 file": 12.0,
+}
+
+
+def export_run(run: Run, splits: Splits, folder: Path) -> Path:
+    """Export a run's best model, replacing an earlier export only when all checks have passed.
+
+    An int8 file goes with it where that loses little; where not, the card says why.
+
+    Args:
+        run: What `load_run` returned.
+        splits: The data; val decides, test is only reported.
+        folder: Where to publish, such as runs/exports/deeper.
+
+    Raises:
+        BloodkerasError: The ONNX file disagrees with Keras, the folder cannot be written, or a
+            model trained on drawn cells would replace one trained on photographs.
+    """
+    folder = Path(folder)
+    _refuse_synthetic_over_real(run, folder)
+    stages = Stages(f"export of {run.recipe.model_name}", STAGES, _guessed_seconds(run, splits))
+    with _staged(folder) as staging:
+        stages.begin("calibrating its confidence and its doubt")
+        calibration = calibrate(run.model, splits, run.recipe)
+        stages.begin("converting it to ONNX")
+        graph = convert(run.model, calibration)
+        first = build_card(run, splits, calibration)
+        _save(graph, first, staging / contract.MODEL_FILE)
+        _write_beside(staging, first)
+        classifier = Classifier.load(staging)
+        stages.begin("comparing every validation image with Keras")
+        difference = check_parity(run.model, calibration, classifier, splits.val.images)
+        stages.begin("measuring it for its card")
+        card = build_card(run, splits, calibration, classifier, difference)
+        _save(graph, card, staging / contract.MODEL_FILE)
+        stages.begin("making and judging the int8 file")
+        _add_int8(quantise(graph, splits), card, splits, staging)
+    return folder
+
+
+def requantise(folder: Path, splits: Splits) -> dict:
+    """Make the int8 file of an export anew, of its own fp32 file, which stays as it is.
+
+    Args:
+        folder: An export, such as exports/deeper; its run is not needed.
+        splits: The data that the export was judged on; calibrates on train, chooses on val.
+
+    Returns:
+        What the card now says of the int8 file.
+
+    Raises:
+        BloodkerasError: The folder is no complete export, cannot be written, or its card was
+            written for other data: half of its numbers would then be of these.
+    """
+    folder = Path(folder)
+    card = Classifier.load(folder).card
+    judged_on = card.get("evaluated_on", {}).get("sha256", "nobody knows what")
+    if judged_on != splits.sha256:  # whatever the file is called now
+        raise BloodkerasError(
+            f"{folder} was judged on other data, of SHA-256 {judged_on[:12]}, and these have "
+            f"{splits.sha256[:12]}: name its file with --data"
+        )
+    with _staged(folder) as staging:
+        shutil.copyfile(folder / contract.MODEL_FILE, staging / contract.MODEL_FILE)
+        quantised = quantise(onnx.load(staging / contract.MODEL_FILE), splits)
+        _add_int8(quantised, card, splits, staging)
+    return card["int8"]
+
+
+@contextmanager
+def _staged(folder: Path) -> Iterator[Path]:
+    """Give a folder to write an export in; publish it if nothing goes wrong, else remove it."""
+    _refuse_over_other_files(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise BloodkerasError(f"cannot write {folder}: {error.strerror}") from None
+    try:
+        yield staging
+        Classifier.load(staging)
+        _publish(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _add_int8(quantised: Quantised, card: dict, splits: Splits, staging: Path) -> None:
+    """Write the int8 file, what the card says of it, and all that goes with both.
+
+    Args:
+        quantised: What `quantise` returned.
+        card: With everything but "int8", which is added.
+        splits: The data to judge the int8 file on.
+        staging: Where the finished fp32 file lies.
+    """
+    card["int8"] = describe_int8(quantised)
+    path = staging / contract.INT8_FILE
+    if quantised.graph is not None:
+        _save(quantised.graph, card | {"metrics": {}}, path)
+    _write_beside(staging, card)
+    classifier = Classifier.load(staging)
+    if quantised.graph is not None:
+        int8 = Classifier.load(staging, precision="int8")
+        card["int8"]["metrics"] = judge(int8, splits, "int8")
+        _save(quantised.graph, card | {"metrics": card["int8"]["metrics"]}, path)
+        sizes = {
+            name: (staging / file).stat().st_size for name, file in contract.PRECISIONS.items()
+        }
+        card["int8"]["bytes"] = sizes
+    _write_beside(staging, card, partial(render_page, splits=splits, classifier=classifier))
+
+
+def _guessed_seconds(run: Run, splits: Splits) -> float:
+    """Guess how long an export takes: 46 passes over test (shifts), and two over train."""
+    batch = splits.train.images[:PREDICT_BATCH]
+    predict_proba(run.model, batch)  # in which TensorFlow readies its kernels
+    started = time.monotonic()
+    predict_proba(run.model, batch)
+    each = (time.monotonic() - started) / len(batch)
+    return each * (46 * len(splits.test) + 2 * len(splits.train))
+
+
+def convert(model: keras.Model, calibration: Calibration) -> onnx.ModelProto:
+    """Convert a Keras model to ONNX: uint8 pixels in, probabilities out, batch axis free.
+
+    Temperature, softmax and the score for foreign images are part of the graph.
+    """
+    import tensorflow as tf
+    import tf2onnx
+
+    network, score = with_features(model), SCORES[calibration.score]
+    pixels = tf.TensorSpec((None, *contract.IMAGE_SHAPE), tf.uint8, name=contract.INPUT_NAME)
+
+    @tf.function(input_signature=[pixels])
+    def classify(images):
+        features, logits = network(tf.cast(images, tf.float32), training=False)
+        return {
+            contract.OUTPUT_NAME: tf.nn.softmax(logits / calibration.temperature),
+            contract.FOREIGN_NAME: score(features, logits, calibration.statistics),
+        }
+
+    graph, _ = tf2onnx.convert.from_function(
+        classify, input_signature=[pixels], opset=contract.ONNX_OPSET
+    )
+    outputs = sorted(graph.graph.output, key=lambda value: value.name != contract.OUTPUT_NAME)
+    del graph.graph.output[:]
+    graph.graph.output.extend(outputs)  # the probabilities first, for who asks for no name
+    for value in (*graph.graph.input, *graph.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = contract.BATCH_AXIS
+    graph = fold(graph)
+    onnx.checker.check_model(graph, full_check=True)
+    return graph
+
+
+def fold(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """Fold batch normalisation into the convolutions, for every runtime that will load the file.
+
+    onnxruntime's basic optimisations do it with standard operators only, so the result is plain
+    ONNX; the domains it declares beside that are unused and dropped.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(Path(folder, contract.MODEL_FILE))
+        onnxruntime.InferenceSession(graph.SerializeToString(), options)
+        folded = onnx.load(options.optimized_model_filepath)
+    standard = [domain for domain in folded.opset_import if domain.domain == ""]
+    del folded.opset_import[:]
+    folded.opset_import.extend(standard)
+    drop_idle_reshapes(folded)
+    allow_empty_batch(folded)
+    return folded
+
+
+def drop_idle_reshapes(graph: onnx.ModelProto) -> None:
+    """Take out the Reshape nodes that change nothing, which tf2onnx leaves around 1x1 maps."""
+    shapes = {}
+    inferred = onnx.shape_inference.infer_shapes(graph).graph
+    for value in (*inferred.input, *inferred.value_info):
+        sizes = [size.dim_value for size in value.type.tensor_type.shape.dim]
+        shapes[value.name] = sizes[1:]  # but for the free batch axis, which is 0 here
+    for node in list(graph.graph.node):
+        sizes = shapes.get(node.output[0])
+        if node.op_type == "Reshape" and sizes and all(sizes) and sizes == shapes[node.input[0]]:
+            graph.graph.node.remove(node)
+            for reader in graph.graph.node:
+                places = [i for i, name in enumerate(reader.input) if name == node.output[0]]
+                for place in places:
+                    reader.input[place] = node.input[0]
+    used = {name for node in graph.graph.node for name in node.input}
+    for tensor in [t for t in graph.graph.initializer if t.name not in used]:
+        graph.graph.initializer.remove(tensor)
+
+
+def check_parity(
+    model: keras.Model, calibration: Calibration, classifier: Classifier, images: np.ndarray
+) -> float:
+    """Compare ONNX with Keras on every image, at several batch sizes.
+
+    Args:
+        model: The Keras model.
+        calibration: What was built into the graph beside it.
+        classifier: The exported one, through the class that users will call.
+        images: uint8 (N, 28, 28, 3).
+
+    Returns:
+        The largest difference of a probability.
+
+    Raises:
+        BloodkerasError: A label differs, or a probability by more than the tolerance.
+    """
+    expected = predict_proba(model, images, calibration.temperature)
+    largest = 0.0
+    for size in contract.PARITY_BATCH_SIZES:
+        batches = (images[start : start + size] for start in range(0, len(images), size))
+        found = np.concatenate([classifier.predict_proba(batch) for batch in batches])
+        flips = int((found.argmax(1) != expected.argmax(1)).sum())
+        difference = float(np.abs(found - expected).max())
+        if flips or difference > contract.PARITY_TOLERANCE:
+            raise BloodkerasError(
+                f"the ONNX file disagrees with Keras at batch size {size}: {flips} other labels, "
+                f"largest difference {difference:.1e} (allowed {contract.PARITY_TOLERANCE:.0e}); "
+                "nothing was published"
+            )
+        largest = max(largest, difference)
+    return largest
+
+
+def _write_beside(folder: Path, card: dict, render: Callable[[dict], str] | None = None) -> None:
+    """Write what goes with the ONNX files that lie in a folder: the card, its pages, the sums.
+
+    Args:
+        folder: Where to write.
+        card: What `build_card` returned, with "int8" where that is known.
+        render: Makes the card's HTML page of the card; without it there is none yet.
+    """
+    (folder / contract.CARD_FILE).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    (folder / contract.MODEL_CARD_FILE).write_text(render_card(card), encoding="utf-8")
+    if render is not None:
+        (folder / contract.MODEL_CARD_PAGE).write_text(render(card), encoding="utf-8")
+    names = [name for name in contract.EXPORT_FILES if name != contract.SUMS_FILE]
+    written = [name for name in names if (folder / name).exists()]
+    sums = "".join(f"{sha256_of(folder / name)}  {name}\n" for name in written)
+    (folder / contract.SUMS_FILE).write_text(sums, encoding="utf-8")
+
+
+def _save(graph: onnx.ModelProto, card: dict, path: Path) -> None:
+    """Write an ONNX file; the card's facts travel in its metadata too."""
+    del graph.metadata_props[:]
+    for key in METADATA_FIELDS:
+        text = card[key] if isinstance(card[key], str) else json.dumps(card[key])
+        graph.metadata_props.add(key=contract.METADATA_PREFIX + key, value=text)
+    onnx.save(graph, path)
+
+
+METADATA_FIELDS = (
+    "model", "labels", "preprocessing", "thresholds", "calibration", "versions", "metrics",
+    "training_data",
+)  # fmt: skip
+
+
+def _publish(staging: Path, folder: Path) -> None:
+    """Move the finished export to its name; an earlier one stays until that has succeeded."""
+    os.chmod(staging, 0o755)  # mkdtemp makes it private
+    earlier = staging.with_name(staging.name + ".earlier")
+    if folder.exists():
+        folder.rename(earlier)
+    staging.rename(folder)
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _refuse_over_other_files(folder: Path) -> None:
+    """An export replaces its folder whole: what is not an export's must not vanish with it."""
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    others = [name for name in names if name not in contract.EXPORT_FILES]
+    if others:
+        raise BloodkerasError(
+            f"{folder} holds files that are no export ({', '.join(others[:3])}): move them away or "
+            "choose another --exports"
+        )
+
+
+def _refuse_synthetic_over_real(run: Run, folder: Path) -> None:
+    try:
+        card = json.loads((folder / contract.CARD_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    if run.data["synthetic"] and not card["training_data"]["synthetic"]:
+        raise BloodkerasError(
+            f"{folder} holds a model trained on photographs, and this run was trained on drawn "
+            "cells: name another folder with --exports"
+        )

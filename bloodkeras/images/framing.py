@@ -1,0 +1,164 @@
+"""Finds how much of a photograph the 28x28 pixels should show, from the cell itself.
+
+Flow: takes a photograph of unknown magnification and what is known of its framing; gives the side
+of the centred square to keep, in pixels. docs/photographs.md has the reasons and measurements.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from bloodkeras.contract import IMAGE_SIDE
+from bloodkeras.errors import UsageError
+from bloodkeras.images.decode import rgb
+
+TIGHTNESS = 1.0  # how much larger than in BloodMNIST a cell is to appear: the one knob of the crop
+CROP_MICRONS = 19.5  # MedMNIST's 200 pixels: red cells of 7.5 micrometres span 77 of them there
+NUCLEUS_SHARE = 0.522  # of BloodMNIST's frame that a white cell's nucleus spans, all classes alike
+CELL_TRUST = 1 / 2  # in the nucleus; the rest in the frame, for classes differ in size
+FRAME_SHARE = 3 / 4  # of a frame that is kept where no nucleus is found
+
+# A photograph of the PBC set's kind shows 360 pixels where MedMNIST's frame shows 200.
+PHOTOGRAPH_SHARE = 200 / 360
+# A frame that is finer is too wide: docs/photographs.md has the measurements. Of one of 28 pixels,
+# which is blurred by being enlarged, it is also asked that it resembles itself little.
+TOO_FINE, TOO_FINE_28, MOST_ALIKE_28 = 0.69, 0.30, 0.75
+NEAR, FAR = 3, 5  # of SIDE pixels, over which a frame is compared with itself
+NEAR_WEIGHT, FAR_WEIGHT = -5.7, 3.4  # of the likeness; 1 is the outline's
+PALE = 0.35  # of green light, natural logarithm: about what a red cell takes; more counts as that
+LEAST_ALIKE = 0.2  # likeness over NEAR; below it there is noise, and no cell
+
+SIDE = 64  # pixels to which a photograph is shrunk to look for the nucleus
+CENTRE_RADIUS = 0.2  # of the frame: the cell is in the centre
+BACKGROUND, DARK = 90, 95  # percentiles: of red over the frame, of density in the centre
+DENSITY_CUT = 0.6  # of the dark parts' density: red cells and cytoplasm are below it
+LEAST_DENSITY = 0.1  # of red light, natural logarithm: below it there is nothing stained
+
+
+@dataclass(frozen=True)
+class Framing:
+    """What is known of how photographs are framed; nothing, by default.
+
+    Attributes:
+        microns_per_pixel: Micrometres of the specimen a pixel shows; 0 where that is not known.
+        tightness: How much larger than in BloodMNIST cells are to appear.
+    """
+
+    microns_per_pixel: float = 0.0
+    tightness: float = TIGHTNESS
+
+    def __post_init__(self):
+        if self.microns_per_pixel and not 0.005 <= self.microns_per_pixel <= 2:
+            raise UsageError(
+                f"--microns-per-pixel is {self.microns_per_pixel:g}: expected 0.005 to 2 "
+                "micrometres (the photographs of BloodMNIST have about 0.1)"
+            )
+        if not 0.2 <= self.tightness <= 5:
+            raise UsageError(f"--tightness is {self.tightness:g}: expected 0.2 to 5, 1 for none")
+
+
+UNKNOWN = Framing()
+
+
+def kept_side(image: Image.Image, framing: Framing = UNKNOWN) -> int:
+    """Return the side of the centred square to keep, in pixels, at most the shorter side.
+
+    Args:
+        image: A photograph, the cell in its centre.
+        framing: What is known of it.
+    """
+    frame = min(image.size)
+    if framing.microns_per_pixel:
+        side = CROP_MICRONS / framing.microns_per_pixel
+    else:
+        span = nucleus_span(image)
+        share = FRAME_SHARE
+        if span:
+            share = FRAME_SHARE ** (1 - CELL_TRUST) * (span / NUCLEUS_SHARE) ** CELL_TRUST
+        side = frame * share
+    return max(1, round(min(side / framing.tightness, frame)))
+
+
+def nucleus_span(image: Image.Image) -> float | None:
+    """Return the share of the frame that the nucleus in the centre spans; None without any.
+
+    Nuclei alone take much of the red light, whatever the colour of the background. The span is the
+    diameter of the disc whose pixels are spread as widely as the nucleus', all its lobes together.
+    """
+    frame = min(image.size)
+    left, top = (image.width - frame) // 2, (image.height - frame) // 2
+    square = image.crop((left, top, left + frame, top + frame))
+    if frame > 4 * SIDE:  # any mode can be thinned out so, and little memory is needed
+        square = square.resize((4 * SIDE, 4 * SIDE), Image.Resampling.NEAREST)
+    small = rgb(square).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    red = np.asarray(small, float)[..., 0].clip(1)
+    density = -np.log(red / np.percentile(red, BACKGROUND))
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    middle = (SIDE - 1) / 2
+    central = np.hypot(rows - middle, columns - middle) < CENTRE_RADIUS * SIDE
+    cut = DENSITY_CUT * np.percentile(density[central], DARK)
+    if cut < LEAST_DENSITY:
+        return None
+    nucleus = _connected(central & (density > cut), density > cut)
+    spread = rows[nucleus].var() + columns[nucleus].var()
+    return float(np.sqrt(8 * spread) / SIDE) or None
+
+
+def is_wide(frame: Image.Image) -> bool:
+    """Return whether a frame shows more of the specimen than BloodMNIST's: its cells are small.
+
+    Args:
+        frame: RGB, a square.
+    """
+    density = _density(frame)
+    if frame.width == IMAGE_SIDE:
+        return fineness(density) > TOO_FINE_28 and _likeness(density, NEAR) < MOST_ALIKE_28
+    return fineness(density) > TOO_FINE
+
+
+def fineness(density: np.ndarray) -> float:
+    """Return how finely a frame is structured, red cells and nuclei alike; -inf where by nothing.
+
+    Where all cells are half as large there is twice as much outline around what is stained, by
+    its area, and the frame resembles itself less when it is shifted a little. Platelets in the
+    right frame have much outline too, but large red cells around them. The weights are those of
+    Fisher's discriminant between the two, rounded.
+
+    Args:
+        density: float (SIDE, SIDE), how much green light is taken: natural logarithm, up to PALE.
+    """
+    near, far = _likeness(density, NEAR), _likeness(density, FAR)
+    if near < LEAST_ALIKE:  # of an empty frame it is 0
+        return -np.inf
+    steps = sum(np.abs(np.diff(density, axis=axis)).sum() for axis in (0, 1))
+    outline = np.log(steps / density.sum() * SIDE)
+    return float(outline + NEAR_WEIGHT * near + FAR_WEIGHT * far)
+
+
+def _density(frame: Image.Image) -> np.ndarray:
+    """Return how much green light an RGB square takes; see `fineness`."""
+    how = Image.Resampling.BICUBIC if frame.width < SIDE else Image.Resampling.BILINEAR
+    green = np.asarray(frame.resize((SIDE, SIDE), how))[..., 1].clip(1).astype(float)
+    return (-np.log(green / np.percentile(green, BACKGROUND))).clip(0, PALE)
+
+
+def _likeness(density: np.ndarray, shift: int) -> float:
+    """Return the correlation of an image with itself, shifted along either axis."""
+    varied = density - density.mean()
+    down, right = varied[shift:] * varied[:-shift], varied[:, shift:] * varied[:, :-shift]
+    return (down.mean() + right.mean()) / 2 / max(varied.var(), 1e-9)
+
+
+def _connected(seed: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return what is connected to the seed within the mask, bool (H, W)."""
+    while True:
+        grown = seed.copy()
+        grown[1:] |= seed[:-1]
+        grown[:-1] |= seed[1:]
+        grown[:, 1:] |= seed[:, :-1]
+        grown[:, :-1] |= seed[:, 1:]
+        grown &= mask
+        if np.array_equal(grown, seed):
+            return grown
+        seed = grown

@@ -1,0 +1,250 @@
+"""Turns a photograph of one cell into the 28x28 pixels the networks were trained on.
+
+Flow: takes an image file or a Pillow image; gives uint8 (28, 28, 3), RGB, 0..255.
+Sources: MedMNIST v2's own recipe, found by matching its pixels to the source photographs:
+    centre crop 200x200, Pillow bilinear resize to 28x28, JPEG round trip at quality 75.
+"""
+
+import io
+import os
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from bloodkeras.contract import CROP_SIDE, IMAGE_SIDE, JPEG_QUALITY
+from bloodkeras.errors import BloodkerasError
+from bloodkeras.images.decode import MAX_PIXELS, decoded, opened, rgb
+from bloodkeras.images.framing import PHOTOGRAPH_SHARE, UNKNOWN, Framing, is_wide, kept_side
+from bloodkeras.images.refusal import refusals
+
+__all__ = [
+    "EXPECTED", "IMAGE_SUFFIXES", "MAX_PIXELS", "Doubtful", "doubt_of", "eight_views",
+    "is_photograph", "kind_of", "medmnist_pixels", "read_any", "read_content", "read_image",
+    "square",
+]  # fmt: skip
+
+IMAGE_SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pnm", ".ppm", ".pgm",
+    ".jfif", ".jpe", ".jif", ".pjpeg", ".pjp", ".apng", ".dib", ".pbm",
+)  # fmt: skip
+
+# --- how much of a photograph is looked at: docs/photographs.md has the reasons -----------------
+PHOTOGRAPH_SIDES = range(300, 421)  # like the source photographs, which are 360x360 to 366x369
+WHOLE_SIDES = (64, 128, 200, 224)  # squares as MedMNIST publishes them, and its crop itself
+NEARLY_SQUARE = 1.03  # as the source photographs are
+NETWORK_SIDES = (96, 112, 160, 192, 227, 240, 256, 288, 299, 448, 456, 480, 512, 528, 600)
+WIDE = (
+    "its cells look half as large as in BloodMNIST, as in a photograph that was shrunk as a whole: "
+    "give the original photograph, and --microns-per-pixel if its scale is known"
+)
+
+
+EXPECTED = (
+    "paths, PIL images, encoded bytes, open files, or RGB arrays of uint8 (H, W, 3) or "
+    "(N, 28, 28, 3)"
+)
+
+
+class Doubtful(np.ndarray):
+    """Pixels of a photograph whose framing is in doubt: an answer to them is unsure.
+
+    Attributes:
+        doubt: The reason.
+    """
+
+    doubt = ""
+
+    @classmethod
+    def of(cls, pixels: np.ndarray, doubt: str) -> "Doubtful":
+        """Return a view of the pixels that remembers why they are in doubt."""
+        view = pixels.view(cls)
+        view.doubt = doubt
+        return view
+
+
+def doubt_of(pixels: np.ndarray) -> str:
+    """Return why the framing of pixels is in doubt; "" where it is not, or nothing is known."""
+    return getattr(pixels, "doubt", "")
+
+
+def read_image(path: str | os.PathLike, framing: Framing = UNKNOWN) -> np.ndarray:
+    """Read one photograph of one cell.
+
+    A 28x28 image is taken as it is; anything else goes through `medmnist_pixels`. Of an
+    animation or a file of several pages the first photograph is read; `multipage.py` reads all.
+
+    Args:
+        path: A PNG, JPEG, TIFF, BMP, WebP, GIF or PNM file, by its content, whatever its name.
+        framing: What is known of its magnification.
+
+    Returns:
+        uint8 (28, 28, 3), RGB; `Doubtful` where the framing is in doubt.
+
+    Raises:
+        BloodkerasError: The file is missing, no file, damaged, too large, or no image whose
+            colours are defined; the message is one line and names it.
+    """
+    with refusals(path):
+        return _first(path, framing)
+
+
+def read_content(content: bytes | BinaryIO, name: str, framing: Framing = UNKNOWN) -> np.ndarray:
+    """Read the bytes of an image file, as `read_image` does the file itself.
+
+    Args:
+        content: The bytes, or an open file.
+        name: What they are called in a refusal.
+        framing: What is known of its magnification.
+    """
+    with refusals(name):
+        return _first(content, framing)
+
+
+def _first(source: str | os.PathLike | bytes | BinaryIO, framing: Framing) -> np.ndarray:
+    with opened(source) as pictures:
+        return medmnist_pixels(pictures.load(pictures.pages[0]), framing)
+
+
+def read_any(image, name: str, framing: Framing = UNKNOWN) -> np.ndarray:
+    """Turn whatever Python holds a photograph in into pixels, as `read_image` does a file.
+
+    Args:
+        image: A path; a PIL image of any mode; the bytes of an image file; an open one; or an
+            array uint8 (H, W, 3), RGB, of which (28, 28, 3) is taken as it is.
+        name: What it is called in a refusal; a path is called by its own.
+        framing: What is known of its magnification.
+
+    Raises:
+        BloodkerasError: It cannot be read, or is nothing of these.
+    """
+    if isinstance(image, str | os.PathLike):
+        return read_image(image, framing)
+    if isinstance(image, bytes | bytearray | memoryview) or _is_file(image):
+        return read_content(image, name, framing)
+    if isinstance(image, Image.Image):
+        with refusals(name):
+            return medmnist_pixels(decoded(image), framing)
+    if not isinstance(image, np.ndarray):
+        raise BloodkerasError(f"cannot read {name}: found {kind_of(image)}, expected {EXPECTED}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise BloodkerasError(
+            f"cannot read {name}: expected raw pixels as uint8 (H, W, 3), found {kind_of(image)} "
+            "(of floats from 0 to 1, pass (image * 255).round().astype(np.uint8))"
+        )
+    if image.shape[:2] == (IMAGE_SIDE, IMAGE_SIDE):
+        return image
+    with refusals(name):
+        return medmnist_pixels(decoded(Image.fromarray(np.ascontiguousarray(image))), framing)
+
+
+def is_photograph(image) -> bool:
+    """Return whether something is one photograph, as `read_any` takes it, and no list of them."""
+    one = str | os.PathLike | bytes | bytearray | memoryview | Image.Image | np.ndarray
+    return isinstance(image, one) or _is_file(image)
+
+
+def kind_of(image) -> str:
+    """Return what something is, for a refusal: its type, and shape and number type of an array."""
+    if isinstance(image, np.ndarray):
+        return f"{image.dtype} {image.shape}"
+    kind = type(image)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+
+
+def _is_file(image) -> bool:
+    return hasattr(image, "read")
+
+
+def medmnist_pixels(image: Image.Image, framing: Framing = UNKNOWN) -> np.ndarray:
+    """Turn a photograph into 28x28 pixels the way MedMNIST did.
+
+    All three steps matter: leaving out the JPEG round trip alone moves a pixel by 6.7 grey
+    levels on average. A 28x28 image has been through this already and is returned unchanged.
+
+    Args:
+        image: An upright Pillow image with the cell in its centre.
+        framing: What is known of its magnification.
+
+    Returns:
+        uint8 (28, 28, 3), RGB; `Doubtful` where the framing is in doubt.
+    """
+    if image.size == (IMAGE_SIDE, IMAGE_SIDE):
+        frame = rgb(image)
+        return _doubted(np.asarray(frame), is_wide(frame))
+    frame = _cut(image, square(image, framing))
+    taken_at_its_word = _is_photograph(*image.size) and not framing.microns_per_pixel
+    return _doubted(_shrunk(frame), taken_at_its_word and is_wide(frame))
+
+
+def _doubted(pixels: np.ndarray, wide: bool) -> np.ndarray:
+    return Doubtful.of(pixels, WIDE) if wide else pixels
+
+
+def _cut(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    return rgb(image.crop(box))  # cropped first: less memory, the same pixels
+
+
+def _shrunk(frame: Image.Image) -> np.ndarray:
+    """Return a square RGB image as MedMNIST's pixels."""
+    small = frame.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BILINEAR)
+    small.info.clear()  # a comment of the original's would be written, or be too long for it
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    with Image.open(buffer) as compressed:
+        return np.asarray(compressed.convert("RGB"))
+
+
+def eight_views(images: np.ndarray) -> list[np.ndarray]:
+    """Return the flips and quarter turns of uint8 (N, 28, 28, 3), the images as they are first."""
+    flipped = (images, images[:, :, ::-1])
+    views = [np.rot90(view, turns, (1, 2)) for view in flipped for turns in range(4)]
+    return [np.ascontiguousarray(view) for view in views]
+
+
+def square(image: Image.Image, framing: Framing = UNKNOWN) -> tuple[int, int, int, int]:
+    """Return the centred square that becomes the 28x28 pixels.
+
+    Photographs that are framed like the PBC set's or MedMNIST's are cut as MedMNIST did; of any
+    other, and where the magnification is known or cells are wanted larger, `framing.py` decides.
+
+    Returns:
+        left, top, right, bottom, in pixels.
+    """
+    width, height = image.size
+    side = 0
+    if not framing.microns_per_pixel:
+        side = _vetoed_side(image) or _known_side(width, height)
+    if side:
+        side = min(round(side / framing.tightness), width, height)
+    else:
+        side = kept_side(image, framing)
+    return _centred(image, side)
+
+
+def _vetoed_side(image: Image.Image) -> int:
+    """Return what to keep of a photograph that was resized as a whole; 0 where it was not.
+
+    Squares, or nearly, of the sizes that networks take are often that: their cells say so.
+    """
+    short, long = sorted(image.size)
+    if long > NEARLY_SQUARE * short or not {short, long} & {*WHOLE_SIDES, *NETWORK_SIDES}:
+        return 0
+    return round(PHOTOGRAPH_SHARE * short) if is_wide(_cut(image, _centred(image, short))) else 0
+
+
+def _centred(image: Image.Image, side: int) -> tuple[int, int, int, int]:
+    left, top = (round((length - side) / 2) for length in image.size)  # Python's rounding
+    return left, top, left + side, top + side
+
+
+def _known_side(width: int, height: int) -> int:
+    """Return the side that MedMNIST's own crop has in a photograph of this size; else 0."""
+    if _is_photograph(width, height):
+        return CROP_SIDE
+    return width if width == height and width in WHOLE_SIDES else 0
+
+
+def _is_photograph(width: int, height: int) -> bool:
+    """Return whether a size is that of the source photographs."""
+    return width in PHOTOGRAPH_SIDES and height in PHOTOGRAPH_SIDES

@@ -1,0 +1,204 @@
+"""Finds the images that the words of a command line mean, and reads them ahead in threads.
+
+Flow: takes files, folders, globs, arrays, `-`; gives (name, uint8 (28, 28, 3) or an error), lazily
+and in order. A page of a multi-page image is named file#page, a row of an array file#row, from 0.
+"""
+
+import codecs
+import glob
+import os
+import stat
+import sys
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from PIL import Image
+
+from bloodkeras.errors import BloodkerasError
+from bloodkeras.images.arrays import (
+    ARRAY_SUFFIXES,
+    Item,
+    Part,
+    array_parts,
+    count_rows,
+    error_part,
+)
+from bloodkeras.images.folder import PassedOver, is_left_over, walk
+from bloodkeras.images.framing import UNKNOWN, Framing
+from bloodkeras.images.multipage import count_pages, read_file
+from bloodkeras.images.preprocess import IMAGE_SUFFIXES
+
+STDIN = "-"  # this word stands for a list of paths on standard input, one a line
+MAX_PATH_BYTES = 65_536  # of a line on standard input, which may be anything
+GROUP = 8  # parts a thread reads in one go, for a thread costs as much as a small image
+
+
+def check_words(words: Iterable[str]) -> None:
+    """Refuse words that mean nothing, before anything is started.
+
+    Raises:
+        BloodkerasError: A path does not exist, a glob matches nothing, a folder holds no image.
+    """
+    for word in words:
+        if word == STDIN:
+            continue
+        if not any(True for _ in _expand(word)):
+            raise BloodkerasError(f"no such file or folder: {word}")
+        passed = PassedOver()
+        if os.path.isdir(word) and not any(True for _ in walk(word, passed)):
+            endings = " ".join(IMAGE_SUFFIXES)
+            beside = f"; {passed}" if str(passed) else ""
+            raise BloodkerasError(f"no image in the folder {word}: looked for {endings}{beside}")
+
+
+def stream(
+    words: Iterable[str],
+    skip: int = 0,
+    threads: int | None = None,
+    framing: Framing = UNKNOWN,
+    passed: PassedOver | None = None,
+) -> Iterator[Item]:
+    """Yield every image that the words mean, in order, reading ahead.
+
+    Args:
+        words: Files, folders, globs, arrays, `-`.
+        skip: Leave out this many at the start, without decoding them.
+        threads: Threads to read with; all cores when None.
+        framing: What is known of the photographs' magnification.
+        passed: Takes note of what is in the folders and not looked at.
+    """
+    yield from read_ahead(_reads(find_parts(words, framing, passed), skip), threads)
+
+
+def read_ahead(
+    reads: Iterable[Callable[[], list[Item]]], threads: int | None = None
+) -> Iterator[Item]:
+    """Yield what the functions return, in order; threads call those that come next meanwhile.
+
+    Args:
+        reads: They read some items each, as those of a `Part` do.
+        threads: All cores when None.
+    """
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # too large is refused anyway
+    reads = iter(reads)
+    threads = threads or os.cpu_count() or 1
+    ahead = deque()
+    pool = ThreadPoolExecutor(threads, "read")
+    try:
+        while True:
+            while len(ahead) < 2 * threads and (group := list(islice(reads, GROUP))):
+                ahead.append(pool.submit(_read_all, group))
+            if not ahead:
+                return
+            yield from ahead.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _read_all(reads: list) -> list[Item]:
+    return [item for read in reads for item in read()]
+
+
+def count_images(words: Iterable[str]) -> int:
+    """Return about how many items `stream` will give; every page of an image but one is missed."""
+    return sum(
+        count_rows(path) if not error and is_array(path) else 1 for path, error in find_paths(words)
+    )
+
+
+def find_parts(
+    words: Iterable[str], framing: Framing = UNKNOWN, passed: PassedOver | None = None
+) -> Iterator[Part]:
+    """Yield what the words mean, unread: one part a file, or 256 rows of an array."""
+    for path, error in find_paths(words, passed):
+        if is_array(path) and not (error or _refusal(path)):
+            yield from array_parts(path)
+        else:
+            yield file_part(path, error, framing)
+
+
+def file_part(path: str, error: str, framing: Framing = UNKNOWN) -> Part:
+    """Return an image file, unread, as `find_paths` names it; an error for what must stay shut."""
+    error = error or _refusal(path)
+    if error:
+        return error_part(path, error)
+    return Part(partial(count_pages, path), partial(read_file, path, framing))
+
+
+def find_paths(words: Iterable[str], passed: PassedOver | None = None) -> Iterator[tuple[str, str]]:
+    """Yield (path, why it cannot be read or "") of every file that the words mean.
+
+    A folder means every image below it, as `folder.walk` finds them; what is named is read,
+    whatever its name.
+
+    Args:
+        words: Files, folders, globs, arrays, `-`.
+        passed: Takes note of what is in the folders and not looked at.
+    """
+    for word in words:
+        for path in _lines() if word == STDIN else _expand(word):
+            if os.path.isdir(path):
+                files = walk(path, passed)
+                yield next(files, (path, f"{path} is a folder without images"))
+                yield from files
+            else:
+                yield path, ""
+
+
+def is_array(path: str) -> bool:
+    """Return whether the name is one of an array of images."""
+    return path.lower().endswith(ARRAY_SUFFIXES)
+
+
+def _expand(word: str) -> list[str]:
+    """Return the word itself if there is such a file, dangling links included, or its matches.
+
+    A glob matches what systems leave as little as it does hidden files, unless it says the name.
+    """
+    if os.path.lexists(word):
+        return [word]
+    said = set(Path(word).parts)
+    return [
+        path
+        for path in sorted(glob.glob(word, recursive=True))
+        if not any(
+            is_left_over(part) and part[0] != "." for part in Path(path).parts if part not in said
+        )
+    ]
+
+
+def _lines() -> Iterator[str]:
+    lines = iter(lambda: sys.stdin.buffer.readline(MAX_PATH_BYTES), b"")
+    for number, line in enumerate(lines):
+        if not number:
+            line = line.removeprefix(codecs.BOM_UTF8)  # some editors begin a list with it
+        if path := line.removesuffix(b"\n").removesuffix(b"\r"):
+            yield os.fsdecode(path)
+
+
+def _refusal(path: str) -> str:
+    """Return why a path must not be opened: reading a device or a pipe might never end."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:
+        return f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
+    if stat.S_ISDIR(mode):
+        return f"{path} is a link to a folder, which is not followed"
+    return "" if stat.S_ISREG(mode) else f"{path} is no regular file"
+
+
+def _reads(parts: Iterable[Part], skip: int) -> Iterator:
+    """Yield functions that read the parts, but for the first `skip` items."""
+    for part in parts:
+        if skip and (count := part.count()) <= skip:
+            skip -= count
+        elif skip:
+            yield partial(lambda read, first: read()[first:], part.read, skip)
+            skip = 0
+        else:
+            yield part.read

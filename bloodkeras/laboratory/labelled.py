@@ -1,0 +1,301 @@
+"""Reads somebody's own cells: a folder of photographs, and what each shows.
+
+Flow: takes a folder, and a CSV file with the columns file and label or a folder for each class;
+gives `Labelled`.
+"""
+
+import dataclasses
+import os
+import re
+import sys
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from bloodkeras.answers.class_names import class_name, spells_out
+from bloodkeras.answers.spreadsheet import parse_rows, read_text
+from bloodkeras.contract import FOREIGN, UNSURE
+from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.images.folder import PassedOver, walk
+from bloodkeras.images.framing import UNKNOWN, Framing
+from bloodkeras.images.preprocess import read_image
+from bloodkeras.progress import Progress
+
+NO_CLASS = (UNSURE, FOREIGN, "unlabelled", "unlabeled", "unknown")  # folders of cells without label
+PLACE = re.compile(r"(\d+)(?:[.,]0+)?")  # of a class; some programs save 6 as 6.0
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Cells with labels.
+
+    Attributes:
+        files: Names as the table gives them, or below the folder.
+        images: uint8 (N, 28, 28, 3).
+        labels: int64 (N,), places in the class names.
+        errors: Why others could not be read, a line each.
+        unlabelled: How many images of the folder have no label.
+    """
+
+    files: tuple[str, ...]
+    images: np.ndarray
+    labels: np.ndarray
+    errors: tuple[str, ...] = ()
+    unlabelled: int = 0
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def distinct(self) -> "Labelled":
+        """Return the cells without those that show the same pixels as an earlier one."""
+        flat = self.images.reshape(len(self), -1)
+        rows = np.sort(np.unique(flat, axis=0, return_index=True)[1])
+        files = tuple(self.files[row] for row in rows)
+        return dataclasses.replace(
+            self, files=files, images=self.images[rows], labels=self.labels[rows]
+        )
+
+
+def read_labelled(
+    photos: str,
+    table: str,
+    class_names: tuple[str, ...],
+    framing: Framing = UNKNOWN,
+) -> Labelled:
+    """Read photographs and their labels; say on stderr what was understood and passed over.
+
+    Args:
+        photos: A folder.
+        table: CSV with the columns file (below the folder, or beside the table, or an absolute
+            path) and label (a class name or a common abbreviation, or its place from 0, as in
+            BloodMNIST); other columns are ignored. "": the folder has a folder for each class.
+        class_names: All class names.
+        framing: What is known of the photographs' magnification.
+
+    Raises:
+        BloodkerasError: The folder or the table cannot be read, has not these columns, names a
+            class or a file that there is not, or not one photograph can be read.
+    """
+    folder = Path(photos)
+    if not folder.is_dir():
+        found = "it is a file" if folder.exists() else "there is no such folder"
+        raise BloodkerasError(f"{photos}: expected a folder of photographs; {found}")
+    passed = PassedOver(table)
+    there = list(walk(photos, passed))
+    images = [Path(path) for path, error in there if not error]
+    if table:
+        places = read_table(Path(table), class_names)
+        paths = _find_files(folder, Path(table), places)
+        errors = []
+    else:
+        places = _read_folders(folder, images, class_names)
+        paths = {name: folder / name for name in places}
+        errors = [error for _, error in there if error]
+    found, count = [], len(paths)
+    with ThreadPoolExecutor(thread_name_prefix="read") as pool, Progress(lambda: count) as progress:
+        for pixels in pool.map(lambda path: _read(path, framing), paths.values()):
+            found.append(pixels)
+            progress.add(1)
+    good = [row for row, pixels in enumerate(found) if not isinstance(pixels, str)]
+    errors += [pixels for pixels in found if isinstance(pixels, str)]
+    if not good:
+        raise BloodkerasError(f"none of {len(found)} photographs can be read: {errors[0]}")
+    passed.say()
+    names, labels = list(places), np.array(list(places.values()))
+    labelled = {_identity(path) for path in paths.values()}
+    return Labelled(
+        tuple(names[row] for row in good),
+        np.stack([found[row] for row in good]),
+        labels[good],
+        tuple(errors),
+        sum(_identity(path) not in labelled for path in images),
+    )
+
+
+# --- labels from a table --------------------------------------------------------------------------
+
+
+def read_table(path: Path, class_names: tuple[str, ...]) -> dict[str, int]:
+    """Return {file: place of its class} of a table; see `read_labelled`."""
+    places, understood = {}, Counter()
+    for line, (name, label) in parse_rows(read_text(path), path, ("file", "label")):
+        where = f"{path}, line {line}"
+        if not name:
+            raise BloodkerasError(f"{where}: no file")
+        if not label:
+            raise BloodkerasError(f"{where}: no label for {name}: add it, or remove the row")
+        name = os.path.normpath(name)  # ./a.png is a.png
+        if name in places:
+            raise BloodkerasError(f"{where}: {name} is there twice")
+        places[name] = _place(label, class_names, where, understood)
+    _say_understood(understood, "row")
+    return places
+
+
+def _place(label: str, class_names: tuple[str, ...], where: str, understood: Counter) -> int:
+    if number := PLACE.fullmatch(label):
+        if int(number[1]) < len(class_names):
+            return int(number[1])
+        raise BloodkerasError(f"{where}: label {label}: expected 0 to {len(class_names) - 1}")
+    try:
+        meant = class_name(label, class_names)
+    except UsageError as error:
+        raise BloodkerasError(f"{where}: {error}") from None
+    if not spells_out(label, meant):
+        understood[label, meant] += 1
+    return class_names.index(meant)
+
+
+def _say_understood(understood: Counter, counted: str) -> None:
+    """Say once which abbreviations were taken for which classes."""
+    said = [
+        f"{written} as {meant} ({count:,} {counted}{'s' * (count != 1)})"
+        for (written, meant), count in understood.items()
+    ]
+    if said:
+        print(f"understood {', '.join(said)}", file=sys.stderr)
+
+
+def _find_files(folder: Path, table: Path, names: dict[str, int]) -> dict[str, Path]:
+    """Return {name: path} of what a table names.
+
+    Raises:
+        BloodkerasError: A file is not there, or named twice.
+    """
+    finder = _Finder(folder, table)
+    paths = {name: finder.find(name) for name in names}
+    missing = [name for name, path in paths.items() if not path]
+    if missing:
+        raise BloodkerasError(
+            f"{table} names {len(missing)} of {len(names)} files that are not in {folder}, such "
+            f"as {missing[0]}: expected paths below that folder, with their endings"
+        )
+    first = {}
+    for name, path in paths.items():
+        if (other := first.setdefault(_identity(path), name)) != name:
+            raise BloodkerasError(f"{table}: {other} and {name} are one file, which is there twice")
+    return paths
+
+
+class _Finder:
+    """Finds files, however a table spells their paths.
+
+    Below the folder of photographs, else beside the table, else from where the command was called;
+    a path of another machine counts from that folder's name on. A file name that one system
+    composed otherwise, or wrote in letters of another size, is found too if it is the only one.
+    """
+
+    def __init__(self, folder: Path, table: Path):
+        self._folder, self._bases = folder, (folder, table.parent, Path())
+
+    def find(self, name: str) -> Path | None:
+        """Return the file, or None."""
+        spellings = dict.fromkeys((name, name.replace("\\", "/")))
+        below = [tail for spelt in spellings for tail in self._tails(spelt)]
+        tried = [base / spelt for spelt in spellings for base in self._bases]
+        tried += [self._folder / tail for tail in below]
+        if found := next(filter(_is_file, tried), None):
+            return found
+        for tail in (*spellings, *below):
+            among = self._by_folded_name.get(_folded(tail), [])
+            same = [path for path in among if _composed(path) == _composed(tail)] or among
+            if len(same) == 1:
+                return self._folder / same[0]
+        return None
+
+    def _tails(self, name: str) -> Iterator[str]:
+        """Yield what comes after the folder's own name in a path."""
+        parts = name.split("/")
+        own = _folded(self._folder.resolve().name)
+        yield from (
+            "/".join(parts[k + 1 :]) for k, part in enumerate(parts[:-1]) if _folded(part) == own
+        )
+
+    @cached_property
+    def _by_folded_name(self) -> dict[str, list[str]]:
+        found = {}
+        for folder, _, names in os.walk(self._folder):
+            for name in names:
+                path = Path(folder, name).relative_to(self._folder).as_posix()
+                found.setdefault(_folded(path), []).append(path)
+        return found
+
+
+def _composed(name: str) -> str:
+    """Return a name with its accents composed: macOS takes them apart."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _folded(name: str) -> str:
+    return _composed(_composed(name).casefold())
+
+
+def _identity(path: Path) -> tuple:
+    """Return what tells a file from any other, however its path is spelt."""
+    try:
+        found = path.stat()
+    except OSError:  # a link that leads nowhere
+        return (str(path),)
+    return found.st_dev, found.st_ino, _folded(path.name)
+
+
+# --- labels from folders --------------------------------------------------------------------------
+
+
+def _read_folders(folder: Path, images: list[Path], class_names: tuple[str, ...]) -> dict[str, int]:
+    """Return {file: place of its class} where each class has a folder; say what has no label.
+
+    Raises:
+        BloodkerasError: A folder is named by no class, or none is.
+    """
+    places, meant, understood, left = {}, {}, Counter(), Counter()
+    for path in images:
+        name = path.relative_to(folder)
+        top = name.parts[0] if len(name.parts) > 1 else ""
+        if not top or top.casefold() in NO_CLASS:
+            left[f"in {top}/" if top else "beside the folders"] += 1
+            continue
+        if top not in meant:
+            meant[top] = _folder_class(folder, top, class_names)
+        if not spells_out(top, meant[top]):
+            understood[top, meant[top]] += 1
+        places[name.as_posix()] = class_names.index(meant[top])
+    if not places:
+        raise BloodkerasError(
+            f"{folder} has no folder with images that is named by a class, such as "
+            f"{class_names[0]}/ or {class_names[-1]}/: make them, or give --labels CSV"
+        )
+    _say_understood(understood, "image")
+    if left:
+        said = ", ".join(f"{count:,} {where}" for where, count in left.items())
+        print(f"without a label, so left out: {said}", file=sys.stderr)
+    return places
+
+
+def _folder_class(folder: Path, name: str, class_names: tuple[str, ...]) -> str:
+    try:
+        return class_name(name, class_names)
+    except UsageError as error:
+        raise BloodkerasError(
+            f"the folder {folder / name}: {error}; rename it, move it out, or give --labels CSV"
+        ) from None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name longer than any file's, or none
+        return False
+
+
+def _read(path: Path, framing: Framing) -> np.ndarray | str:
+    try:
+        return read_image(path, framing)
+    except BloodkerasError as error:
+        return str(error)

@@ -1,0 +1,157 @@
+"""Compares models on the same images: is the difference more than luck?
+
+Flow: takes evaluated runs or exports; gives a table and a figure. Each is compared with the first,
+image by image, which shows smaller differences than two separate intervals do.
+Sources: McNemar 1947, exact (binomial) form: of the images that one of two models gets right and
+    the other wrong, each is as likely to be the winner's if the models are equally good; paired
+    percentile bootstrap, Efron & Tibshirani 1993.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import binomtest
+
+from bloodkeras.answers.classifier import sha256_of
+from bloodkeras.answers.exports import is_export, results_name
+from bloodkeras.contract import CARD_FILE, RUN_MODEL, SPLIT_NAMES
+from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.evaluation import figures
+from bloodkeras.evaluation.evaluate import Report, load_report
+from bloodkeras.evaluation.metrics import INTERVAL, accuracy, macro_f1, resample_weights
+from bloodkeras.studies.targets import Places
+from bloodkeras.whole_file import make_folder
+
+COMPARED = {"accuracy": accuracy, "macro_f1": macro_f1}
+
+
+def compare_targets(targets: tuple[str, ...], split: str, runs: Path) -> None:
+    """Compare what was evaluated; print the table and leave it and a figure.
+
+    Args:
+        targets: Two or more model names, run folders or export folders.
+        split: The split that they were evaluated on.
+        runs: Folder of all runs; gets compare/ with compare.txt, compare.json and compare.png.
+
+    Raises:
+        UsageError: There is no such split.
+        BloodkerasError: One was not evaluated on it, or on other images.
+    """
+    if split not in SPLIT_NAMES:
+        raise UsageError(f"unknown split {split!r}: expected one of {', '.join(SPLIT_NAMES)}")
+    reports = [report_of(target, split, runs) for target in targets]
+    names = short_names(targets)
+    found = compare(names, reports)
+    text = comparison_table(found, split, len(reports[0].labels))
+    folder = runs / "compare"
+    make_folder(folder)
+    (folder / "compare.txt").write_text(text + "\n", encoding="utf-8")
+    (folder / "compare.json").write_text(
+        json.dumps({"split": split, "models": found}, indent=2), encoding="utf-8"
+    )
+    figures.comparison(found, split, folder / "compare.png", reports[0].data["synthetic"])
+    print(f"{text}\nresults in {folder}")
+
+
+def report_of(target: str, split: str, runs: Path) -> Report:
+    """Return the evaluation of a run or an export.
+
+    Raises:
+        BloodkerasError: There is none, or it is of other weights than those that are there now.
+    """
+    if is_export(target):
+        card = json.loads((Path(target) / CARD_FILE).read_text(encoding="utf-8"))
+        folder = runs / results_name(target, card["model"])
+        weights = card.get("training", {}).get("weights_sha256", "")
+    else:
+        folder = Places(runs, Path()).run_folder(target)
+        model = folder / RUN_MODEL
+        weights = sha256_of(model) if model.exists() else ""
+    report = load_report(folder / "evaluation", split)
+    if weights and report.weights != weights:
+        raise BloodkerasError(
+            f"the evaluation in {folder} is of other weights than {target}'s: `python -m "
+            f"bloodkeras evaluate {target}` makes it anew"
+        )
+    return report
+
+
+def compare(names: list[str], reports: list[Report]) -> list[dict]:
+    """Compare reports on one split with the first of them.
+
+    Returns:
+        A dict a model: "name", "engine", "weights"; "accuracy" and "macro_f1", each {"value",
+        "low", "high"}; for all but the first also "difference" (the same two, minus the first's,
+        with their own 95 % intervals), and "mcnemar" {"only_this", "only_first", "p"}.
+
+    Raises:
+        BloodkerasError: They are not of the same images.
+    """
+    first = reports[0]
+    for name, report in zip(names, reports, strict=True):
+        same = report.data["sha256"] == first.data["sha256"]
+        if not same or not np.array_equal(report.labels, first.labels):
+            raise BloodkerasError(
+                f"{name} and {names[0]} were not evaluated on the same images: data of SHA-256 "
+                f"{report.data['sha256'][:12]}... and {first.data['sha256'][:12]}...; evaluate "
+                "both on one file"
+            )
+    weights = resample_weights(len(first.labels))
+    found = []
+    for name, report in zip(names, reports, strict=True):
+        row = {"name": name, "engine": report.engine, "weights": report.weights}
+        row |= {key: _interval(score, [report], weights) for key, score in COMPARED.items()}
+        if report is not first:
+            pair = [report, first]
+            scores = {key: _interval(score, pair, weights) for key, score in COMPARED.items()}
+            row |= {"difference": scores, "mcnemar": mcnemar(report, first)}
+        found.append(row)
+    return found
+
+
+def mcnemar(report: Report, first: Report) -> dict:
+    """Return how many images only one of two models gets right, and the exact two-sided p."""
+    right, right_first = (r.probs.argmax(1) == r.labels for r in (report, first))
+    only_this, only_first = int((right & ~right_first).sum()), int((right_first & ~right).sum())
+    differing = only_this + only_first
+    p = float(binomtest(only_this, differing).pvalue) if differing else 1.0
+    return {"only_this": only_this, "only_first": only_first, "p": p}
+
+
+def comparison_table(found: list[dict], split: str, count: int) -> str:
+    """Return what `compare` found as text."""
+    width = max(len(row["name"]) for row in found) + 2
+    head = f"{'':{width}}{'accuracy':>10}{'macro F1':>10}{'accuracy - first':>28}"
+    head += f"{'macro F1 - first':>30}{'right: only this, first':>26}{'McNemar p':>11}"
+    rows = [f"{split}, {count:,} images; intervals are 95 %", head]
+    for row in found:
+        line = f"{row['name']:{width}}" + "".join(f"{row[key]['value']:>10.4f}" for key in COMPARED)
+        if "difference" in row:
+            line += "".join(
+                f"{difference['value']:>+{column}.4f} [{difference['low']:+.4f}, "
+                f"{difference['high']:+.4f}]"
+                for difference, column in zip(row["difference"].values(), (9, 11), strict=True)
+            )
+            test = row["mcnemar"]
+            line += f"{test['only_this']:>19}, {test['only_first']:<5}{test['p']:>11.2g}"
+        rows.append(line)
+    return "\n".join(rows)
+
+
+def short_names(targets: tuple[str, ...]) -> list[str]:
+    """Return the folders' last parts, or all of them where those are not enough to tell."""
+    names = [Path(target).name for target in targets]
+    return names if len(set(names)) == len(names) else [str(Path(target)) for target in targets]
+
+
+def _interval(score, reports: list[Report], weights: np.ndarray) -> dict:
+    """Return a score's value and interval; of two reports, of the first's minus the second's."""
+
+    def scores(weights):
+        each = [score(report.labels, report.probs, weights) for report in reports]
+        return each[0] if len(each) == 1 else each[0] - each[1]
+
+    low, high = np.quantile(scores(weights), INTERVAL)
+    value = scores(np.ones((1, weights.shape[1])))[0]
+    return {"value": float(value), "low": float(low), "high": float(high)}

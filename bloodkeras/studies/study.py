@@ -1,0 +1,363 @@
+"""The whole study: each step of the flow with its folders, and all of them in order, timed.
+
+Flow: takes `Splits`, a folder of runs and one of exports; leaves
+
+    <runs>/eda/                   sample images, class distribution, augmentation, audit
+    <runs>/<model>-seed<seed>/    the run, and evaluation/ of its Keras model
+    <exports>/<model>/            the ONNX file, its card and checksums
+    <runs>/onnx-<model>/          evaluation/ of the ONNX file
+    <runs>/onnx-published-<model>/  of the one that comes with the package, where it was judged
+    <runs>/report/                results.txt, results.json, report.html
+    <runs>/held-out-<model>-seed<seed>/  runs without one class each, held_out.json and .txt
+
+What comes of drawn cells stays apart, under <runs>/synthetic/.
+"""
+
+import dataclasses
+import json
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from bloodkeras import contract
+from bloodkeras.answers.classifier import Classifier
+from bloodkeras.answers.exports import is_export
+from bloodkeras.data.audit import audit, audit_table
+from bloodkeras.data.splits import Splits
+from bloodkeras.errors import BloodkerasError
+from bloodkeras.evaluation.evaluate import (
+    Report,
+    classification_table,
+    evaluate,
+    headline_table,
+    load_report,
+    seeds_table,
+    spread_table,
+)
+from bloodkeras.progress import Stages, about_when, duration
+from bloodkeras.recipe import JOINED, RECIPES, Recipe
+from bloodkeras.studies.targets import Places
+from bloodkeras.whole_file import make_folder
+
+BESIDE_TRAINING = 0.25  # what all other steps of a study take, as a share of its trainings
+
+
+class Study:
+    """One data set, one folder of runs and one of exports.
+
+    Attributes:
+        splits: The data.
+        runs: Where training and evaluation leave their results.
+        exports: Where ONNX files are published; by default <runs>/exports.
+    """
+
+    def __init__(self, splits: Splits, runs: str = "runs", exports: str = ""):
+        self.splits = splits
+        self.runs = Path(runs, "synthetic") if splits.synthetic else Path(runs)
+        self.exports = Path(exports) if exports else self.runs / "exports"
+        self.places = Places(self.runs, self.exports)
+        if splits.synthetic:
+            print(banner())
+
+    def explore(self) -> None:
+        """Draw the data and audit it."""
+        from bloodkeras.evaluation import figures
+        from bloodkeras.training.pipeline import augmented_views
+
+        folder, stamp = self.runs / "eda", self.splits.synthetic
+        make_folder(folder)
+        figures.sample_images(self.splits.train, folder / "sample_images.png", stamp)
+        figures.class_distribution(self.splits, folder / "class_distribution.png")
+        firsts = [
+            int(np.argmax(self.splits.train.labels == k)) for k in range(contract.CLASS_COUNT)
+        ]
+        images = self.splits.train.images[firsts]
+        for recipe, name in (("deeper", "augmentation"), ("robust", "augmentation_robust")):
+            views = augmented_views(images, RECIPES[recipe])
+            figures.augmentation(images, views, folder / f"{name}.png", stamp)
+        findings = audit(self.splits)
+        (folder / "audit.json").write_text(json.dumps(findings, indent=2) + "\n", encoding="utf-8")
+        text = audit_table(findings)
+        (folder / "audit.txt").write_text(text + "\n", encoding="utf-8")
+        print(f"{text}\nfigures and audit in {folder}")
+
+    def train(self, recipe: Recipe, out: str | None = None, **options):
+        """Train one model into its run folder; return the `Run`.
+
+        Args:
+            recipe: Every setting.
+            out: Another folder.
+            options: Of `train.train`: tensorboard, resume, fast.
+        """
+        from bloodkeras.evaluation import figures
+        from bloodkeras.training.train import load_run, train
+
+        folder = Path(out) if out else self.places.run_folder_of(recipe)
+        run = load_run(train(recipe, self.splits, folder, **options))
+        stamp, curves = self.splits.synthetic, f"learning_curves_{recipe.model_name}.png"
+        figures.learning_curves(run.history, recipe.model_name, folder / curves, stamp)
+        print(
+            f"{recipe.model_name}: {run.info['parameters']:,} parameters, best validation accuracy "
+            f"{run.best_val_accuracy:.4f} in epoch {run.best_epoch}, "
+            f"{run.info['seconds'] / 60:.1f} minutes; run in {folder}"
+        )
+        print(f"in plain Keras: {loading(folder)}")
+        return run
+
+    def train_seeds(self, recipe: Recipe, seeds: list[int], **options) -> None:
+        """Train one recipe with several seeds; print mean and standard deviation on validation."""
+        from bloodkeras.training.train import kept_numbers
+
+        runs, stages = [], _seed_stages(recipe, seeds)
+        for seed in seeds:
+            stages.begin(f"seed {seed}")
+            runs.append(self.train(dataclasses.replace(recipe, train_seed=seed), **options))
+        text = spread_table(recipe.model_name, seeds, kept_numbers(runs))
+        (self.runs / f"{recipe.model_name}-seeds-val.txt").write_text(text + "\n", encoding="utf-8")
+        print(text)
+
+    def join(self, home: str, elsewhere: str, out: str) -> None:
+        """Join two runs into one run: for images like the training data, and for all others."""
+        from bloodkeras.training.join import join
+        from bloodkeras.training.train import load_run
+
+        runs = [load_run(self.places.run_folder(target)) for target in (home, elsewhere)]
+        usual = self.places.joined_folder(runs[1].recipe.train_seed)
+        folder = Path(out) if out else usual
+        run = load_run(join(*runs, self.splits, folder))
+        print(
+            f"{JOINED}: {run.info['parameters']:,} parameters, validation accuracy "
+            f"{run.best_val_accuracy:.4f}; run in {folder}"
+        )
+        print(f"in plain Keras: {loading(folder)}")
+
+    def evaluate(
+        self, target: str, split: str = "test", margins: str = "", views: bool = False
+    ) -> None:
+        """Judge a run or an export and draw where it errs.
+
+        Args:
+            target: A model name, a run folder or an export folder.
+            split: train, val or test.
+            margins: A folder of photographs whose margins an export should refuse.
+            views: Whether to average over eight views too.
+        """
+        from bloodkeras.evaluation import figures
+
+        target = self.places.run_or_published(target)
+        folder, name, engine, predict_proba, weights = self.places.open(target)
+        report = evaluate(predict_proba, self.splits, split, name, engine, weights, views)
+        out = folder / "evaluation"
+        make_folder(out)
+        report.save(out)
+        (out / f"{split}.txt").write_text(
+            f"{name} ({engine}) on {split}\n\n{headline_table(report)}\n\n"
+            f"{classification_table(report)}",
+            encoding="utf-8",
+        )
+        suffix = name if split == "test" else f"{name}_{split}"
+        figures.confusion_matrix(report, out / f"confusion_matrix_{suffix}.png")
+        figures.mistakes(report, self.splits.named()[split], out / f"mistakes_{suffix}.png")
+        figures.reliability(report, out / f"reliability_{suffix}.png")
+        print(f"{name} ({engine}) on {split}, {len(report.labels):,} images")
+        print(f"{headline_table(report)}\n\n{classification_table(report)}\nresults in {out}")
+        if is_export(target):
+            self._doubt(Classifier.load(Path(target)), report, out, margins)
+
+    def shifts(self, target: str, split: str = "test") -> None:
+        """Judge an export on simulated shifts of a split: <runs>/onnx-<model>/evaluation."""
+        from bloodkeras.evaluation.corruptions import evaluate_shifts
+        from bloodkeras.evaluation.figures import shifts as draw
+
+        folder = evaluate_shifts(target, self.splits, split, self.runs)
+        drawn = draw(self.runs, self.splits.synthetic, split)
+        print(f"results in {folder}; all models judged so far in {drawn}")
+
+    def export(self, *targets: str) -> None:
+        """Publish the ONNX files of some runs; of every recipe's run there is by default.
+
+        A target that is an export gets its int8 file anew.
+        """
+        from bloodkeras.export.publish import export_run, requantise
+        from bloodkeras.training.train import load_run
+
+        for target in targets or self.places.trained():
+            if is_export(self.places.run_folder(target)):
+                _say_requantised(target, requantise(target, self.splits))
+                continue
+            run = load_run(self.places.run_folder(target))
+            folder = export_run(run, self.splits, self.exports / run.recipe.model_name)
+            card = json.loads((folder / contract.CARD_FILE).read_text(encoding="utf-8"))
+            print(
+                f"published {folder}: the labels of all {len(self.splits.val):,} validation images "
+                f"are Keras' own, probabilities within {card['largest_difference_to_keras']:.1e}; "
+                f"`predict --model {folder}` uses it"
+            )
+
+    def benchmark(self, export: str, run: str, rounds: int, seconds: float) -> None:
+        """Compare the ways to run an exported network.
+
+        Args:
+            export: Its folder.
+            run: The run it came from; by default that of the card's model and seed.
+            rounds: How often each way is measured.
+            seconds: Of each measurement.
+        """
+        from bloodkeras.benchmark.engines import Source
+        from bloodkeras.benchmark.side_by_side import run_benchmark
+
+        card = Classifier.load(export).card  # refuses what is no export
+        name, seed = card["model"], card["recipe"]["train_seed"]
+        run = run or str(self.runs / f"{name}-seed{seed}")
+        work = self.runs / f"benchmark-{name}"
+        make_folder(work)
+        run_benchmark(Source(export, run, str(work)), self.splits, rounds, seconds)
+        print(f"results in {work}")
+
+    def report(self, *targets: str) -> None:
+        """Put the evaluations of some runs side by side; of the study's two by default."""
+        from bloodkeras.studies.report import write_report
+        from bloodkeras.training.train import load_run
+
+        runs, keras = [], []
+        for target in targets or self.places.trained():
+            run = load_run(self.places.run_folder(target))
+            try:
+                keras.append(self.places.evaluation_of(run))
+            except BloodkerasError as error:
+                if targets:
+                    raise
+                print(f"left out: {run.recipe.model_name}: {error}")
+                continue
+            runs.append(run)
+        if not runs:
+            raise BloodkerasError("no run is evaluated yet: `python -m bloodkeras evaluate MODEL`")
+        onnx = [self.places.export_evaluation_of(run) for run in runs]
+        folder = self.runs / "report"
+        make_folder(folder)
+        print(write_report(runs, keras, onnx, self.runs / "eda", folder))
+        print(f"report in {folder}")
+
+    def seeds(self, recipe: Recipe, seeds: list[int]) -> None:
+        """Train and evaluate one recipe with several seeds; print mean and standard deviation.
+
+        A seed that was trained with this very recipe and data already is not trained again.
+        """
+        from bloodkeras.training.train import finished_run
+
+        reports, stages = [], _seed_stages(recipe, seeds)
+        for seed in seeds:
+            stages.begin(f"seed {seed}")
+            seeded = dataclasses.replace(recipe, train_seed=seed)
+            folder = self.places.run_folder_of(seeded)
+            if not finished_run(folder, seeded, self.splits):
+                self.train(seeded)
+            self.evaluate(str(folder), views=True)
+            reports.append(load_report(folder / "evaluation", "test"))
+        text = seeds_table(recipe.model_name, seeds, reports)
+        (self.runs / f"{recipe.model_name}-seeds.txt").write_text(text + "\n", encoding="utf-8")
+        print(text)
+
+    def held_out(self, recipe: Recipe) -> None:
+        """Train without each class in turn: does the foreign score notice what is new?"""
+        from bloodkeras.studies.held_out import held_out
+
+        folder = self.runs / f"held-out-{recipe.model_name}-seed{recipe.train_seed}"
+        make_folder(folder)
+        print(f"\n{held_out(recipe, self.splits, folder)}\nruns and results in {folder}")
+
+    def everything(self, recipes: list[Recipe]) -> None:
+        """Run every step in order; print each one's time at the end."""
+        folders = [str(self.places.run_folder_of(recipe)) for recipe in recipes]
+        exported = [str(self.exports / recipe.model_name) for recipe in recipes]
+        steps = [
+            ("data", partial(show_data, self.splits)),
+            ("eda", self.explore),
+            *((f"train {recipe.model_name}", partial(self.train, recipe)) for recipe in recipes),
+            *((f"evaluate {folder}", partial(self.evaluate, folder)) for folder in folders),
+            *((f"export {folder}", partial(self.export, folder)) for folder in folders),
+            *((f"evaluate {folder}", partial(self.evaluate, folder)) for folder in exported),
+            ("report", partial(self.report, *folders)),
+        ]
+        seconds = {}
+        print(f"{len(steps)} steps: {', '.join(name for name, _ in steps)}")
+        print(self._foretold(recipes), flush=True)
+        for place, (name, step) in enumerate(steps, 1):
+            print(f"\n=== {place} of {len(steps)}: {name}", flush=True)
+            started = time.perf_counter()
+            step()
+            seconds[name] = time.perf_counter() - started
+        print("\n=== done")
+        for name, value in {**seconds, "all steps": sum(seconds.values())}.items():
+            print(f"{name:40}{value:8.1f} s")
+        if self.splits.synthetic:
+            print(banner())
+
+    def _foretold(self, recipes: list[Recipe]) -> str:
+        """Return roughly how long the study takes: nearly all of it is training."""
+        from bloodkeras.training.forecast import guessed_training
+
+        data = self.splits.train, self.splits.val
+        guessed = {recipe.model_name: guessed_training(recipe, *data) for recipe in recipes}
+        if not any(guessed.values()):
+            return "a few minutes in all: there is little to train"
+        said = ", ".join(
+            f"{name} {duration(seconds) if seconds else 'seconds'}"
+            for name, seconds in guessed.items()
+        )
+        total = sum(guessed.values()) * (1 + BESIDE_TRAINING)
+        return f"training, roughly: {said}; all steps done {about_when(total)}"
+
+    def _doubt(self, classifier: Classifier, report: Report, out: Path, margins: str) -> None:
+        """Judge an export's verdicts, on cells and on what is none."""
+        from bloodkeras.evaluation import figures
+        from bloodkeras.evaluation.doubt import doubt_table, judge_doubt, risk_coverage
+
+        split = self.splits.named()[report.split]
+        doubt = judge_doubt(classifier, split, Path(margins) if margins else None)
+        (out / f"doubt_{report.split}.json").write_text(
+            json.dumps(doubt, indent=2) + "\n", encoding="utf-8"
+        )
+        curve = risk_coverage(classifier.answer(split.images), split.labels)
+        path = out / f"risk_coverage_{report.model}_{report.split}.png"
+        figures.risk_coverage(report, curve, doubt, path)
+        print(doubt_table(doubt))
+
+
+def loading(folder: Path) -> str:
+    """Return the line of Python that loads a run's model without anything else of this package."""
+    from bloodkeras.training.run_folder import TO_LOAD
+
+    return TO_LOAD.replace("model.keras", (folder / contract.RUN_MODEL).as_posix())
+
+
+def _seed_stages(recipe: Recipe, seeds: list[int]) -> Stages:
+    return Stages(f"{recipe.model_name} with several seeds", [f"seed {seed}" for seed in seeds])
+
+
+def _say_requantised(target: str, int8: dict) -> None:
+    """Print what came of an export's int8 file, which `requantise` has made anew."""
+    if not int8["published"]:
+        print(f"{target} has no int8 file now: {int8['reason']}")
+        return
+    pair = " and ".join(
+        f"{name} {metrics:.2%}" for name, metrics in int8["accuracy_on_val"].items()
+    )
+    print(f"published {target} with a new int8 file: accuracy on the validation split {pair}")
+
+
+def banner() -> str:
+    """Return the box that says, at the start and at the end, that the cells are drawn."""
+    line = "!" * (len(contract.SYNTHETIC_STAMP) + 4)
+    return f"{line}\n! {contract.SYNTHETIC_STAMP} !\n{line}"
+
+
+def show_data(splits: Splits) -> None:
+    """Print where the data came from and how large it is."""
+    sizes = ", ".join(f"{name} {len(split):,}" for name, split in splits.named().items())
+    official = "MedMNIST's published file" if splits.is_published() else "not the published file"
+    print(f"data: {splits.source} ({'drawn cells' if splits.synthetic else official})")
+    print(f"images: {sizes}, 28x28 RGB, {contract.CLASS_COUNT} classes")
+    print(f"SHA-256: {splits.sha256}")

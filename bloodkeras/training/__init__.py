@@ -1,0 +1,18 @@
+"""Recipe and images -> a run folder: augmentation, pipeline, networks, and the loop.
+
+stain.py       random layers: another laboratory's stain, light, optics, camera
+augment.py     recipe -> Keras random layers
+pipeline.py    Splits -> tf.data: train_dataset(), eval_dataset()
+checkpoint.py  a training's state after an epoch <-> a file that is whole or not there
+gaussian.py    features, labels -> a normal distribution a class
+colours.py     layers that look at an image's colours alone
+optimizers.py  the optimiser Keras lacks: Muon for convolutions
+layers.py      the layers Keras lacks; registers all that a saved model needs
+device.py      what TensorFlow computes on, and in which precision it trains
+models.py      name -> functional keras.Model; the table MODELS
+forecast.py    how long a training takes: before it, and in it
+callbacks.py   watches the epochs: checkpoints, the best model, a loss that is no number
+run_folder.py  begins a run folder, or takes one up again
+train.py       recipe + Splits -> run folder
+join.py        two runs -> a run of both in one: for images like training's, and all others
+"""

@@ -1,0 +1,217 @@
+"""The networks, as plain functions that build functional Keras models.
+
+Flow: takes a recipe; gives a keras.Model from raw pixels 0..255 (B, 28, 28, 3) to logits (B, 8).
+Scaling is the first layer, so a model cannot be fed wrongly scaled pixels; softmax is left to the
+loss and to the export, which is the numerically stable place for it.
+"""
+
+import keras
+import numpy as np
+from keras import layers
+
+from bloodkeras.contract import CLASS_COUNT, IMAGE_SHAPE
+from bloodkeras.recipe import Recipe
+from bloodkeras.training.device import choose_precision
+from bloodkeras.training.layers import FusedBatchNormalization
+
+PREDICT_BATCH = 256  # images a step
+
+
+def build_model(recipe: Recipe) -> keras.Model:
+    """Build the network that the recipe names, with weights drawn from its seed."""
+    keras.utils.set_random_seed(recipe.train_seed)
+    usual = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(choose_precision(recipe.train_precision))
+    try:
+        return MODELS[recipe.model_name](recipe)
+    finally:
+        keras.config.set_dtype_policy(usual)
+
+
+def build_simple(recipe: Recipe) -> keras.Model:
+    """Build the baseline: three convolutions, 102,024 parameters."""
+
+    def stage(x, filters):
+        for count in deepen([(filters,)], recipe):
+            x = layers.Conv2D(widen(count, recipe), 3, padding="same", activation="relu")(x)
+        return x
+
+    images = keras.Input(IMAGE_SHAPE, name="images")
+    x = scale(images)
+    x = layers.MaxPooling2D()(stage(x, 32))  # (B, 14, 14, 32)
+    x = layers.MaxPooling2D()(stage(x, 64))  # (B, 7, 7, 64)
+    x = stage(x, 128)
+    x = layers.GlobalAveragePooling2D()(x)  # (B, 128)
+    x = layers.Dense(64, activation="relu")(x)
+    x = layers.Dropout(recipe.model_dropout)(x)
+    logits = layers.Dense(CLASS_COUNT, name="logits", dtype="float32")(x)
+    return keras.Model(images, logits, name="simple")
+
+
+def build_deeper(recipe: Recipe) -> keras.Model:
+    """Build the improved network: six normalised convolutions, 313,192 trainable parameters."""
+
+    def stage(x, *filters):
+        for count in deepen([filters], recipe):
+            x = layers.Conv2D(widen(count, recipe), 3, padding="same")(x)
+            x = FusedBatchNormalization(momentum=recipe.model_norm_momentum)(x)
+            x = layers.ReLU()(x)
+        return x
+
+    images = keras.Input(IMAGE_SHAPE, name="images")
+    x = scale(images)
+    x = layers.MaxPooling2D()(stage(x, 32, 32))  # (B, 14, 14, 32)
+    x = layers.MaxPooling2D()(stage(x, 64, 64))  # (B, 7, 7, 64)
+    x = layers.MaxPooling2D()(stage(x, 128))  # (B, 3, 3, 128)
+    x = stage(x, 128)
+    x = layers.GlobalAveragePooling2D()(x)  # (B, 128)
+    for units in (128, 64):
+        x = layers.Dense(units, activation="relu")(x)
+        x = layers.Dropout(recipe.model_dropout)(x)
+    logits = layers.Dense(CLASS_COUNT, name="logits", dtype="float32")(x)
+    return keras.Model(images, logits, name="deeper")
+
+
+def build_residual(recipe: Recipe) -> keras.Model:
+    """Build the strong network: three stages of residual blocks with channel attention.
+
+    `robust` is the same network; only what it is trained on differs.
+    """
+    images = keras.Input(IMAGE_SHAPE, name="images")
+    x = normalised_conv(scale(images), widen(32, recipe), recipe)
+    filters = deepen([(32,), (64, 64, 64), (128, 128)], recipe)
+    widths = [widen(count, recipe) for count in filters]
+    for index, filters in enumerate(widths):
+        drop = recipe.model_stochastic_depth * (index + 1) / len(widths)
+        x = residual_block(x, filters, drop, recipe)
+    x = layers.GlobalAveragePooling2D()(x)  # (B, 128)
+    x = layers.Dropout(recipe.model_dropout)(x)
+    logits = layers.Dense(CLASS_COUNT, name="logits", dtype="float32")(x)
+    return keras.Model(images, logits, name=recipe.model_name)
+
+
+def build_tiny(recipe: Recipe) -> keras.Model:
+    """Build the network for a small board: inverted residuals at 14x14 and 7x7."""
+    images = keras.Input(IMAGE_SHAPE, name="images")
+    x = normalised_conv(scale(images), widen(16, recipe), recipe, strides=2)  # (B, 14, 14, 16)
+    stages = [((16, 3, 1), (16, 3, 1)), ((32, 4, 2), (32, 3, 1)), ((48, 4, 1), (48, 2, 1))]
+    for filters, expansion, strides in deepen(stages, recipe):
+        x = inverted_block(x, widen(filters, recipe), expansion, strides, recipe)
+    x = normalised_conv(x, widen(128, recipe), recipe, kernel=1)  # (B, 7, 7, 128)
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Dropout(recipe.model_dropout)(x)
+    logits = layers.Dense(CLASS_COUNT, name="logits", dtype="float32")(x)
+    return keras.Model(images, logits, name="tiny")
+
+
+def widen(filters: int, recipe: Recipe) -> int:
+    """Return a number of filters times the recipe's width: a multiple of eight, as all here are."""
+    return max(8, 8 * round(filters * recipe.model_width / 8))
+
+
+def deepen(stages: list[tuple], recipe: Recipe) -> list:
+    """Return the blocks of all stages, the last one of each repeated as the recipe's depth says."""
+    return [block for stage in stages for block in stage + stage[-1:] * recipe.model_depth]
+
+
+def residual_block(x, filters: int, drop: float, recipe: Recipe):
+    """Two normalised convolutions with attention, added to what came in.
+
+    Where the number of filters grows, the height and the width are halved.
+    """
+    grows = filters != x.shape[-1]
+    strides = 2 if grows and x.shape[-1] > 3 else 1
+    y = normalised_conv(x, filters, recipe, strides=strides)
+    y = normalised_conv(y, filters, recipe, activation=None)
+    y = attend(y, filters // 4)
+    if drop:
+        y = layers.Dropout(drop, noise_shape=(None, 1, 1, 1))(y)
+    if grows:
+        # Average first: a strided 1x1 convolution would throw three quarters of the pixels away.
+        x = layers.AveragePooling2D(2)(x)
+        x = normalised_conv(x, filters, recipe, kernel=1, activation=None)
+    return layers.ReLU()(layers.Add()([x, y]))
+
+
+def inverted_block(x, filters: int, expansion: int, strides: int, recipe: Recipe):
+    """Widen by 1x1, filter each channel by itself, attend, narrow by 1x1 (MobileNetV3)."""
+    wide = expansion * x.shape[-1]
+    y = normalised_conv(x, wide, recipe, kernel=1)
+    y = layers.DepthwiseConv2D(3, strides=strides, padding="same", use_bias=False)(y)
+    y = layers.ReLU()(FusedBatchNormalization(momentum=recipe.model_norm_momentum)(y))
+    y = attend(y, wide // 8)
+    y = normalised_conv(y, filters, recipe, kernel=1, activation=None)
+    return layers.Add()([x, y]) if x.shape == y.shape else y
+
+
+def normalised_conv(x, filters, recipe: Recipe, kernel=3, strides=1, activation="relu"):
+    """Convolve without bias, normalise, and apply ReLU unless told otherwise."""
+    x = layers.Conv2D(filters, kernel, strides=strides, padding="same", use_bias=False)(x)
+    x = FusedBatchNormalization(momentum=recipe.model_norm_momentum)(x)
+    return layers.ReLU()(x) if activation == "relu" else x
+
+
+def attend(x, units: int):
+    """Weigh each channel by what all of the image says of it (squeeze-and-excitation)."""
+    weight = layers.GlobalAveragePooling2D(keepdims=True)(x)  # (B, 1, 1, C)
+    weight = layers.Conv2D(units, 1, activation="relu")(weight)
+    weight = layers.Conv2D(x.shape[-1], 1, activation="sigmoid")(weight)
+    return layers.Multiply()([x, weight])
+
+
+def scale(images):
+    """Normalise pixels 0..255 to mean .5, standard deviation .5: to -1..1."""
+    return layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(images)
+
+
+def predict_proba(model: keras.Model, images: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Return a model's class probabilities: the Keras side of the seam.
+
+    Args:
+        model: One of MODELS, trained.
+        images: uint8 (N, 28, 28, 3), RGB, 0..255.
+        temperature: The logits are divided by it: above 1 for less confidence, labels unchanged.
+
+    Returns:
+        float32 (N, 8), rows sum to 1.
+    """
+    (logits,) = predict_outputs(model, images)
+    return keras.ops.convert_to_numpy(keras.ops.softmax(logits / temperature))
+
+
+def predict_outputs(model: keras.Model, images: np.ndarray) -> list[np.ndarray]:
+    """Return what a model with one or more outputs says of uint8 (N, 28, 28, 3), an array each.
+
+    Not by model.predict: it traces a function for each network and batch size, and TensorFlow
+    warns of that where several networks are judged in one process.
+    """
+    found = []
+    for start in range(0, max(len(images), 1), PREDICT_BATCH):
+        outputs = model(images[start : start + PREDICT_BATCH].astype(np.float32), training=False)
+        outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
+        found.append([keras.ops.convert_to_numpy(output) for output in outputs])
+    return [np.concatenate(batches) for batches in zip(*found, strict=True)]
+
+
+def parameter_count(model: keras.Model) -> int:
+    """Return the number of trainable parameters."""
+    return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+
+
+def multiply_adds(model: keras.Model) -> int:
+    """Return the multiply-adds of one image's forward pass, convolutions and dense layers."""
+    total = 0
+    for layer in model.layers:
+        if isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D | layers.Dense):
+            places = int(np.prod(layer.output.shape[1:-1]))  # 1 for a dense layer
+            total += places * int(np.prod(layer.kernel.shape))
+    return total
+
+
+MODELS = {
+    "simple": build_simple,
+    "deeper": build_deeper,
+    "residual": build_residual,
+    "tiny": build_tiny,
+    "robust": build_residual,
+}

@@ -1,0 +1,320 @@
+"""Trains one network and leaves a folder that explains itself.
+
+Flow: takes a recipe and `Splits`; gives a run folder:
+
+    recipe.json    every setting            model.keras   best weights by validation accuracy
+    data.json      what it was trained on   history.csv   one row an epoch, written as it happens
+    run.json       status, times, versions, the precision it was trained in
+    logs/          TensorBoard, on request
+    checkpoints/   until it is finished: what `--resume` goes on from
+"""
+
+import contextlib
+import dataclasses
+import functools
+import importlib.util
+import json
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from bloodkeras.answers.classifier import sha256_of
+from bloodkeras.contract import RUN_DATA, RUN_HISTORY, RUN_INFO, RUN_MODEL, RUN_RECIPE
+from bloodkeras.data.splits import Splits
+from bloodkeras.errors import BloodkerasError, gist
+from bloodkeras.recipe import Recipe, read_recipe, settled
+from bloodkeras.training import layers  # noqa: F401  registered for load_model
+from bloodkeras.training.callbacks import Keeper, LossGuard
+from bloodkeras.training.checkpoint import remove_checkpoints, written_plainly
+from bloodkeras.training.device import choose_precision, warn_of_slow
+from bloodkeras.training.forecast import Forecast, first_guess, guessed_seconds
+from bloodkeras.training.models import build_model, multiply_adds, parameter_count
+from bloodkeras.training.optimizers import ConvMuon
+from bloodkeras.training.pipeline import eval_dataset, steps_per_epoch, train_dataset
+from bloodkeras.training.run_folder import (
+    begin_run,
+    begun_in,
+    conditions,
+    read_info,
+    take_up,
+    take_up_finished,
+    write_info,
+)
+
+STEPS_TOGETHER = 16  # at most: more gains nothing and delays Ctrl-C
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a run folder holds, read back."""
+
+    folder: Path
+    recipe: Recipe
+    history: dict[str, np.ndarray]  # column of history.csv -> float (epochs,)
+    data: dict  # Splits.fingerprint()
+    info: dict  # run.json
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch whose weights were kept, from 1: the first of the best on val."""
+        return int(np.argmax(self.history["val_accuracy"])) + 1
+
+    @property
+    def best_val_accuracy(self) -> float:
+        """The validation accuracy of that epoch, 0..1."""
+        return float(self.history["val_accuracy"].max())
+
+    @property
+    def precision(self) -> str:
+        """What it was trained in: float32 or mixed_bfloat16."""
+        return self.info.get("precision", self.recipe.train_precision)
+
+    @property
+    def weights(self) -> str:
+        """SHA-256 of the best weights: what tells an export of this run from another's."""
+        try:
+            return sha256_of(self.folder / RUN_MODEL)
+        except OSError as error:
+            raise _no_run(self.folder, error) from None
+
+    @functools.cached_property
+    def model(self) -> keras.Model:
+        """The network with its best weights, read when it is first asked for."""
+        try:
+            model = keras.saving.load_model(self.folder / RUN_MODEL, compile=False)
+            return in_float32(model)
+        except (OSError, ValueError) as error:
+            raise _no_run(self.folder, error) from None
+
+
+def train(
+    recipe: Recipe,
+    splits: Splits,
+    folder: Path,
+    tensorboard: bool = False,
+    resume: bool = False,
+    fast: bool = False,
+) -> Path:
+    """Train and keep the best model by validation accuracy.
+
+    An earlier run in the same folder is renamed, not overwritten, unless it is to be resumed.
+    However it ends, the run is usable up to its last whole epoch.
+
+    Args:
+        recipe: Every setting.
+        splits: Trains on train, selects on val; test is not looked at.
+        folder: The run folder to make.
+        tensorboard: Whether to write TensorBoard logs too.
+        resume: Whether to go on with the run in the folder, if there is one.
+        fast: Whether to let TensorFlow add up in any order: equal seeds differ in the last bits.
+
+    Raises:
+        BloodkerasError: The folder cannot be written, holds another run than the one to resume, or
+            the loss became NaN or infinite.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, after run.json says so.
+    """
+    if tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise BloodkerasError("--tensorboard needs a package: run `pip install tensorboard`")
+    going_on = resume and folder.exists()
+    if going_on and read_info(folder)["status"] == "finished":
+        take_up_finished(folder, recipe, splits)
+        return folder
+    if not fast:
+        tf.config.experimental.enable_op_determinism()
+    # A run ends in the precision that it began in, wherever that is: half of each would be neither.
+    precision = begun_in(folder) if going_on else choose_precision(recipe.train_precision)
+    if recipe.train_precision == precision:  # asked for by hand
+        warn_of_slow(precision)
+    # Keras counts layers of a kind in their names: the first in this process or not, equal names.
+    keras.utils.clear_session(free_memory=False)
+    model = build_model(settled(recipe, precision))
+    size = {"parameters": parameter_count(model), "multiply_adds": multiply_adds(model)}
+    info = {"status": "running", "precision": precision} | size | conditions(not fast)
+    state = None
+    if going_on:
+        state = take_up(folder, recipe, splits, info)
+        with written_plainly(folder):
+            write_info(folder, info)
+    else:
+        if resume:
+            print(f"there is no {folder} to go on with: starting at the beginning")
+        begin_run(folder, recipe, splits, info)
+    _run_epochs(model, Keeper(folder, recipe, state), splits, tensorboard, info)
+    return folder
+
+
+def compile_model(model: keras.Model, recipe: Recipe, steps: int) -> None:
+    """Give a model the recipe's optimiser, loss and metrics.
+
+    Several steps run in one call of TensorFlow, which saves 7 % of a step of `deeper`. Their number
+    divides the epoch's, because a remainder would be taken from the next epoch.
+
+    Args:
+        model: The network.
+        recipe: Every setting.
+        steps: Batches an epoch.
+    """
+    together = max(n for n in range(1, STEPS_TOGETHER + 1) if steps % n == 0)
+    losses = keras.losses
+    if recipe.soft_labels:
+        loss = losses.CategoricalCrossentropy(True, label_smoothing=recipe.train_label_smoothing)
+    else:
+        loss = losses.SparseCategoricalCrossentropy(from_logits=True)
+    optimizer = build_optimizer(recipe, steps)
+    model.compile(
+        steps_per_execution=together, optimizer=optimizer, loss=loss, metrics=["accuracy"]
+    )
+
+
+def build_optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
+    """Return the recipe's optimiser with its learning-rate schedule.
+
+    Args:
+        recipe: Every setting.
+        steps: Batches an epoch.
+    """
+    rate, total = recipe.train_learning_rate, steps * recipe.train_epochs
+    if recipe.train_schedule == "cosine":
+        warmup = round(recipe.train_warmup * total)
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, total - warmup, warmup_target=rate, warmup_steps=warmup
+        )
+    decay = recipe.train_weight_decay
+    averaging = {"use_ema": recipe.train_ema > 0, "ema_momentum": recipe.train_ema or 0.99}
+    if recipe.train_optimizer == "adam":
+        return keras.optimizers.Adam(rate, **averaging)
+    if recipe.train_optimizer == "adamw":
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=decay, **averaging)
+    else:
+        optimizer = ConvMuon(
+            rate,
+            weight_decay=decay,
+            adam_weight_decay=decay,
+            exclude_layers=["logits"],
+            **averaging,
+        )
+    # Shrinking a bias or a normalisation's scale regularises nothing and shifts its output.
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def load_run(folder: Path) -> Run:
+    """Read a run folder back.
+
+    Raises:
+        BloodkerasError: It is no run folder, or has no model yet.
+    """
+    folder = Path(folder)
+    try:
+        info, data = (
+            json.loads((folder / name).read_text(encoding="utf-8")) for name in (RUN_INFO, RUN_DATA)
+        )
+        recipe = read_recipe(folder / RUN_RECIPE)
+        table = np.genfromtxt(folder / RUN_HISTORY, delimiter=",", names=True)
+    except (OSError, ValueError) as error:
+        raise _no_run(folder, error) from None
+    history = {name: np.atleast_1d(table[name]) for name in table.dtype.names}
+    return Run(folder, recipe, history, data, info)
+
+
+def kept_numbers(runs: list[Run]) -> dict[str, list[float]]:
+    """Return the history's numbers of each run's best epoch, a list a column."""
+    columns = [name for name in runs[0].history if name != "epoch"]
+    numbers = {c: [float(run.history[c][run.best_epoch - 1]) for run in runs] for c in columns}
+    return {"best epoch": [run.best_epoch for run in runs]} | numbers
+
+
+def finished_run(folder: Path, recipe: Recipe, splits: Splits) -> Run | None:
+    """Return the run in a folder if it is this recipe's on this data, and finished."""
+    try:
+        run = load_run(folder)
+    except BloodkerasError:
+        return None
+    recipes = {settled(one, run.precision) for one in (run.recipe, recipe)}
+    same = len(recipes) == 1 and run.data == splits.fingerprint()
+    return run if same and run.info["status"] == "finished" else None
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """Return the same network computing in float32, whatever precision it was trained in."""
+
+    def rebuild(layer):
+        kind = {"dtype": "float32"} if isinstance(layer, keras.Layer) else {}  # else an operation
+        return type(layer).from_config(layer.get_config() | kind)
+
+    copy = keras.models.clone_model(model, clone_function=rebuild)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _run_epochs(model, keeper: Keeper, splits: Splits, tensorboard: bool, info: dict) -> None:
+    """Run the epochs that are left; leave run.json saying how it went."""
+    status, seconds_before = "failed", keeper.seconds
+    started = time.perf_counter()
+    try:
+        with written_plainly(keeper.run):
+            _fit(model, keeper, splits, tensorboard, info["precision"])
+        status = "finished"
+    except KeyboardInterrupt as stop:
+        status = "interrupted"
+        keeper.settle()
+        raise type(stop)(f"{str(stop) or 'stopped by Ctrl-C'}{keeper.whereabouts()}") from None
+    finally:
+        seconds = round(seconds_before + time.perf_counter() - started, 1)
+        # Where the disk is full this cannot be written either, and must not hide that it is.
+        finished = status == "finished"
+        with written_plainly(keeper.run) if finished else contextlib.suppress(OSError):
+            write_info(keeper.run, info | {"status": status, "seconds": seconds})
+    remove_checkpoints(keeper.run)
+
+
+def _fit(model, keeper: Keeper, splits: Splits, tensorboard: bool, precision: str) -> None:
+    """Run the epochs."""
+    recipe, steps = keeper.recipe, steps_per_epoch(splits.train, keeper.recipe)
+    if keeper.is_complete:  # killed between its last checkpoint and its end
+        keeper.publish()
+        return
+    compile_model(model, recipe, steps)
+    forecast = _forecast(model, keeper, splits, precision)
+    callbacks = [LossGuard(keeper, splits.train), keeper, forecast]
+    if recipe.train_ema:
+        keeper.averaging = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+        callbacks.insert(0, keeper.averaging)  # so that the averaged weights are those kept
+    if tensorboard:
+        callbacks.append(keras.callbacks.TensorBoard(keeper.run / "logs"))
+    with contextlib.closing(forecast):
+        model.fit(
+            train_dataset(splits.train, recipe, keeper.epochs),
+            validation_data=eval_dataset(splits.val, recipe.soft_labels),
+            initial_epoch=keeper.epochs,
+            epochs=recipe.train_epochs,
+            steps_per_epoch=steps,
+            callbacks=callbacks,
+            shuffle=False,  # the dataset is shuffled already
+            verbose=0,  # the forecast says more
+        )
+
+
+def _forecast(model, keeper: Keeper, splits: Splits, precision: str) -> Forecast:
+    """Say how long the epochs that are left may take, before the first; return what goes on."""
+    recipe, left = keeper.recipe, keeper.recipe.train_epochs - keeper.epochs
+    steps = steps_per_epoch(splits.train, recipe)
+    print(
+        f"training {recipe.model_name} in {precision}: {left} epoch{'s' * (left != 1)} of {steps} "
+        f"steps of {recipe.train_batch_size} images",
+        flush=True,
+    )
+    if each := guessed_seconds(model, recipe, splits.train, splits.val):
+        print(f"{first_guess(each, left)}; TensorFlow builds its graph first", flush=True)
+    return Forecast(patient=recipe.train_patience > 0)
+
+
+def _no_run(folder: Path, error: Exception) -> BloodkerasError:
+    missing = isinstance(error, FileNotFoundError)
+    reason = "there is none" if missing and not folder.exists() else gist(error)
+    return BloodkerasError(
+        f"{folder} is no usable run ({reason}): `python -m bloodkeras train MODEL` makes one"
+    )

@@ -1,0 +1,187 @@
+"""A name is the published export, everywhere; one's own is called by its folder."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_export import build_export
+
+import bloodkeras
+from bloodkeras.answers.classifier import Classifier
+from bloodkeras.answers.exports import find_export, is_export, published, results_name
+from bloodkeras.errors import BloodkerasError
+
+ROOT = Path(__file__).parents[2]
+NAMES = ["deeper", "joined", "residual", "robust", "simple", "tiny"]
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch) -> Path:
+    """The current folder, with a cell in it and nothing else."""
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (28, 28), "white").save("cell.png")
+    return tmp_path
+
+
+def command(*words) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "bloodkeras", *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+
+
+def test_the_committed_exports_are_published():
+    assert list(published()) == NAMES
+    assert {folder.parent for folder in published().values()} == {ROOT / "exports"}
+    assert all(is_export(folder) for folder in published().values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_known_in_any_folder(elsewhere, name):
+    assert find_export(name) == ROOT / "exports" / name
+    assert bloodkeras.load(name).card["model"] == name
+
+
+def test_loading_by_name_and_by_folder_is_the_same(elsewhere):
+    images = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 3), np.uint8)
+    by_name = bloodkeras.load("tiny").predict_proba(images)
+    assert np.array_equal(by_name, Classifier.load("tiny").predict_proba(images))
+    assert np.array_equal(by_name, Classifier.load(ROOT / "exports/tiny").predict_proba(images))
+
+
+@pytest.mark.parametrize("place", ["runs/exports", "exports", "."])
+def test_the_published_one_wins_over_ones_own_and_it_is_said(elsewhere, capsys, place):
+    own = build_export(elsewhere / place / "tiny")
+    assert find_export("tiny") == ROOT / "exports/tiny"
+    assert f"tiny is the published {ROOT / 'exports/tiny'}; your own one is {place}/tiny" in (
+        capsys.readouterr().err
+    )
+    assert find_export(f"{place}/tiny").resolve() == own.resolve()
+    assert find_export(str(own)) == own
+    assert capsys.readouterr().err == ""
+
+
+def test_the_command_says_it_too_and_the_default_is_silent(elsewhere):
+    build_export(elsewhere / "runs/exports/residual")
+    named = command("predict", "cell.png", "--model", "residual")
+    assert "your own one is runs/exports/residual" in named.stderr
+    usual = command("predict", "cell.png")
+    assert usual.stderr == ""
+    assert usual.stdout == named.stdout
+    own = command("predict", "cell.png", "--model", "runs/exports/residual")
+    assert own.stderr == ""
+    assert own.stdout != named.stdout
+
+
+def test_ones_own_in_the_current_folder_is_called_with_a_point(elsewhere):
+    """`./tiny` is never shortened to `tiny`, which would be the published one."""
+    build_export(elsewhere / "tiny")
+    published_one, own = (
+        command("predict", "cell.png", "--format", "csv", "--model", word)
+        for word in ("tiny", "./tiny")
+    )
+    assert own.returncode == 0, own.stderr
+    assert own.stderr == ""
+    assert own.stdout != published_one.stdout
+
+
+def test_the_committed_folder_itself_is_nobodys_own(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert find_export("tiny") == ROOT / "exports/tiny"
+    assert "your own one is exports/tiny" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["runs/exports", "exports"])
+def test_a_name_that_is_not_published_is_ones_own(elsewhere, place):
+    build_export(elsewhere / place / "mine")
+    assert find_export("mine") == elsewhere / place / "mine"
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("residul", "residual"), ("exports/tiny", "tiny"), ("no/where/robsut", "robust"), ("x", "")],
+)
+def test_a_wrong_word_is_refused_never_replaced(elsewhere, word, meant):
+    with pytest.raises(BloodkerasError) as refused:
+        find_export(word)
+    assert str(refused.value).startswith(f"there is no export {word}: ")
+    assert "deeper, joined, residual, robust, simple, tiny" in str(refused.value)
+    assert (f"did you mean {meant}?" in str(refused.value)) == bool(meant)
+
+
+def test_an_empty_word_is_no_name(elsewhere):
+    with pytest.raises(BloodkerasError, match="no complete export"):
+        bloodkeras.load("")
+    done = command("serve", "--model", "a=", "--port", "0")
+    assert done.returncode != 0
+    assert done.stderr.count("\n") == 1
+
+
+def test_what_is_public_comes_lazily():
+    code = (
+        "import sys, bloodkeras\n"
+        "assert not {'numpy', 'onnxruntime', 'PIL'} & set(sys.modules)\n"
+        "from bloodkeras import *\n"
+        "assert {'Classifier', 'load'} <= set(dir(bloodkeras))\n"
+        "print(Classifier.__name__, load('tiny').card['model'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "Classifier tiny\n", done.stderr
+    with pytest.raises(AttributeError, match="lod"):
+        bloodkeras.lod  # noqa: B018
+
+
+# --- what is trained never replaces what is published -------------------------------------------
+
+
+def test_a_study_publishes_among_its_runs(drawn, elsewhere, capsys):
+    import dataclasses
+
+    from bloodkeras.studies.study import Study
+
+    assert Study(drawn, "mine").exports == Path("mine/exports")
+    assert Study(drawn).exports == Path("runs/exports")
+    assert Study(drawn, "runs", "there").exports == Path("there")
+    synthetic = dataclasses.replace(drawn, synthetic=True)
+    assert Study(synthetic).exports == Path("runs/synthetic/exports")
+
+
+def test_results_of_the_published_and_ones_own_lie_apart(elsewhere):
+    from bloodkeras.studies.targets import Places
+
+    places = Places(Path("runs"), Path("runs/exports"))
+    build_export(elsewhere / "runs/exports/tiny")
+    own, *_ = places.open("runs/exports/tiny")
+    theirs, name, engine, *_ = places.open(str(ROOT / "exports/tiny"))
+    assert own == Path("runs/onnx-tiny")
+    assert (theirs, name, engine) == (Path("runs/onnx-published-tiny"), "tiny", "onnx")
+    assert results_name("runs/exports/tiny", "tiny") == "onnx-tiny"
+
+
+def test_evaluate_of_a_name_without_a_run_judges_the_published_one_and_says_so(
+    drawn, elsewhere, capsys
+):
+    from bloodkeras.studies.study import Study
+
+    Study(drawn).evaluate("tiny", "val")
+    said = capsys.readouterr().out
+    assert said.startswith("tiny has no run in runs: the published export is judged\n")
+    assert "tiny (onnx) on val, 120 images" in said
+    report = json.loads(
+        Path("runs/onnx-published-tiny/evaluation/val.json").read_text(encoding="utf-8")
+    )
+    assert report["engine"] == "onnx"
+
+
+def test_what_is_for_exports_alone_says_which_folder_is_meant(elsewhere):
+    done = command("evaluate", "simple", "--margins", ".")
+    assert done.returncode == 2
+    assert f"simple is none: its export is {ROOT / 'exports/simple'}" in done.stderr

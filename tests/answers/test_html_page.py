@@ -1,0 +1,179 @@
+"""Checks the page of answers: what comes first, what is left out, and that names stay names.
+
+Flow: takes rows made by hand; gives a failure when the page says something else, or could fetch or
+run what it should not.
+"""
+
+import base64
+import errno
+import io
+import os
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bloodkeras.answers import html_page as module
+from bloodkeras.answers.html_page import Page
+from bloodkeras.answers.table import Row
+from bloodkeras.contract import CLASS_NAMES
+from bloodkeras.errors import BloodkerasError
+
+
+def row(path="a.png", label="monocyte", confidence=0.9, verdict="accepted", foreign=0.0, red=0):
+    rest = (1 - confidence) / 7
+    probs = [confidence if name == label else rest for name in CLASS_NAMES]
+    pixels = np.full((28, 28, 3), (red, 0, 0), np.uint8)
+    return Row(path, label, confidence, probs, verdict, "", foreign, pixels)
+
+
+def error(path="bad.png", text="no image"):
+    return Row(path, error=text)
+
+
+def html_of(tmp_path, rows, unseen=0, card=None) -> str:
+    classifier = SimpleNamespace(labels=CLASS_NAMES, card=card or {"model": "tiny"})
+    page = Page(str(tmp_path / "page.html"), classifier)
+    page.write(rows)
+    page.finish(Counter((row.label, row.verdict) for row in rows), unseen)
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+    return (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def shown(html: str) -> list[str]:
+    """Return the paths of the pictures, in order."""
+    return re.findall(r'<figure [^>]*title="([^&"]*)', html)
+
+
+def test_foreign_and_unsure_come_first_and_the_most_doubtful_of_each(tmp_path):
+    rows = [
+        row("sure.png", confidence=0.99),
+        row("less.png", confidence=0.95),
+        row("baso.png", "basophil", 0.97),
+        row("unsure.png", confidence=0.6, verdict="unsure"),
+        row("unsurest.png", "basophil", 0.4, "unsure"),
+        row("odd.png", confidence=0.99, verdict="foreign", foreign=5.0),
+        row("oddest.png", confidence=0.99, verdict="foreign", foreign=9.0),
+    ]
+    html = html_of(tmp_path, rows)
+    assert shown(html) == ["oddest.png", "odd.png", "unsurest.png", "unsure.png", "baso.png",
+                           "less.png", "sure.png"]  # fmt: skip
+    assert re.findall(r"<h2>(\w+)", html) == ["Foreign", "Unsure", "Basophil", "Monocyte"]
+
+
+def test_an_answer_in_doubt_says_why(tmp_path):
+    doubtful = row("wide.png", verdict="unsure")._replace(error="its cells look <small>")
+    html = html_of(tmp_path, [doubtful, row("plain.png", confidence=0.5, verdict="unsure")])
+    assert shown(html) == ["plain.png", "wide.png"]
+    assert re.findall(r"<span>([^<]*)</span><em>([^<]*)</em>", html) == [
+        ("wide.png", "its cells look &lt;small&gt;")
+    ]
+    assert "could not be read" not in html
+
+
+def test_classes_are_counted(tmp_path):
+    rows = [row(), row(), row(verdict="unsure"), row(label="basophil"), error()]
+    html = html_of(tmp_path, rows)
+    counts = {}
+    for line in re.findall(r"<tr data-l=.*?</tr>", html, re.DOTALL):
+        counts[re.search(r"<button>(.*)</button>", line)[1]] = re.findall(r"n>(\d+)<", line)
+    assert list(counts) == list(CLASS_NAMES)
+    assert counts["monocyte"] == ["2", "1", "0", "3"]
+    assert counts["basophil"] == ["1", "0", "0", "1"]
+    assert counts["platelet"] == ["0", "0", "0", "0"]
+    assert "<h1>5 images" in html
+    assert "1 could not be read" in html
+
+
+def test_the_page_is_bounded_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MAX_TILES", 3)
+    monkeypatch.setattr(module, "MAX_ERRORS", 2)
+    rows = [row(f"{i}.png", confidence=0.9 + i / 1000) for i in (5, 1, 4, 2, 3)]
+    html = html_of(tmp_path, rows + [error(f"e{i}.png") for i in range(5)])
+    assert shown(html) == ["1.png", "2.png", "3.png"]
+    assert "the 3 most doubtful of 5" in html
+    assert "and 3 more" in html
+
+
+def test_equal_doubts_are_no_trouble(tmp_path):
+    """Pixels cannot be compared; the first ones are kept, in order."""
+    assert shown(html_of(tmp_path, [row(f"{i}.png") for i in range(300)])) == [
+        f"{i}.png" for i in range(200)
+    ]
+
+
+class Tags(HTMLParser):
+    """Collects what a browser would run or fetch."""
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.links = Counter(), []
+
+    def handle_starttag(self, tag, attrs):
+        self.found[tag] += 1
+        self.links += [value for name, value in attrs if name in ("src", "href")]
+        assert not [name for name, _ in attrs if name.startswith("on")]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["<script>alert(1)</script>.png", '"><img src=x onerror=alert(1)>.png', "a&lt;b'.png",
+     "x\n\x1b[2J.png", "zell\udce4.png", "</title><b>/#.png"],
+)  # fmt: skip
+def test_names_are_escaped(tmp_path, name):
+    """A file name is shown, never run, in a picture, its hint or an error."""
+    html = html_of(tmp_path, [row(name), row(verdict="unsure"), error(name, f"cannot read {name}")])
+    tags = Tags()
+    tags.feed(html)
+    assert tags.found["script"] == 1
+    assert tags.found["img"] == tags.found["figure"] == 2
+    assert name.replace("&", "&amp;") in html or name not in html
+
+
+def test_the_page_needs_nothing_else(tmp_path):
+    """No address but data in it, and a policy that allows no other."""
+    html = html_of(tmp_path, [row(), row(verdict="unsure")])
+    tags = Tags()
+    tags.feed(html)
+    assert all(link.startswith("data:image/png;base64,") for link in tags.links)
+    assert "http" not in html.replace("http-equiv", "")
+    assert "default-src 'none'" in html
+    assert not tags.found.keys() & {"link", "iframe", "object"}
+
+
+def test_pictures_are_the_pixels(tmp_path):
+    html = html_of(tmp_path, [row(red=77)])
+    png = base64.b64decode(re.search(r"base64,([^\"]+)", html).group(1))
+    with Image.open(io.BytesIO(png)) as image:
+        assert np.array_equal(np.asarray(image), row(red=77).pixels)
+
+
+def test_what_it_cannot_show_is_said(tmp_path):
+    html = html_of(tmp_path, [row()], unseen=512, card={"training_data": {"synthetic": True}})
+    assert "The first 512 were answered before an interruption" in html
+    assert "drawn cells" in html
+
+
+@pytest.mark.parametrize("place", ["missing/x.html", "folder", "."])
+def test_an_unwritable_place_is_refused_at_once(tmp_path, place):
+    """Not after a night of work."""
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(BloodkerasError, match="cannot write"):
+        Page(str(tmp_path / place), SimpleNamespace(labels=CLASS_NAMES, card={}))
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
+    page = Page(str(tmp_path / "x.html"), SimpleNamespace(labels=CLASS_NAMES, card={}))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Page, "_html", full)
+    with pytest.raises(BloodkerasError, match="No space left"):
+        page.finish(Counter())
+    assert list(tmp_path.iterdir()) == []

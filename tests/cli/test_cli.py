@@ -1,0 +1,337 @@
+"""The command line as a user meets it: quick, typed, and one line when something is wrong."""
+
+import inspect
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bloodkeras import __version__
+from bloodkeras.__main__ import COMMANDS
+
+ROOT = Path(__file__).parents[2]
+
+
+def bloodkeras(*words, cwd=ROOT, code="") -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "bloodkeras", *map(str, words)]
+    if code:
+        start = f"import sys; sys.argv[1:] = {[str(w) for w in words]!r}\n"
+        run = "from bloodkeras.__main__ import main\ntry: main()\nfinally:\n "
+        command = [sys.executable, "-c", start + run + code]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+
+
+@pytest.fixture
+def cell(tmp_path):
+    Image.new("RGB", (28, 28), "white").save(tmp_path / "cell.png")
+    return tmp_path / "cell.png"
+
+
+def test_help_names_every_command():
+    text = bloodkeras("--help").stderr  # where fire writes it
+    for command in ("data", "eda", "train", "evaluate", "export", "predict", "report", "study"):
+        assert f"\n     {command}\n" in text
+
+
+SLOW = ("tensorflow", "keras", "matplotlib", "scipy", "sklearn", "pandas", "onnx", "pyarrow", "ray")
+RUNTIME = ("numpy", "onnxruntime", "PIL")
+
+
+@pytest.mark.parametrize(
+    ("words", "slow"),
+    [
+        (["--help"], SLOW + RUNTIME),
+        (["--version"], SLOW + RUNTIME),
+        (["train", "deepest"], SLOW + RUNTIME),
+        (["predict", "{cell}"], SLOW),
+    ],
+)
+def test_it_is_quick_because_nothing_slow_is_imported(words, slow, cell):
+    words = [word.format(cell=cell) for word in words]
+    done = bloodkeras(*words, code=f"print([m for m in {slow!r} if m in sys.modules])")
+    assert done.stdout.endswith("[]\n"), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trian"], "'train'"),
+        (["evaluate", "simple", "--splt", "val"], "'split'"),
+        (["predict", ".", "--resum"], "'resume'"),
+        (["train", "simple", "--epochs", "0"], "--epochs must be above 0"),
+        (["train", "simple", "--train_epochs", "0"], "--train_epochs must be above 0"),
+        (["train"], "train needs MODEL"),
+        (["predict", ".", "-o"], "--out needs a value"),
+        (["predict", ".", "--prior="], "--prior needs a value"),
+        (["predict", ".", "--prior", ""], "--prior needs a value"),
+        (["predict", ".", "--out", "a.csv", "-o", "b.csv"], "--out is given twice"),
+        (["evaluate", "--views"], "missing: TARGET"),
+        (["evaluate", "exports/tiny", "more"], "no use for 'more'"),
+        (["score", "a", "-o", "b", "c"], "no use for 'c'"),
+        (["data", "drawn.npz"], "no use for 'drawn.npz'"),
+        (
+            ["predict", ".", "-m", "residual"],
+            "-m is no option: expected one of --microns-per-",
+        ),
+        (["predict", ".", "--noout"], "unknown option --noout"),
+        (["train", "simple", "--noout"], "unknown option --noout"),
+        (["evaluate", "nothing"], "'nothing' is neither"),  # and no download before it is said
+        (["join", "nothing"], "'nothing' is neither"),
+        (["export", "nothing"], "'nothing' is neither"),
+        (["evaluate", "simple", "--margins", "."], "simple is none"),
+        (["evaluate", "simple", "--shifts", "--views"], "without --margins, --views"),
+        (["predict", "--views", "."], "--views takes true or false, not '.'"),
+        (["train", "deepest"], "'deeper'"),
+        (["train", "deeper", "--epohcs", "3"], "'epochs'"),
+        (["train", "deeper", "--epochs", "many"], "whole number"),
+        (["train", "deeper", "--tensorboard", "perhaps"], "true or false"),
+        (["evaluate", "simple", "--splitt", "val"], "splitt"),
+        (["predict"], "at least one"),
+        (["predict", ".", "--out", "x.csv", "--resume", "perhaps"], "true or false"),
+        (["predict", ".", "--resume"], "--out"),
+        (["predict", ".", "--out", "answers.doc"], "--format"),
+        (["predict", ".", "--formt", "csv"], "formt"),
+        (["seeds", "simple", "--seeds", "1,x"], "whole number"),
+        (["train", "simple", "--seeds", "1,x"], "whole number"),
+        (["train", "simple", "--seeds", "1,2", "--out", "run"], "--seeds makes a folder"),
+        (["train", "simple", "--device", "tpu"], "one of auto, cpu, gpu"),
+        (["train", "simple", "--patience", "-1"], "--patience must be 0 or more"),
+        (["compare", "run"], "two runs"),
+        (["predict", ".", "--report"], "--report needs a value"),
+        (["train", "simple", "--data", "--resume"], "--data needs a value"),
+        (["calibrate", "exports/tiny", "--photos", "a", "--labels", "b"], "missing: --out"),
+    ],
+)
+def test_wrong_usage_is_exit_status_2(words, message, tmp_path):
+    done = bloodkeras(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1  # and not fire's page of usage
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux'")
+@pytest.mark.parametrize("words", [["data", "--data", "synthetic"], ["predict", "exports/tiny"]])
+def test_output_that_cannot_be_written_is_one_line(words, cell):
+    words = [word.replace("exports/tiny", str(cell)) for word in words]
+    command = [sys.executable, "-m", "bloodkeras", *words]
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (1, "bloodkeras: No space left on device\n")
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    os.close(writer)
+    assert done.returncode == 1
+    assert done.stderr == "bloodkeras: whoever read the output has stopped reading\n"
+
+
+def bad_npz(folder: Path, kind: str) -> Path:
+    path = folder / "bad.npz"
+    if kind == "truncated":
+        path.write_bytes(b"PK\x03\x04 and then nothing")
+    if kind == "pickled":
+        np.savez(path, train_images=np.array([{}], dtype=object))
+    if kind == "keys":
+        np.savez(path, images=np.zeros(3))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["missing", "truncated", "pickled", "keys"])
+def test_bad_data_is_one_line_and_exit_status_1(kind, tmp_path):
+    done = bloodkeras("data", "--data", bad_npz(tmp_path, kind), cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("bloodkeras: ")
+    assert done.stderr.count("\n") == 1
+    assert "bad.npz" in done.stderr
+
+
+def test_failures_of_predict_are_one_line_and_exit_status_1(tmp_path, cell):
+    (tmp_path / "empty").mkdir()
+    for words in (
+        ["predict", "none.png"],
+        ["predict", tmp_path / "empty"],
+        ["predict", cell, "--model", tmp_path],
+        ["predict", cell, "--model", "deepest"],
+        ["predict", cell, "--model", ROOT / "exports/deeper", "--out", tmp_path / "no" / "x.csv"],
+    ):
+        done = bloodkeras(*words, cwd=tmp_path)
+        assert done.returncode == 1, words
+        assert done.stderr.startswith("bloodkeras: ")
+        assert done.stderr.count("\n") == 1
+
+
+def test_predict_answers_the_good_and_reports_the_bad(tmp_path, cell):
+    (tmp_path / "bad.png").write_text("no image", encoding="utf-8")
+    out = tmp_path / "answers.csv"
+    done = bloodkeras("predict", tmp_path, "--out", out)
+    assert done.returncode == 1
+    assert "1 of 2 files" in done.stderr
+    header, bad, good = out.read_text(encoding="utf-8").splitlines()
+    assert header.startswith("path,label,confidence,prob_basophil,")
+    assert header.endswith(",prob_platelet,verdict,error")
+    assert "not an image" in bad
+    assert float(good.split(",")[2]) > 1 / 8
+
+
+def test_predict_reads_a_list_from_standard_input(tmp_path, cell):
+    """`-` is a word, though fire would take it for its separator."""
+    command = [sys.executable, "-m", "bloodkeras", "predict", "-", "--format", "csv"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, timeout=60, input=f"{cell}\n{cell}\n"
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line.split(",")[0] for line in done.stdout.splitlines()] == ["path", *[str(cell)] * 2]
+
+
+def test_predict_does_everything_at_once(tmp_path, cell):
+    out, page, copies = tmp_path / "x.jsonl", tmp_path / "x.html", tmp_path / "sorted"
+    words = ["predict", cell, "--out", out, "--report", page, "--sort-into", copies]
+    assert bloodkeras(*words).returncode == 0
+    assert [path.name for path in copies.rglob("*.png")] == ["cell.png"]
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert bloodkeras(*words).returncode == 1  # x.jsonl is there
+    assert bloodkeras(*words, "--resume").returncode == 0
+    assert out.read_text(encoding="utf-8").count("\n") == 1
+
+
+def test_data_says_what_it_found(drawn_file):
+    done = bloodkeras("data", "--data", drawn_file)
+    assert done.returncode == 0
+    assert "train 400, val 120, test 120" in done.stdout
+    assert "not the published file" in done.stdout
+
+
+def test_make_help_lists_every_target_in_flow_order():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    done = subprocess.run(["make", "help"], capture_output=True, text=True, cwd=ROOT, timeout=30)
+    order = ["env", "data", "eda", "train", "evaluate", "export", "evaluate-onnx", "report", "all"]
+    lines = [line.split()[0] for line in done.stdout.splitlines() if line.strip()]
+    assert [line for line in lines if line in order] == order
+    for target in makefile.split(".PHONY:")[1].splitlines()[0].split():
+        assert target in lines
+
+
+def test_it_says_its_version():
+    assert bloodkeras("--version").stdout == f"bloodkeras {__version__}\n"
+
+
+@pytest.mark.parametrize("words", [[], ["study", "--help"], ["train", "simple", "--help"]])
+def test_help_is_shown_wherever_it_is_asked_for(words):
+    done = bloodkeras(*words)
+    assert done.returncode == 0
+    assert "SYNOPSIS" in done.stderr
+
+
+def test_a_bare_name_means_that_export(tmp_path, cell):
+    by_name, by_folder = (
+        bloodkeras("predict", cell, "--model", model, "--format", "csv")
+        for model in ("simple", "exports/simple")
+    )
+    assert by_name.returncode == 0, by_name.stderr
+    assert by_name.stdout == by_folder.stdout
+    unknown = bloodkeras("predict", cell, "--model", "simpel")
+    assert "exports/ holds deeper, " in unknown.stderr
+    assert "did you mean simple?" in unknown.stderr
+
+
+def test_auto_says_why_the_cells_are_drawn(monkeypatch, capsys):
+    from bloodkeras.data import splits as data
+
+    def no_network():
+        raise data.DownloadError("the network is down")
+
+    monkeypatch.setattr(data, "cached_or_downloaded", no_network)
+    assert data.load_splits("auto").synthetic
+    assert "the network is down" in capsys.readouterr().err
+
+
+def test_make_hands_the_epochs_on():
+    done = subprocess.run(
+        ["make", "-n", "all", "EPOCHS=1"], capture_output=True, text=True, cwd=ROOT, timeout=30
+    )
+    assert "study --data auto --epochs 1" in done.stdout
+
+
+def test_make_judges_ones_own_exports_and_never_replaces_the_published(tmp_path):
+    """Drawn cells' lie apart, also where `auto` found no other data."""
+    for name in ("Makefile", "requirements.txt", "pyproject.toml"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+
+    def planned(*words) -> str:
+        command = ["make", "-n", *words]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path).stdout
+
+    assert "evaluate runs/exports/simple " in planned("evaluate-onnx")
+    (tmp_path / "runs/synthetic/exports").mkdir(parents=True)
+    assert "evaluate runs/synthetic/exports/simple " in planned("evaluate-onnx")
+    (tmp_path / "runs/exports").mkdir()
+    assert "evaluate runs/exports/simple " in planned("evaluate-onnx")
+    assert "evaluate runs/synthetic/exports/simple " in planned("evaluate-onnx", "DATA=synthetic")
+    assert "benchmark runs/exports/deeper " in planned("benchmark")
+    for target in ("export", "all", "best", "joined"):
+        assert "--exports" not in planned(target)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_says_all_that_the_docstring_says(name):
+    """Fire drops a line of an argument's text that has a colon, or takes it for an argument."""
+    command = COMMANDS[name]
+    lines = inspect.getdoc(command).partition("Args:\n")[2].splitlines()
+    known = {*inspect.signature(command).parameters}
+    cut = [line for line in lines if ":" in line and line.split(":")[0].strip() not in known]
+    assert cut == []
+
+
+def run_alone(code: str) -> subprocess.CompletedProcess:
+    """Run a command table of one's own, with its only command."""
+    command = [sys.executable, "-c", code, "load"]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("stop", "status", "line"),
+    [
+        ("KeyboardInterrupt()", 130, "stopped by Ctrl-C"),
+        ("Terminated('stopped by SIGTERM')", 1, "stopped by SIGTERM"),
+    ],
+)
+def test_a_stop_while_a_package_in_c_is_loading_is_one_line(stop, status, line):
+    """As onnxruntime fails to load where Ctrl-C comes while its C part imports NumPy."""
+    code = f"""
+import sys
+from bloodkeras.cli.command_line import run
+from bloodkeras.errors import Terminated
+
+def load():
+    try:
+        try:
+            raise {stop}
+        except KeyboardInterrupt as stop:
+            raise ImportError("initialization failed") from stop
+    except ImportError as error:
+        hidden = error
+    raise ImportError("a package that could not load its C part") from hidden
+
+run({{"load": load}})
+"""
+    done = run_alone(code)
+    assert (done.returncode, done.stderr) == (status, f"bloodkeras: {line}\n")
+
+
+def test_a_package_that_is_broken_is_not_taken_for_a_stop():
+    code = """
+from bloodkeras.cli.command_line import run
+
+def load():
+    raise ImportError("libstdc++.so.6: version not found")
+
+run({"load": load})
+"""
+    done = run_alone(code)
+    assert done.returncode == 1
+    assert "ImportError: libstdc++" in done.stderr

@@ -1,0 +1,276 @@
+"""Somebody's own cells: tables as people write them, numbers by hand, and the page of mistakes."""
+
+import errno
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_imports import run_blocked
+from tiny_export import build_export, write_sums
+
+from bloodkeras.answers.classifier import Classifier
+from bloodkeras.contract import CLASS_NAMES
+from bloodkeras.errors import BloodkerasError
+from bloodkeras.laboratory.judge import evaluate_photos, judge, wilson
+from bloodkeras.laboratory.labelled import read_labelled, read_table
+from bloodkeras.laboratory.shift_score import colours, describe_colours, judge_colours, sentence
+
+RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (90, 90, 90)
+CELLS = (  # colour, true class, as it is written; red, green, blue are called classes 0, 1, 2
+    (RED, "basophil"), (RED, "Basophils"), (GREEN, "1"), (RED, "eosinophil"), (BLUE, "6"),
+)  # fmt: skip
+
+
+@pytest.fixture
+def export(tmp_path):
+    return build_export(tmp_path / "export")
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """A folder of five photographs of one colour, one of them below another folder."""
+    folder = tmp_path / "lab"
+    (folder / "more").mkdir(parents=True)
+    lines = ["file,label,remark"]
+    for number, (colour, label) in enumerate(CELLS):
+        name = f"{'more/' * (number == 4)}{number}.png"
+        Image.new("RGB", (28, 28), colour).save(folder / name)
+        lines.append(f"{name},{label},x")
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def judged(export, lab, tmp_path):
+    return evaluate_photos(str(export), str(lab), str(lab / "labels.csv"), tmp_path / "out")
+
+
+def test_numbers_by_hand(export, lab, tmp_path):
+    found = judged(export, lab, tmp_path)
+    assert found["images"] == 5
+    assert found["present"] == ["basophil", "eosinophil", "neutrophil"]
+    assert found["all_classes"]["accuracy"] == pytest.approx(3 / 5)
+    assert found["all_classes"]["balanced_accuracy"] == pytest.approx((1 + 1 / 2 + 0) / 3)
+    # Blue can be no erythroblast now, and the three that are left are equally probable.
+    assert found["present_classes"]["accuracy"] == pytest.approx(3 / 5)
+    assert found["present_classes"]["coverage"] == pytest.approx(4 / 5)
+    assert found["present_classes"]["selective_accuracy"] == pytest.approx(3 / 4)
+    assert found["recall"] == {"basophil": 1.0, "eosinophil": 0.5, "neutrophil": 0.0}
+    expected = np.zeros((8, 8), int)
+    expected[0, 0], expected[1, 1], expected[1, 0], expected[6, 2] = 2, 1, 1, 1
+    assert np.array_equal(found["confusion"], expected)
+    assert json.loads((tmp_path / "out/photos.json").read_text(encoding="utf-8")) == found
+    text = (tmp_path / "out/photos.txt").read_text(encoding="utf-8")
+    assert "all classes open" in text
+    assert "0.6000" in text
+    assert "Always to say basophil would be 40.0% right" in text
+
+
+def test_what_the_user_knows_is_judged_too(export, lab, tmp_path, capsys):
+    (tmp_path / "prior.csv").write_text(
+        "class,weight\neosinophil,1\nneutrophil,1\n", encoding="utf-8"
+    )
+    words = str(export), str(lab), str(lab / "labels.csv"), tmp_path / "out"
+    by_file = evaluate_photos(*words, prior=str(tmp_path / "prior.csv"))
+    assert "as you weigh them" in capsys.readouterr().out
+    by_names = evaluate_photos(*words, classes="eosinophil,neutrophil")
+    cells = read_labelled(str(lab), str(lab / "labels.csv"), CLASS_NAMES)
+    answers = Classifier.load(export).answer(cells.images, ["eosinophil", "neutrophil"])
+    right = (answers.probs.argmax(1) == cells.labels).mean()
+    assert by_names["asked"]["accuracy"] == by_file["asked"]["accuracy"] == right
+    assert "asked" not in judged(export, lab, tmp_path)
+
+
+def test_the_page_shows_the_mistakes_and_nothing_else(export, lab, tmp_path):
+    judged(export, lab, tmp_path)
+    page = (tmp_path / "out/mistakes.html").read_text(encoding="utf-8")
+    assert "2 of 5 cells" in page
+    assert re.findall(r'title="([^"]*)"', page) == ["3.png", "more/4.png"]
+    assert page.count("data:image/png;base64,") == 2
+    assert not re.search(r'(src|href)="(?!data:)', page)
+
+
+def test_intervals_of_shares():
+    assert wilson(0, 10) == pytest.approx((0, 0.2775), abs=1e-3)
+    assert wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-3)
+    assert wilson(10, 10) == pytest.approx((0.7225, 1), abs=1e-3)
+
+
+def test_what_has_no_label_is_counted_and_what_is_damaged_ends_in_an_error(
+    export, lab, tmp_path, capsys
+):
+    Image.new("RGB", (28, 28)).save(lab / "extra.png")
+    (lab / "2.png").write_text("no image", encoding="utf-8")
+    with pytest.raises(BloodkerasError, match="could not be read: 1, see above"):
+        judged(export, lab, tmp_path)
+    assert "1 more have no label" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out/photos.json").read_text(encoding="utf-8"))["images"] == 4
+
+
+def test_a_table_from_a_spreadsheet(tmp_path):
+    (tmp_path / "t.csv").write_text("Nr;File;Label \n1;a.png;Monocytes\n", encoding="utf-8-sig")
+    assert read_table(tmp_path / "t.csv", CLASS_NAMES) == {"a.png": 5}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name,label\n", "columns file and label, once each, found name, label"),
+        ("", "found nothing"),
+        ("file,label\n", "no row"),
+        ("file,label\na.png,monocite\n", "line 2: unknown class 'monocite': did you mean 'mono"),
+        ("file,label\na.png,8\n", "line 2: label 8: expected 0 to 7"),
+        ("file,label\na.png,1\na.png,2\n", "line 3: a.png is there twice"),
+        ("file,label\na.png,1\n./a.png,2\n", "line 3: a.png is there twice"),
+        ("file,label,label\na.png,1,2\n", "once each"),
+        ('file,label\n"a.png' + "x" * 200_000, "is no CSV"),
+        ("file,label\n,1\n", "line 2: no file"),
+    ],
+)
+def test_a_bad_table_is_one_line(tmp_path, text, message):
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(BloodkerasError, match=re.escape(message)) as caught:
+        read_table(tmp_path / "t.csv", CLASS_NAMES)
+    assert "\n" not in str(caught.value)
+
+
+def test_copies_are_counted(export, lab, tmp_path, capsys):
+    before = judged(export, lab, tmp_path)["copies"]  # flat colours: some are alike
+    shutil.copy(lab / "1.png", lab / "again.png")
+    with (lab / "labels.csv").open("a") as table:
+        table.write("again.png,1\n")
+    assert judged(export, lab, tmp_path)["copies"] == before + 1
+    assert f"6 photographs, {before + 1} of them copies of others" in capsys.readouterr().out
+
+
+def test_results_of_other_photographs_are_not_written_over(export, lab, tmp_path):
+    for _ in range(2):
+        judged(export, lab, tmp_path)  # the same again may be
+    before = (tmp_path / "out/photos.json").read_bytes()
+    other = shutil.copytree(lab, tmp_path / "other")
+    with pytest.raises(BloodkerasError, match=r"holds the results of .*lab: choose another --runs"):
+        judged(export, other, tmp_path)
+    assert (tmp_path / "out/photos.json").read_bytes() == before
+
+
+def test_a_full_disk_leaves_earlier_results_whole_and_says_the_new(
+    export, lab, tmp_path, monkeypatch, capsys
+):
+    judged(export, lab, tmp_path)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    capsys.readouterr()
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(BloodkerasError, match="No space left"):
+        judged(export, lab, tmp_path)
+    assert "all classes open" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_a_place_that_cannot_be_written_is_said_first(export, lab, tmp_path, monkeypatch):
+    (tmp_path / "out").write_text("no folder", encoding="utf-8")
+    monkeypatch.setattr(Classifier, "answer", None)  # would fail with a TypeError
+    with pytest.raises(BloodkerasError, match="cannot write the folder"):
+        judged(export, lab, tmp_path)
+
+
+def test_missing_files_and_folders_are_named(tmp_path, lab):
+    with (lab / "labels.csv").open("a") as table:
+        table.write("gone.png,1\n")
+    with pytest.raises(BloodkerasError, match=r"1 of 6 files .* gone\.png"):
+        read_labelled(str(lab), str(lab / "labels.csv"), CLASS_NAMES)
+    with pytest.raises(BloodkerasError, match="no such folder"):
+        read_labelled(str(tmp_path / "no"), str(lab / "labels.csv"), CLASS_NAMES)
+    with pytest.raises(BloodkerasError, match="cannot read"):
+        read_labelled(str(lab), str(tmp_path / "no.csv"), CLASS_NAMES)
+
+
+# --- do these images look like the training data? ------------------------------------------------
+
+
+def test_colours_are_those_of_the_graph(drawn):
+    from bloodkeras.training.colours import Colours
+
+    images = drawn.test.images[:20]
+    expected = np.asarray(Colours()(images.astype(np.float32)))
+    assert colours(images) == pytest.approx(expected, abs=5e-5)
+
+
+@pytest.fixture
+def described(drawn):
+    from bloodkeras.training.gaussian import gaussian
+
+    fitted = gaussian(colours(drawn.train.images), drawn.train.labels)
+    return describe_colours(fitted, drawn.val.images, drawn.val.labels)
+
+
+def test_images_of_the_same_laboratory_look_alike_and_yellow_ones_do_not(described, drawn):
+    described = json.loads(json.dumps(described))
+    same = judge_colours(described, drawn.test.images)
+    assert not same["shifted"]
+    assert same["unusual"] < 0.15
+    assert "look like the training data" in sentence(same, "x")
+    yellow = (drawn.test.images * [1, 0.95, 0.75]).astype(np.uint8)
+    other = judge_colours(described, yellow)
+    assert other["shifted"]
+    assert other["unusual"] > 0.9
+    assert "do not look like the training data" in sentence(other, "x")
+
+
+def test_an_old_card_says_what_to_do(export, lab, tmp_path):
+    found = judged(export, lab, tmp_path)
+    assert found["shift"] is None
+    assert "bloodkeras export tiny" in found["sentence"]
+
+
+def test_the_card_of_an_export_is_asked(export, lab, described):
+    (export / "card.json").write_text(
+        json.dumps({"model": "tiny", "colours": described}), encoding="utf-8"
+    )
+    write_sums(export)
+    cells = read_labelled(str(lab), str(lab / "labels.csv"), CLASS_NAMES)
+    classifier = Classifier.load(export)
+    found = judge(classifier, cells, classifier.answer(cells.images))
+    assert found["shift"]["shifted"]
+    assert "R/G/B 153/51/51" in found["sentence"]
+
+
+# --- the command ------------------------------------------------------------------------------
+
+
+def test_it_works_without_the_training_side(export, lab, tmp_path):
+    words = ["evaluate", str(export), "--photos", str(lab), "--labels", str(lab / "labels.csv"),
+             "--microns-per-pixel", "0.2", "--views", "--runs", str(tmp_path / "runs")]  # fmt: skip
+    done = run_blocked(f"sys.argv[1:] = {words!r}\nfrom bloodkeras.__main__ import main; main()")
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name == f"onnx-{tmp_path.name}-export"  # another one than exports/export
+    names = {path.name for path in (folder / "photos-lab-labels-0.2um-views").iterdir()}
+    assert names == {"photos.json", "photos.txt", "mistakes.html"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--photos", "x"],
+        ["--labels", "x"],
+        ["--photos", "x", "--labels", "y", "--shifts"],
+        ["--photos", "x", "--labels", "y", "--split", "val"],
+        ["--tightness", "1.4"],
+        ["--classes", "monocyte"],
+        ["--photos", "x", "--labels", "y", "--prior", "blood"],
+    ],
+)
+def test_options_that_do_not_fit_are_wrong_usage(words):
+    command = [sys.executable, "-m", "bloodkeras", "evaluate", "tiny", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2, done.stderr
+    assert "--photos" in done.stderr
