@@ -31,12 +31,14 @@ def main(export: str, crops: str, data: str, data_64: str = "") -> None:
     print(f"{'':34}   right accepted wrong of these  unsure for its frame")
     report(classifier, "as they are", photographs, labels)
     for side in SIDES:
-        whole = [photograph.resize((side, side), Image.Resampling.BICUBIC) for photograph in
-                 photographs]  # fmt: skip
+        whole = [
+            photograph.resize((side, side), Image.Resampling.BICUBIC) for photograph in photographs
+        ]
         report(classifier, f"whole photograph at {side}x{side}", whole, labels)
     for side in SIDES[1:5]:
-        crop = [_middle(image).resize((side, side), Image.Resampling.BICUBIC) for image in
-                photographs]  # fmt: skip
+        crop = [
+            _middle(image).resize((side, side), Image.Resampling.BICUBIC) for image in photographs
+        ]
         report(classifier, f"MedMNIST's crop at {side}x{side}", crop, labels)
     for path in (data, data_64)[: 1 + bool(data_64)]:
         with np.load(path, allow_pickle=False) as held:
@@ -56,8 +58,10 @@ def report(classifier: Classifier, title: str, images: list, labels: np.ndarray)
     right = np.array([answer.label == name for answer, name in zip(answers, asked, strict=True)])
     accepted = np.array([answer.verdict == ACCEPTED for answer in answers])
     doubted = sum(bool(answer.reason) for answer in answers)
-    print(f"{title:34} {right.mean():7.1%} {accepted.sum():8} {(accepted & ~right).sum():14} "
-          f"{doubted:21}")  # fmt: skip
+    print(
+        f"{title:34} {right.mean():7.1%} {accepted.sum():8} {(accepted & ~right).sum():14} "
+        f"{doubted:21}"
+    )
 
 
 def _middle(image: Image.Image) -> Image.Image:

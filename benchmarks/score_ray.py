@@ -38,8 +38,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="exports/tiny", help="folder of an export")
     parser.add_argument("--count", type=int, default=200_000, help="images")
-    parser.add_argument("--photographs", action="store_true",
-                        help="JPEG files of 360x363 pixels, to be decoded and cropped")  # fmt: skip
+    parser.add_argument(
+        "--photographs",
+        action="store_true",
+        help="JPEG files of 360x363 pixels, to be decoded and cropped",
+    )
     parser.add_argument("--partition-images", type=int, default=4_000)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -98,9 +101,20 @@ def bare_rate(model: str, threads: int | None) -> float:
 
 def scored(asked, folder: Path, out: str, *options: str, watch=None) -> tuple[float, float]:
     """Run `bloodkeras score`; return images a second, of the command and between partitions."""
-    words = [sys.executable, "-m", "bloodkeras", "score", str(folder / "images"), "--out",
-             str(folder / out), "--model", asked.model, "--partition-images",
-             str(asked.partition_images), *options]  # fmt: skip
+    words = [
+        sys.executable,
+        "-m",
+        "bloodkeras",
+        "score",
+        str(folder / "images"),
+        "--out",
+        str(folder / out),
+        "--model",
+        asked.model,
+        "--partition-images",
+        str(asked.partition_images),
+        *options,
+    ]
     started = time.perf_counter()
     process = subprocess.Popen(
         words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8"

@@ -86,8 +86,12 @@ def overload(asked) -> None:
 def request_of(images: int) -> bytes:
     """Return a whole HTTP request with so many random images in binary."""
     pixels = np.random.default_rng(0).integers(0, 256, (images, *IMAGE_SHAPE), np.uint8)
-    tensor = {"name": "images", "shape": list(pixels.shape), "datatype": "UINT8",
-              "parameters": {"binary_data_size": pixels.size}}  # fmt: skip
+    tensor = {
+        "name": "images",
+        "shape": list(pixels.shape),
+        "datatype": "UINT8",
+        "parameters": {"binary_data_size": pixels.size},
+    }
     fields = {
         "inputs": [tensor],
         "outputs": [{"name": "probs", "parameters": {"binary_data": True}}],
@@ -105,8 +109,17 @@ class Server:
     """A server in a process of its own; entered, it gives its port."""
 
     def __init__(self, model: str, *options: str):
-        self._words = [sys.executable, "-m", "bloodkeras", "serve", "--port", "0",
-                       "--model", f"asked={model}", *options]  # fmt: skip
+        self._words = [
+            sys.executable,
+            "-m",
+            "bloodkeras",
+            "serve",
+            "--port",
+            "0",
+            "--model",
+            f"asked={model}",
+            *options,
+        ]
 
     def __enter__(self) -> int:
         self._process = subprocess.Popen(self._words, stdout=subprocess.PIPE, encoding="utf-8")

@@ -45,9 +45,20 @@ def eda(*, data: str = "", runs: str = RUNS):
     Study(_splits(data), runs).explore()
 
 
-def train(model: str, *, data: str = "", runs: str = RUNS, out: str = "", recipe: str = "",
-          seeds: str = "", resume: bool = False, device: str = "auto", fast: bool = False,
-          tensorboard: bool = False, **settings: str):  # fmt: skip
+def train(
+    model: str,
+    *,
+    data: str = "",
+    runs: str = RUNS,
+    out: str = "",
+    recipe: str = "",
+    seeds: str = "",
+    resume: bool = False,
+    device: str = "auto",
+    fast: bool = False,
+    tensorboard: bool = False,
+    **settings: str,
+):
     """Train a model and leave a run folder.
 
     Any recipe field can be set: --epochs 3 --learning_rate 0.0005 --class_weights false --seed 43
@@ -94,8 +105,14 @@ def train(model: str, *, data: str = "", runs: str = RUNS, out: str = "", recipe
         study.train(chosen, out or None, **options)
 
 
-def join(home: str = "residual", elsewhere: str = "robust", *, data: str = "", runs: str = RUNS,
-         out: str = ""):  # fmt: skip
+def join(
+    home: str = "residual",
+    elsewhere: str = "robust",
+    *,
+    data: str = "",
+    runs: str = RUNS,
+    out: str = "",
+):
     """Join two trained models into one: by an image's colours it decides whom to ask.
 
     Where they are those of the training data it answers the mean of both, elsewhere what the
@@ -117,10 +134,22 @@ def join(home: str = "residual", elsewhere: str = "robust", *, data: str = "", r
     Study(_splits(data), runs).join(home, elsewhere, out)
 
 
-def evaluate(target: str, *, data: str = "", runs: str = RUNS, split: str = "test",
-             margins: str = "", views: bool = False, shifts: bool = False,
-             photos: str = "", labels: str = "", microns_per_pixel: float = 0.0,
-             tightness: float = 1.0, classes: str = "", prior: str = ""):  # fmt: skip
+def evaluate(
+    target: str,
+    *,
+    data: str = "",
+    runs: str = RUNS,
+    split: str = "test",
+    margins: str = "",
+    views: bool = False,
+    shifts: bool = False,
+    photos: str = "",
+    labels: str = "",
+    microns_per_pixel: float = 0.0,
+    tightness: float = 1.0,
+    classes: str = "",
+    prior: str = "",
+):
     """Judge a trained model or an exported one: metrics, confusion matrix, mistakes.
 
     Args:
@@ -224,10 +253,20 @@ def export(*models: str, data: str = "", runs: str = RUNS, exports: str = ""):
     Study(_splits(data), runs, exports).export(*models)
 
 
-def predict(*images: str, model: str = "", out: str = "", format: str = "",
-            resume: bool = False, sort_into: str = "", report: str = "",
-            precision: str = "float32", classes: str = "", prior: str = "",
-            microns_per_pixel: float = 0.0, views: bool = False):  # fmt: skip
+def predict(
+    *images: str,
+    model: str = "",
+    out: str = "",
+    format: str = "",
+    resume: bool = False,
+    sort_into: str = "",
+    report: str = "",
+    precision: str = "float32",
+    classes: str = "",
+    prior: str = "",
+    microns_per_pixel: float = 0.0,
+    views: bool = False,
+):
     """Classify images with an exported model: label, confidence, probabilities, verdict.
 
     The verdict is accepted, unsure (too close to call) or foreign (probably no such cell). An
@@ -263,14 +302,38 @@ def predict(*images: str, model: str = "", out: str = "", format: str = "",
 
     if not images:
         raise UsageError("predict needs at least one image file or folder")
-    score(images, _export(model), out, format, resume, sort_into, report, precision,
-          classes, prior, microns_per_pixel, views)  # fmt: skip
+    score(
+        images,
+        _export(model),
+        out,
+        format,
+        resume,
+        sort_into,
+        report,
+        precision,
+        classes,
+        prior,
+        microns_per_pixel,
+        views,
+    )
 
 
-def score(source: str, *, out: str, model: str = "", engine: str = "local",
-          address: str = "", partition_images: int = 10_000, precision: str = "float32",
-          batch: int = 64, workers: int = 0, classes: str = "", prior: str = "",
-          microns_per_pixel: float = 0.0, views: bool = False):  # fmt: skip
+def score(
+    source: str,
+    *,
+    out: str,
+    model: str = "",
+    engine: str = "local",
+    address: str = "",
+    partition_images: int = 10_000,
+    precision: str = "float32",
+    batch: int = 64,
+    workers: int = 0,
+    classes: str = "",
+    prior: str = "",
+    microns_per_pixel: float = 0.0,
+    views: bool = False,
+):
     """Classify millions of images into a folder of Parquet files, here or on a Ray cluster.
 
     The answers are those of `predict`, a file for each 10,000 images. The same command goes on
@@ -297,17 +360,42 @@ def score(source: str, *, out: str, model: str = "", engine: str = "local",
     """
     from bloodkeras.scoring.command import Options, check, score_source
 
-    options = Options(source, out, model, engine, address, partition_images, precision, batch,
-                      workers, classes, prior, microns_per_pixel, views)  # fmt: skip
+    options = Options(
+        source,
+        out,
+        model,
+        engine,
+        address,
+        partition_images,
+        precision,
+        batch,
+        workers,
+        classes,
+        prior,
+        microns_per_pixel,
+        views,
+    )
     check(options)
     heed_stops()
     score_source(replace(options, model=_export(model)))
 
 
-def serve(*, model: str = "", host: str = "127.0.0.1", port: int = 8080,
-          workers: int = 1, precision: str = "float32", batch: int = 64, wait_ms: float = 0,
-          queue: int = 128, body_mb: float = 4, token_file: str = "", cors: str = "",
-          audit: str = "", grace: float = 30):  # fmt: skip
+def serve(
+    *,
+    model: str = "",
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    workers: int = 1,
+    precision: str = "float32",
+    batch: int = 64,
+    wait_ms: float = 0,
+    queue: int = 128,
+    body_mb: float = 4,
+    token_file: str = "",
+    cors: str = "",
+    audit: str = "",
+    grace: float = 30,
+):
     """Serve exported models over HTTP: the Open Inference Protocol v2, and /metrics.
 
     Clients of the protocol, such as tritonclient, send uint8 images or whole photographs to
@@ -337,8 +425,21 @@ def serve(*, model: str = "", host: str = "127.0.0.1", port: int = 8080,
         if importlib.util.find_spec(package) is None:
             raise missing_package(package, "serve")
     served = read_models(model or _export("", SERVED), lambda word: str(find_export(word)))
-    options = Options(served, host, port, workers, precision, batch, wait_ms, queue, body_mb,
-                      grace, token_file, audit, read_origins(cors))  # fmt: skip
+    options = Options(
+        served,
+        host,
+        port,
+        workers,
+        precision,
+        batch,
+        wait_ms,
+        queue,
+        body_mb,
+        grace,
+        token_file,
+        audit,
+        read_origins(cors),
+    )
     check(options)
     from bloodkeras.serving.server import serve as run_server
 
@@ -365,8 +466,15 @@ def demo(*, model: str = "", host: str = "127.0.0.1", port: int = 7860):
     run_demo(_export(model), host, port)
 
 
-def benchmark(export: str = "", *, run: str = "", data: str = "",
-              runs: str = RUNS, rounds: int = 5, seconds: float = 0.5):  # fmt: skip
+def benchmark(
+    export: str = "",
+    *,
+    run: str = "",
+    data: str = "",
+    runs: str = RUNS,
+    rounds: int = 5,
+    seconds: float = 0.5,
+):
     """Compare Keras, ONNX fp32 and int8 (and PyTorch and OpenVINO where installed) side by side.
 
     Size, accuracy on the test split, cold start, latency, images a second, peak memory; the
@@ -386,8 +494,15 @@ def benchmark(export: str = "", *, run: str = "", data: str = "",
     Study(_splits(data), runs).benchmark(folder, run, rounds, seconds)
 
 
-def calibrate(export: str, *, photos: str, out: str, labels: str = "", last_layer: bool = False,
-              microns_per_pixel: float = 0.0):  # fmt: skip
+def calibrate(
+    export: str,
+    *,
+    photos: str,
+    out: str,
+    labels: str = "",
+    last_layer: bool = False,
+    microns_per_pixel: float = 0.0,
+):
     """Calibrate an export on your own labelled cells, 50 or more, without TensorFlow.
 
     A new export comes of it, with its own card: other temperature and thresholds, on request
@@ -447,10 +562,22 @@ def seeds(
     Study(_splits(data), runs).seeds(recipe, numbers)
 
 
-def tune(model: str, *, trials: int = 20, strategy: str = "hyperband", budget_minutes: float = 0,
-         epochs: int = 0, objective: str = "val_macro_f1", data: str = "", runs: str = RUNS,
-         out: str = "", chief: str = "", worker: str = "", lost_after: float = 60,
-         **settings: str):  # fmt: skip
+def tune(
+    model: str,
+    *,
+    trials: int = 20,
+    strategy: str = "hyperband",
+    budget_minutes: float = 0,
+    epochs: int = 0,
+    objective: str = "val_macro_f1",
+    data: str = "",
+    runs: str = RUNS,
+    out: str = "",
+    chief: str = "",
+    worker: str = "",
+    lost_after: float = 60,
+    **settings: str,
+):
     """Search for a better recipe: short trainings, judged on the validation split.
 
     Leaves <runs>/tune-<model>/recipe.json, which `train MODEL --recipe FILE` takes, a leaderboard,
@@ -473,8 +600,18 @@ def tune(model: str, *, trials: int = 20, strategy: str = "hyperband", budget_mi
     """
     from bloodkeras.tuning.command import check_options, run_tune
 
-    options = check_options(model, trials, strategy, budget_minutes, epochs, objective, chief,
-                            worker, lost_after, settings)  # fmt: skip
+    options = check_options(
+        model,
+        trials,
+        strategy,
+        budget_minutes,
+        epochs,
+        objective,
+        chief,
+        worker,
+        lost_after,
+        settings,
+    )
     quiet_tensorflow()
     from bloodkeras.studies.study import Study
 

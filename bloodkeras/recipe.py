@@ -23,16 +23,35 @@ CHOICES = {
 }
 ABOVE_ZERO = ("model_width", "train_epochs", "train_batch_size", "train_learning_rate")
 NOT_NEGATIVE = (
-    "model_depth", "augment_shift_pixels", "augment_mixup", "train_weight_decay",
-    "train_patience", "augment_stain_strength", "augment_stain_mix", "augment_stain_curve",
-    "augment_stain_tint", "augment_field", "augment_focus", "augment_noise",
-)  # fmt: skip
+    "model_depth",
+    "augment_shift_pixels",
+    "augment_mixup",
+    "train_weight_decay",
+    "train_patience",
+    "augment_stain_strength",
+    "augment_stain_mix",
+    "augment_stain_curve",
+    "augment_stain_tint",
+    "augment_field",
+    "augment_focus",
+    "augment_noise",
+)
 SHARES = (
-    "model_dropout", "model_norm_momentum", "model_stochastic_depth", "augment_scale",
-    "augment_brightness", "augment_contrast", "augment_cutmix", "train_warmup",
-    "train_label_smoothing", "train_ema", "augment_stain_swap", "augment_stain_grey",
-    "augment_surroundings", "augment_kept",
-)  # fmt: skip
+    "model_dropout",
+    "model_norm_momentum",
+    "model_stochastic_depth",
+    "augment_scale",
+    "augment_brightness",
+    "augment_contrast",
+    "augment_cutmix",
+    "train_warmup",
+    "train_label_smoothing",
+    "train_ema",
+    "augment_stain_swap",
+    "augment_stain_grey",
+    "augment_surroundings",
+    "augment_kept",
+)
 
 
 @dataclass(frozen=True)

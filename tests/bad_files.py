@@ -131,8 +131,10 @@ def oddities() -> Iterator[tuple[str, bytes, str]]:
     yield "garbage after.png", files["png"] + b"\0garbage" * 99, ANSWER
     yield "garbage after.jpg", files["jpg"] + b"\xff\xd8garbage" * 99, ANSWER
     for suffix, kind, options in (
-        ("png", "PNG", {}), ("jpg", "JPEG", {"quality": 95}), ("webp", "WEBP", {"lossless": True})
-    ):  # fmt: skip
+        ("png", "PNG", {}),
+        ("jpg", "JPEG", {"quality": 95}),
+        ("webp", "WEBP", {"lossless": True}),
+    ):
         exif, icc = b"Exif\0\0II*\0\xff\xff\0\0bad", b"no profile"
         yield f"bad exif.{suffix}", encoded(cell(), kind, exif=exif, **options), ANSWER
         yield f"bad icc.{suffix}", encoded(cell(), kind, icc_profile=icc, **options), ANSWER

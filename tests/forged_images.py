@@ -68,8 +68,9 @@ def webp_canvas(side: int) -> bytes:
     edge = (side - 1).to_bytes(3, "little")
     frame = bytes(6) + (63).to_bytes(3, "little") * 2 + bytes(4) + still
     parts = [(b"VP8X", b"\2\0\0\0" + edge + edge), (b"ANIM", bytes(6)), (b"ANMF", frame)]
-    body = b"WEBP" + b"".join(k + struct.pack("<I", len(d)) + d + b"\0" * (len(d) % 2)
-                              for k, d in parts)  # fmt: skip
+    body = b"WEBP" + b"".join(
+        k + struct.pack("<I", len(d)) + d + b"\0" * (len(d) % 2) for k, d in parts
+    )
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
@@ -111,7 +112,12 @@ def rgb_page(pixels: np.ndarray, **tags: object) -> tuple[dict[int, object], lis
     samples = 1 if pixels.ndim == 2 else pixels.shape[2]
     height, width = pixels.shape[:2]
     described = {
-        256: width, 257: height, 258: (8,) * samples, 259: 1, 262: 2 if samples > 1 else 1,
-        277: samples, 278: height,
-    }  # fmt: skip
+        256: width,
+        257: height,
+        258: (8,) * samples,
+        259: 1,
+        262: 2 if samples > 1 else 1,
+        277: samples,
+        278: height,
+    }
     return described | {int(name[1:]): value for name, value in tags.items()}, [pixels.tobytes()]

@@ -106,8 +106,11 @@ def test_normalisation_is_folded_and_one_transpose_is_left(study_folder):
 def test_every_figure_is_there_and_large_enough_to_read(study_folder):
     figures = sorted(path.name for path in (study_folder / "runs").rglob("*.png"))
     expected = ["sample_images", "class_distribution", "augmentation"]
-    expected += [f"{kind}_{name}" for kind in ("confusion_matrix", "learning_curves", "mistakes")
-                 for name in MODELS]  # fmt: skip
+    expected += [
+        f"{kind}_{name}"
+        for kind in ("confusion_matrix", "learning_curves", "mistakes")
+        for name in MODELS
+    ]
     assert {f"{name}.png" for name in expected} <= set(figures)
     for path in (study_folder / "runs").rglob("*.png"):
         with Image.open(path) as image:

@@ -12,11 +12,33 @@ import bloodkeras
 
 PACKAGE = Path(bloodkeras.__file__).parent
 HEAVY = (
-    "tensorflow", "keras", "sklearn", "matplotlib", "seaborn", "pandas", "medmnist", "scipy",
-    "onnx", "tf2onnx", "pooch", "requests", "tqdm", "pyarrow", "markdown_it",
-    "keras_tuner", "grpc", "rich", "fastapi", "starlette", "pydantic", "orjson",
-    "prometheus_client", "uvicorn", "gradio", "ray",
-)  # fmt: skip
+    "tensorflow",
+    "keras",
+    "sklearn",
+    "matplotlib",
+    "seaborn",
+    "pandas",
+    "medmnist",
+    "scipy",
+    "onnx",
+    "tf2onnx",
+    "pooch",
+    "requests",
+    "tqdm",
+    "pyarrow",
+    "markdown_it",
+    "keras_tuner",
+    "grpc",
+    "rich",
+    "fastapi",
+    "starlette",
+    "pydantic",
+    "orjson",
+    "prometheus_client",
+    "uvicorn",
+    "gradio",
+    "ray",
+)
 # The order of the maps in the docstrings: the package's names the folders, each folder's its files.
 LISTED = re.compile(r"^(?:    )?(\w+)(/|\.py) ", re.M)
 

@@ -181,8 +181,10 @@ def test_a_wrong_name_says_what_was_meant(installed, lab):
         ("train", ["train", "simple", "--data", "synthetic"]),
         ("train", ["evaluate", "tiny", "--data", "synthetic"]),
         ("train", ["export", "--data", "synthetic"]),
-        ("calibrate", ["calibrate", "tiny", "--photos", "photos", "--labels", "labels.csv",
-                       "--out", "mine"]),
+        (
+            "calibrate",
+            ["calibrate", "tiny", "--photos", "photos", "--labels", "labels.csv", "--out", "mine"],
+        ),
         ("serve", ["serve", "--model", "tiny"]),
         ("demo", ["demo"]),
         ("tune", ["tune", "simple", "--data", "synthetic"]),
@@ -190,7 +192,7 @@ def test_a_wrong_name_says_what_was_meant(installed, lab):
         ("parquet", ["score", "photos", "--out", "answers"]),
         ("ray", ["score", "photos", "--out", "answers", "--engine", "ray"]),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_installed_names_its_extra(installed, lab, extra, words):
     refused = run(installed, *words, cwd=lab)
     assert refused.returncode == 1

@@ -86,9 +86,13 @@ def test_quick_takes_a_third_of_the_epochs():
 
 @pytest.mark.parametrize(
     ("changes", "soft"),
-    [({}, False), ({"mixup": "0.2"}, True), ({"cutmix": "1e-1"}, True),
-     ({"label_smoothing": "0.1"}, True)],
-)  # fmt: skip
+    [
+        ({}, False),
+        ({"mixup": "0.2"}, True),
+        ({"cutmix": "1e-1"}, True),
+        ({"label_smoothing": "0.1"}, True),
+    ],
+)
 def test_labels_are_soft_where_they_are_mixed_or_smoothed(changes, soft):
     assert override(RECIPES["simple"], changes).soft_labels is soft
 

@@ -344,11 +344,14 @@ class Classifier:
             answers = self.answer(stacked, prior, views)
         return [
             Prediction(
-                self.labels[probs.argmax()], float(probs.max()), doubted(str(verdict), doubt),
-                probs, doubt,
+                self.labels[probs.argmax()],
+                float(probs.max()),
+                doubted(str(verdict), doubt),
+                probs,
+                doubt,
             )
             for probs, verdict, doubt in zip(answers.probs, answers.verdicts, doubts, strict=True)
-        ]  # fmt: skip
+        ]
 
 
 def _named(images) -> Iterator[tuple[str, object]]:

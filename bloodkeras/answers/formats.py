@@ -88,9 +88,14 @@ class JsonLines:
             probs = [round(p, 6) for p in row.probs] or self._nothing
             confidence = round(row.confidence, 6) if row.label else None
             cells = (
-                valid_text(row.path), row.label or None, confidence, *probs,
-                row.verdict or None, one_line(row.error) or None, *self._prior,
-            )  # fmt: skip
+                valid_text(row.path),
+                row.label or None,
+                confidence,
+                *probs,
+                row.verdict or None,
+                one_line(row.error) or None,
+                *self._prior,
+            )
             lines.append(json.dumps(dict(zip(self.columns, cells, strict=True))) + "\n")
         return "".join(lines)
 

@@ -217,9 +217,12 @@ def _items_after(
 def _rows(batch: list[Item], answers: Answers, labels: tuple[str, ...]) -> list[Row]:
     best = answers.probs.argmax(1).tolist()
     found = zip(
-        best, answers.probs.tolist(), answers.verdicts.tolist(), answers.foreign.tolist(),
+        best,
+        answers.probs.tolist(),
+        answers.verdicts.tolist(),
+        answers.foreign.tolist(),
         strict=True,
-    )  # fmt: skip
+    )
     rows = []
     for name, pixels in batch:
         if isinstance(pixels, str):

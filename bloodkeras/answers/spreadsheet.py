@@ -26,12 +26,23 @@ SEPARATORS = ",;\t"
 SEPARATOR_LINE = re.compile(r'\s*"?sep=(.)"?[ ,;\t]*\r?\n?', re.IGNORECASE)  # for Excel
 # What a column is called besides its name, if no column has just that.
 ALSO_CALLED = {
-    "file": ("filename", "file name", "image", "image name", "image file", "path", "file path",
-             "image path", "photo", "photograph", "picture"),
+    "file": (
+        "filename",
+        "file name",
+        "image",
+        "image name",
+        "image file",
+        "path",
+        "file path",
+        "image path",
+        "photo",
+        "photograph",
+        "picture",
+    ),
     "label": ("labels", "class", "class name", "cell type", "celltype", "type", "category"),
     "class": ("label", "class name", "cell type", "celltype", "type", "category"),
     "weight": ("weights", "share", "percent", "count", "frequency"),
-}  # fmt: skip
+}
 
 
 def read_text(path: Path) -> str:
@@ -71,8 +82,10 @@ def _western(content: bytes, path: Path) -> str:
             f"cannot read {path}: it is no UTF-8 text; save it as CSV (UTF-8)"
         ) from None
     if "\0" not in text:
-        print(f"{path} is no UTF-8: read as Windows-1252; saved as CSV (UTF-8) it would be sure",
-              file=sys.stderr)  # fmt: skip
+        print(
+            f"{path} is no UTF-8: read as Windows-1252; saved as CSV (UTF-8) it would be sure",
+            file=sys.stderr,
+        )
     return text
 
 

@@ -55,9 +55,16 @@ def summarise(rows: dict, measured: dict, multiply_adds: int) -> dict:
         if over in lanes and under in lanes:
             values = _ratios(what, measured, lanes, over, under, one_core)
             result["ratios"].append(
-                {"what": what, "of": over, "to": under, "one_core": one_core,
-                 "median": statistics.median(values), "least": min(values), "most": max(values)}
-            )  # fmt: skip
+                {
+                    "what": what,
+                    "of": over,
+                    "to": under,
+                    "one_core": one_core,
+                    "median": statistics.median(values),
+                    "least": min(values),
+                    "most": max(values),
+                }
+            )
     return result
 
 

@@ -88,10 +88,14 @@ def _module(layer):
         margins = _same_padding(layer)
         even = margins[0] == margins[1] and margins[2] == margins[3]
         module = torch.nn.Conv2d(
-            layer.input.shape[-1], layer.output.shape[-1], layer.kernel_size, layer.strides,
-            (margins[2], margins[0]) if even else 0, bias=layer.use_bias,
+            layer.input.shape[-1],
+            layer.output.shape[-1],
+            layer.kernel_size,
+            layer.strides,
+            (margins[2], margins[0]) if even else 0,
+            bias=layer.use_bias,
             groups=layer.input.shape[-1] if depthwise else 1,
-        )  # fmt: skip
+        )
         module.weight.data = kernel.contiguous()
         margins = (0, 0, 0, 0) if even else margins
     else:

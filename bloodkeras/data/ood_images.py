@@ -17,10 +17,14 @@ from bloodkeras.images.refusal import refusals
 
 PER_KIND = 500
 STROKES = {  # seven segments of a digit: x0, y0, x1, y1 in a 3x5 box
-    "top": (0, 0, 3, 1), "upper left": (0, 0, 1, 3), "upper right": (2, 0, 3, 3),
-    "middle": (0, 2, 3, 3), "lower left": (0, 2, 1, 5), "lower right": (2, 2, 3, 5),
+    "top": (0, 0, 3, 1),
+    "upper left": (0, 0, 1, 3),
+    "upper right": (2, 0, 3, 3),
+    "middle": (0, 2, 3, 3),
+    "lower left": (0, 2, 1, 5),
+    "lower right": (2, 2, 3, 5),
     "bottom": (0, 4, 3, 5),
-}  # fmt: skip
+}
 MARGIN_SIDE = 80  # pixels of a photograph's corner: never reaches the cell in its centre
 CORNER_SIDE = 10  # of 28 pixels of an image of a cell: about as much of the photograph
 

@@ -43,16 +43,27 @@ def build_page(explainer: Explainer, examples: list[str]) -> gr.Blocks:
         with gr.Row():
             with gr.Column(scale=1, min_width=380):
                 # What is no image is told so by the page itself, in one line a file.
-                files = gr.File(file_count="multiple", label="Photographs of single cells",
-                                elem_id="photographs")  # fmt: skip
+                files = gr.File(
+                    file_count="multiple",
+                    label="Photographs of single cells",
+                    elem_id="photographs",
+                )
                 gr.Markdown(
                     f"{', '.join(suffix.lstrip('.') for suffix in IMAGE_SUFFIXES)}; 28x28 pixels "
                     "are taken as they are, larger photographs are cropped around their middle."
                 )
                 gr.Markdown("Or click one of these, which are drawn, not photographs:")
-                gallery = gr.Gallery(examples, show_label=False, columns=3, allow_preview=False,
-                                     interactive=False, buttons=[], height=390, format="png",
-                                     elem_id="examples")  # fmt: skip
+                gallery = gr.Gallery(
+                    examples,
+                    show_label=False,
+                    columns=3,
+                    allow_preview=False,
+                    interactive=False,
+                    buttons=[],
+                    height=390,
+                    format="png",
+                    elem_id="examples",
+                )
             with gr.Column(scale=3):
                 answers = gr.HTML(NOTHING, elem_id="answers")
         files.change(answer, files, answers, api_visibility="private")

@@ -45,13 +45,26 @@ def demo(folder: str, host: str, port: int) -> None:
         os.environ["GRADIO_TEMP_DIR"] = scratch  # what was uploaded goes with it
         page = build_page(explainer, draw_examples(Path(scratch)))
         app = gr.mount_gradio_app(
-            FastAPI(openapi_url=None), page, "/", css=STYLE, footer_links=[], ssr_mode=False,
-            max_file_size=MOST_BYTES, show_error=False, enable_monitoring=False,
-            theme=gr.themes.Base(font=FONTS, font_mono=["monospace"]), allowed_paths=[scratch],
-        )  # fmt: skip
+            FastAPI(openapi_url=None),
+            page,
+            "/",
+            css=STYLE,
+            footer_links=[],
+            ssr_mode=False,
+            max_file_size=MOST_BYTES,
+            show_error=False,
+            enable_monitoring=False,
+            theme=gr.themes.Base(font=FONTS, font_mono=["monospace"]),
+            allowed_paths=[scratch],
+        )
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
-        config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False,
-                                timeout_graceful_shutdown=GRACE)  # fmt: skip
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE,
+        )
         server = uvicorn.Server(config)
         announce = partial(_announce, listener, host, folder)
         run_until_stopped(partial(server.run, [listener]), server.handle_exit, announce)
@@ -72,5 +85,7 @@ def draw_examples(folder: Path) -> list[str]:
 def _announce(listener, host: str, folder: str) -> None:
     print(f"{address(listener)} shows {folder}; Ctrl-C stops it", flush=True)
     if not is_loopback(host):
-        print(f"bloodkeras: {host} can be reached from other machines, and anybody may look",
-              file=sys.stderr)  # fmt: skip
+        print(
+            f"bloodkeras: {host} can be reached from other machines, and anybody may look",
+            file=sys.stderr,
+        )

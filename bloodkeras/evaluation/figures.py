@@ -89,10 +89,19 @@ def confusion_matrix(report: Report, path: Path) -> None:
     names = [name.replace(" ", "\n") for name in CLASS_NAMES]
     figure, axis = plt.subplots(figsize=(9, 7.5))
     seaborn.heatmap(
-        shares, annot=text(counts, shares), fmt="", cmap="Blues", vmin=0, vmax=1, square=True,
-        xticklabels=names, yticklabels=names, annot_kws={"fontsize": 8}, ax=axis,
+        shares,
+        annot=text(counts, shares),
+        fmt="",
+        cmap="Blues",
+        vmin=0,
+        vmax=1,
+        square=True,
+        xticklabels=names,
+        yticklabels=names,
+        annot_kws={"fontsize": 8},
+        ax=axis,
         cbar_kws={"label": "share of the true class", "shrink": 0.8},
-    )  # fmt: skip
+    )
     axis.set(xlabel="called", ylabel="true")
     axis.set_xticks(axis.get_xticks(), names, rotation=45, ha="right")
     score = f"accuracy {report.value('accuracy'):.2%}, macro F1 {report.value('macro_f1'):.4f}"
@@ -218,9 +227,14 @@ def comparison(found: list[dict], split: str, path: Path, synthetic: bool) -> No
         axis.xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1))
     for place, row in enumerate(found[1:], 1):
         axes[1].annotate(
-            f"p = {row['mcnemar']['p']:.2g}", (1, place), xycoords=("axes fraction", "data"),
-            xytext=(4, 0), textcoords="offset points", va="center", fontsize=9,
-        )  # fmt: skip
+            f"p = {row['mcnemar']['p']:.2g}",
+            (1, place),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+        )
     axes[1].axvline(0, color="grey", lw=1, ls=":")
     axes[0].set_yticks(range(len(found)), [row["name"] for row in found])
     axes[0].invert_yaxis()

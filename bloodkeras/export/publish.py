@@ -298,9 +298,15 @@ def _save(graph: onnx.ModelProto, card: dict, path: Path) -> None:
 
 
 METADATA_FIELDS = (
-    "model", "labels", "preprocessing", "thresholds", "calibration", "versions", "metrics",
+    "model",
+    "labels",
+    "preprocessing",
+    "thresholds",
+    "calibration",
+    "versions",
+    "metrics",
     "training_data",
-)  # fmt: skip
+)
 
 
 def _publish(staging: Path, folder: Path) -> None:

@@ -14,27 +14,81 @@ from bloodkeras.images.preprocess import IMAGE_SUFFIXES
 # Names, in small letters, of what macOS, Windows, Linux, NAS boxes and photo programs leave.
 # Whatever begins with a dot is hidden, and passed over too.
 SYSTEM_NAMES = {
-    "__macosx", "icon\r", "network trash folder", "temporary items",
-    "$recycle.bin", "recycler", "system volume information", "thumbs.db", "ehthumbs.db",
-    "ehthumbs_vista.db", "desktop.ini", "picasa.ini",
+    "__macosx",
+    "icon\r",
+    "network trash folder",
+    "temporary items",
+    "$recycle.bin",
+    "recycler",
+    "system volume information",
+    "thumbs.db",
+    "ehthumbs.db",
+    "ehthumbs_vista.db",
+    "desktop.ini",
+    "picasa.ini",
     "lost+found",
-    "@eadir", "@tmp", "@sharebin", "@recycle", "@recently-snapshot", "@__thumb", "#recycle",
-    "#snapshot", "_gsdata_",
-    "captureone", "__pycache__",
-}  # fmt: skip
+    "@eadir",
+    "@tmp",
+    "@sharebin",
+    "@recycle",
+    "@recently-snapshot",
+    "@__thumb",
+    "#recycle",
+    "#snapshot",
+    "_gsdata_",
+    "captureone",
+    "__pycache__",
+}
 SYSTEM_STARTS = (".", ":2e")  # a dot, and how some file servers write it
 SYSTEM_ENDINGS = (".lrdata", ":zone.identifier", "@synoeastream", "@synoresource")
 HINTS = {
     "not supported: convert to JPEG": (
-        ".heic", ".heif", ".hif", ".avif", ".jxl", ".jp2", ".j2k", ".jpf", ".jpx", ".wdp", ".jxr",
-        ".psd", ".xcf", ".pdf", ".svg", ".eps", ".ico", ".tga", ".exr", ".hdr", ".fits", ".dcm",
-        ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw",
-        ".svs", ".ndpi", ".mrxs", ".scn", ".czi", ".lif", ".nd2", ".vsi", ".oib", ".oif",
+        ".heic",
+        ".heif",
+        ".hif",
+        ".avif",
+        ".jxl",
+        ".jp2",
+        ".j2k",
+        ".jpf",
+        ".jpx",
+        ".wdp",
+        ".jxr",
+        ".psd",
+        ".xcf",
+        ".pdf",
+        ".svg",
+        ".eps",
+        ".ico",
+        ".tga",
+        ".exr",
+        ".hdr",
+        ".fits",
+        ".dcm",
+        ".dng",
+        ".cr2",
+        ".cr3",
+        ".nef",
+        ".arw",
+        ".orf",
+        ".rw2",
+        ".raf",
+        ".raw",
+        ".svs",
+        ".ndpi",
+        ".mrxs",
+        ".scn",
+        ".czi",
+        ".lif",
+        ".nd2",
+        ".vsi",
+        ".oib",
+        ".oif",
     ),
     "read if you name it": (".npy", ".npz"),
     "read by `bloodkeras score`": (".parquet", ".parq"),
     "unpack it": (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"),
-}  # fmt: skip
+}
 ENDING = re.compile(r"\.[a-z0-9_~+-]{1,12}")
 SHOWN = 8  # kinds of files, and names of folders, that one line says
 
@@ -80,10 +134,8 @@ def is_left_over(name: str) -> bool:
     """Return whether the name is a hidden one, or of what a system or a program leaves."""
     plain = name.casefold()
     return (
-        plain in SYSTEM_NAMES
-        or plain.startswith(SYSTEM_STARTS)
-        or plain.endswith(SYSTEM_ENDINGS)
-    )  # fmt: skip
+        plain in SYSTEM_NAMES or plain.startswith(SYSTEM_STARTS) or plain.endswith(SYSTEM_ENDINGS)
+    )
 
 
 def looks_like_image(name: str) -> bool:

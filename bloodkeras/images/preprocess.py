@@ -19,15 +19,42 @@ from bloodkeras.images.framing import PHOTOGRAPH_SHARE, UNKNOWN, Framing, is_wid
 from bloodkeras.images.refusal import refusals
 
 __all__ = [
-    "EXPECTED", "IMAGE_SUFFIXES", "MAX_PIXELS", "Doubtful", "doubt_of", "eight_views",
-    "is_photograph", "kind_of", "medmnist_pixels", "read_any", "read_content", "read_image",
+    "EXPECTED",
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "Doubtful",
+    "doubt_of",
+    "eight_views",
+    "is_photograph",
+    "kind_of",
+    "medmnist_pixels",
+    "read_any",
+    "read_content",
+    "read_image",
     "square",
-]  # fmt: skip
+]
 
 IMAGE_SUFFIXES = (
-    ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pnm", ".ppm", ".pgm",
-    ".jfif", ".jpe", ".jif", ".pjpeg", ".pjp", ".apng", ".dib", ".pbm",
-)  # fmt: skip
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".webp",
+    ".gif",
+    ".pnm",
+    ".ppm",
+    ".pgm",
+    ".jfif",
+    ".jpe",
+    ".jif",
+    ".pjpeg",
+    ".pjp",
+    ".apng",
+    ".dib",
+    ".pbm",
+)
 
 # --- how much of a photograph is looked at: docs/photographs.md has the reasons -----------------
 PHOTOGRAPH_SIDES = range(300, 421)  # like the source photographs, which are 360x360 to 366x369

@@ -43,18 +43,36 @@ MAGIC = (
     (0, b"\x93NUMPY", "a NumPy array"),
 )
 BRANDS = {  # of a container that begins with its type: what telephones write, and films
-    b"avif": "an AVIF image", b"avis": "an AVIF image", b"crx ": "a camera's raw file",
-    b"heic": "a HEIC photograph", b"heix": "a HEIC photograph", b"hevc": "a HEIC photograph",
-    b"heim": "a HEIC photograph", b"heis": "a HEIC photograph", b"hevx": "a HEIC photograph",
-    b"mif1": "a HEIC photograph", b"msf1": "a HEIC photograph",
-}  # fmt: skip
+    b"avif": "an AVIF image",
+    b"avis": "an AVIF image",
+    b"crx ": "a camera's raw file",
+    b"heic": "a HEIC photograph",
+    b"heix": "a HEIC photograph",
+    b"hevc": "a HEIC photograph",
+    b"heim": "a HEIC photograph",
+    b"heis": "a HEIC photograph",
+    b"hevx": "a HEIC photograph",
+    b"mif1": "a HEIC photograph",
+    b"msf1": "a HEIC photograph",
+}
 TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 TIFF_READ = (1, 2, 3, 4, 5, 7, 8, 32773, 32946, 34925, 50000)  # compressions Pillow's libtiff has
 TIFF_NAMES = {
-    6: "old JPEG", 33003: "JPEG 2000", 33004: "JPEG 2000", 33005: "JPEG 2000", 34712: "JPEG 2000",
-    34713: "Nikon's raw", 34887: "LERC", 34892: "lossy raw", 34933: "PNG", 34934: "JPEG XR",
-    22610: "JPEG XR", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL",
-}  # fmt: skip
+    6: "old JPEG",
+    33003: "JPEG 2000",
+    33004: "JPEG 2000",
+    33005: "JPEG 2000",
+    34712: "JPEG 2000",
+    34713: "Nikon's raw",
+    34887: "LERC",
+    34892: "lossy raw",
+    34933: "PNG",
+    34934: "JPEG XR",
+    22610: "JPEG XR",
+    50001: "WebP",
+    50002: "JPEG XL",
+    52546: "JPEG XL",
+}
 BITS, COMPRESSION, SAMPLES, PLANAR = 258, 259, 277, 284
 MOST_SAMPLES = 64  # a pixel; more is a damaged table
 STARTS, LENGTHS = (273, 324), (279, 325)  # of strips, of tiles

@@ -54,10 +54,11 @@ def add_map(model) -> None:
     """
     graph = _Graph(model)
     maps = [
-        graph.add("Mul", [graph.map_of(layers), graph.column(weight)]) if weight else
-        graph.map_of(layers)
+        graph.add("Mul", [graph.map_of(layers), graph.column(weight)])
+        if weight
+        else graph.map_of(layers)
         for layers, weight in graph.heads(OUTPUT_NAME)
-    ]  # fmt: skip
+    ]
     if not maps:
         raise BloodkerasError(
             "this graph does not end in a pooling, dense layers and a softmax, as an export does: "

@@ -117,8 +117,11 @@ def fit(model, cells: Labelled, classifier: Classifier, last_layer: bool) -> tup
     if last_layer:
         fitted = fit_last_layer(features, cells.labels, head.weights, head.bias)
         weights, bias, penalty, judged = (
-            fitted.weights, fitted.bias, fitted.penalty, fitted.left_out
-        )  # fmt: skip
+            fitted.weights,
+            fitted.bias,
+            fitted.penalty,
+            fitted.left_out,
+        )
     expected = 1.0 if last_layer else head.temperature
     temperatures = [fit_temperature(logits, cells.labels, expected) for logits in judged]
     temperature = float(np.exp(np.mean(np.log(temperatures))))
@@ -147,8 +150,17 @@ def fit(model, cells: Labelled, classifier: Classifier, last_layer: bool) -> tup
 
 def new_card(card: dict, name: str, facts: dict) -> dict:
     """Return the card of the new export: what no longer holds is kept under before_calibration."""
-    gone = ("model", "thresholds", "calibration", "metrics", "shifts", "int8", "class_shares",
-            "calibrated_on", "before_calibration")  # fmt: skip
+    gone = (
+        "model",
+        "thresholds",
+        "calibration",
+        "metrics",
+        "shifts",
+        "int8",
+        "class_shares",
+        "calibrated_on",
+        "before_calibration",
+    )
     before = {key: card[key] for key in gone if key in card}
     kept = {key: value for key, value in card.items() if key not in ("shifts", "int8")}
     calibration = dict(card.get("calibration", {})) | {

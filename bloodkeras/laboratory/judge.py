@@ -179,8 +179,10 @@ def score_answers(answers: Answers, labels: np.ndarray) -> dict:
     low, high = wilson(int(right.sum()), len(labels))
     by_class = [right[labels == k].mean() for k in np.unique(labels)]
     return answers.judged(labels) | {
-        "low": low, "high": high, "balanced_accuracy": float(np.mean(by_class))
-    }  # fmt: skip
+        "low": low,
+        "high": high,
+        "balanced_accuracy": float(np.mean(by_class)),
+    }
 
 
 def wilson(hits: int, count: int) -> tuple[float, float]:

@@ -152,10 +152,16 @@ def _columns(arrow, schema, rows: list[Row]):
     """Return rows as a pyarrow.RecordBatch, spelt as `predict` does, numbers unrounded."""
     nothing = (None,) * (len(schema) - 5)  # all but path, label, confidence, verdict, error
     cells = [
-        (valid_text(row.path), row.label or None, row.confidence, *(row.probs or nothing),
-         row.verdict or None, one_line(row.error) or None)
+        (
+            valid_text(row.path),
+            row.label or None,
+            row.confidence,
+            *(row.probs or nothing),
+            row.verdict or None,
+            one_line(row.error) or None,
+        )
         for row in rows
-    ]  # fmt: skip
+    ]
     arrays = zip(schema, zip(*cells, strict=True), strict=True)
     return arrow.record_batch([arrow.array(v, f.type) for f, v in arrays], schema=schema)
 

@@ -102,8 +102,15 @@ def describe_asking(prior: Weights | None, microns_per_pixel: float, views: bool
 
 def make_plan(listing: Listing, partition_images: int, batch: int, **described) -> Plan:
     """Return the plan for what was listed; `described` is the model and how it is asked."""
-    return Plan(listing.kind, listing.source, listing.items, listing.sha256,
-                partition_images=partition_images, batch=batch, **described)  # fmt: skip
+    return Plan(
+        listing.kind,
+        listing.source,
+        listing.items,
+        listing.sha256,
+        partition_images=partition_images,
+        batch=batch,
+        **described,
+    )
 
 
 @contextmanager

@@ -41,12 +41,19 @@ def joined_cluster(address: str, workers: int) -> Iterator:
         raise missing_package("Ray", "ray") from None
     address = address or os.environ.get("RAY_ADDRESS", "") or "local"
     _reach(address)
-    options = {"include_dashboard": False, "num_cpus": workers or None,
-               "object_store_memory": STORE_BYTES}  # fmt: skip
+    options = {
+        "include_dashboard": False,
+        "num_cpus": workers or None,
+        "object_store_memory": STORE_BYTES,
+    }
     try:
         with _no_start_up_notes():
-            ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL,
-                     **(options if address == "local" else {}))  # fmt: skip
+            ray.init(
+                address,
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+                **(options if address == "local" else {}),
+            )
     except Exception as error:  # ConnectionError, ValueError, RuntimeError: whatever is wrong there
         raise BloodkerasError(f"no Ray cluster at {address}: {gist(error)}") from None
     heed_stops()  # Ray took SIGTERM

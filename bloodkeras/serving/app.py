@@ -73,8 +73,11 @@ class Addresses:
 
     async def server(self) -> dict[str, Any]:
         """Say what this server is."""
-        return {"name": "bloodkeras", "version": bloodkeras.__version__,
-                "extensions": ["binary_tensor_data"]}  # fmt: skip
+        return {
+            "name": "bloodkeras",
+            "version": bloodkeras.__version__,
+            "extensions": ["binary_tensor_data"],
+        }
 
     async def live(self) -> dict[str, bool]:
         """Say that the process answers."""
@@ -113,8 +116,9 @@ class Addresses:
         content, length = await model.reply(asked)
         if length is None:
             return Response(content, media_type="application/json")
-        return Response(content, headers={LENGTH_HEADER: str(length)},
-                        media_type="application/octet-stream")  # fmt: skip
+        return Response(
+            content, headers={LENGTH_HEADER: str(length)}, media_type="application/octet-stream"
+        )
 
 
 def build(options: Options | None = None):
@@ -168,14 +172,22 @@ async def metrics(request: Request) -> Response:
 def _add_addresses(app: FastAPI, addresses: Addresses) -> None:
     one, version = "/v2/models/{model_name}", "/versions/{model_version}"
     example = INPUTS[0] | {"shape": [1, *INPUTS[0]["shape"][1:]], "data": []}
-    body = {"requestBody": {"required": True, "content": {
-        "application/json": {
-            "schema": Body.model_json_schema(), "example": {"inputs": [example]}
-        },
-        "image/*": {"schema": {"type": "string", "format": "binary"}},
-    }}}  # fmt: skip
-    refusals = {status: {"description": HTTPStatus(status).phrase}
-                for status in (400, 401, 404, 413, 415, 503)}  # fmt: skip
+    body = {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": Body.model_json_schema(),
+                    "example": {"inputs": [example]},
+                },
+                "image/*": {"schema": {"type": "string", "format": "binary"}},
+            },
+        }
+    }
+    refusals = {
+        status: {"description": HTTPStatus(status).phrase}
+        for status in (400, 401, 404, 413, 415, 503)
+    }
     for path, method in {
         "/v2": addresses.server,
         "/v2/health/live": addresses.live,
@@ -187,12 +199,23 @@ def _add_addresses(app: FastAPI, addresses: Addresses) -> None:
         f"{one}{version}/ready": addresses.model_ready,
         "/metrics": metrics,
     }.items():
-        app.add_api_route(path, method, methods=["GET"], responses=refusals,
-                          operation_id=path.strip("/").replace("/", "_"))  # fmt: skip
+        app.add_api_route(
+            path,
+            method,
+            methods=["GET"],
+            responses=refusals,
+            operation_id=path.strip("/").replace("/", "_"),
+        )
     for path in (f"{one}/infer", f"{one}{version}/infer"):
-        app.add_api_route(path, addresses.infer, methods=["POST"], responses=refusals,
-                          openapi_extra=body, operation_id=path.strip("/").replace("/", "_"),
-                          response_model=None)  # fmt: skip
+        app.add_api_route(
+            path,
+            addresses.infer,
+            methods=["POST"],
+            responses=refusals,
+            openapi_extra=body,
+            operation_id=path.strip("/").replace("/", "_"),
+            response_model=None,
+        )
 
 
 async def _refused(request: Request, error: AnyHTTPException) -> JSONResponse:

@@ -44,10 +44,14 @@ class AuditLog:
         """
         entry = {"time": datetime.now(UTC).isoformat(), "request": request, **model}
         entry["images"] = [
-            {"sha256": hashlib.sha256(image.tobytes()).hexdigest(), "label": label,
-             "confidence": round(float(confidence), 6), "verdict": str(verdict)}
+            {
+                "sha256": hashlib.sha256(image.tobytes()).hexdigest(),
+                "label": label,
+                "confidence": round(float(confidence), 6),
+                "verdict": str(verdict),
+            }
             for image, (label, confidence, verdict) in zip(images, answers, strict=True)
-        ]  # fmt: skip
+        ]
         line = json.dumps(entry).encode() + b"\n"
         # One write in append mode: lines of several processes do not mix.
         if (written := os.write(self._file, line)) != len(line):

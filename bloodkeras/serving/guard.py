@@ -119,12 +119,18 @@ class Guard:
         REFUSED.labels(refusal.status_code).inc()
         body = json.dumps({"error": refusal.detail}).encode()
         # Some of a long body may never be read: no other request can follow on this connection.
-        headers = {"content-type": "application/json", "content-length": str(len(body)),
-                   "connection": "close"} | (refusal.headers or {})  # fmt: skip
-        await send({
-            "type": "http.response.start", "status": refusal.status_code,
-            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
-        })  # fmt: skip
+        headers = {
+            "content-type": "application/json",
+            "content-length": str(len(body)),
+            "connection": "close",
+        } | (refusal.headers or {})
+        await send(
+            {
+                "type": "http.response.start",
+                "status": refusal.status_code,
+                "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+            }
+        )
         await send({"type": "http.response.body", "body": body, "more_body": True})
         if not any(name == b"expect" for name, _ in scope["headers"]):  # else it waits to be told
             with suppress(TimeoutError):

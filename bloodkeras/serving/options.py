@@ -117,8 +117,15 @@ def check(options: Options) -> None:
     Raises:
         UsageError: A number is out of its range.
     """
-    ranges = {"port": (0, 65535), "workers": (1, 256), "batch": (1, 4096), "wait_ms": (0, 10_000),
-              "queue": (1, 100_000), "body_mb": (0.01, 1024), "grace": (0, 3600)}  # fmt: skip
+    ranges = {
+        "port": (0, 65535),
+        "workers": (1, 256),
+        "batch": (1, 4096),
+        "wait_ms": (0, 10_000),
+        "queue": (1, 100_000),
+        "body_mb": (0.01, 1024),
+        "grace": (0, 3600),
+    }
     for name, (least, most) in ranges.items():
         if not least <= (value := getattr(options, name)) <= most:
             option = name.replace("_", "-")

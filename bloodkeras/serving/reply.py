@@ -17,13 +17,17 @@ LABEL_NAME, CONFIDENCE_NAME, VERDICT_NAME = "label", "confidence", "verdict"
 def outputs_of(labels: tuple[str, ...]) -> list[dict]:
     """Return the outputs of a model as its metadata name them; the labels are a parameter."""
     return [
-        {"name": OUTPUT_NAME, "datatype": "FP32", "shape": [-1, len(labels)],
-         "parameters": {"labels": list(labels)}},
+        {
+            "name": OUTPUT_NAME,
+            "datatype": "FP32",
+            "shape": [-1, len(labels)],
+            "parameters": {"labels": list(labels)},
+        },
         {"name": LABEL_NAME, "datatype": "BYTES", "shape": [-1]},
         {"name": CONFIDENCE_NAME, "datatype": "FP32", "shape": [-1]},
         {"name": VERDICT_NAME, "datatype": "BYTES", "shape": [-1]},
         {"name": FOREIGN_NAME, "datatype": "FP32", "shape": [-1]},
-    ]  # fmt: skip
+    ]
 
 
 def values_of(answers: Answers, labels: list[str]) -> dict[str, np.ndarray]:

@@ -28,8 +28,14 @@ WANTED = (
     f"or {PHOTOGRAPHS_NAME}, BYTES [N], image files"
 )
 MICRONS = "microns_per_pixel"  # the parameter of a request that holds photographs
-_JSON_KINDS = {list: "an array", str: "a string", int: "a number", float: "a number",
-               bool: "true or false", type(None): "null"}  # fmt: skip
+_JSON_KINDS = {
+    list: "an array",
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+}
 LENGTH_BYTES = 4  # before each element of a binary BYTES tensor
 
 

@@ -42,8 +42,12 @@ class Usual(keras.layers.Layer):
 
     def build(self, shape):
         """Make room for what `set` is told."""
-        sizes = {"centre": (COLOUR_COUNT,), "whitening": (COLOUR_COUNT, COLOUR_COUNT),
-                 "means": (CLASS_COUNT, COLOUR_COUNT), "limit": ()}  # fmt: skip
+        sizes = {
+            "centre": (COLOUR_COUNT,),
+            "whitening": (COLOUR_COUNT, COLOUR_COUNT),
+            "means": (CLASS_COUNT, COLOUR_COUNT),
+            "limit": (),
+        }
         self._told = {
             name: self.add_weight(shape=size, trainable=False, name=name)
             for name, size in sizes.items()

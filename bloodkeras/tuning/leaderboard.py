@@ -151,10 +151,13 @@ class Leaderboard:
             score = row[self.plan.objective]
             what = (row["message"] or changed(row, self.plan)).split(", ")
             table.add_row(
-                row["trial"], row["status"], f"{score:.4f}" if score != "" else "",
-                f"{row['best_epoch']}/{row['epochs']}", f"{row['seconds']:.0f}",
+                row["trial"],
+                row["status"],
+                f"{score:.4f}" if score != "" else "",
+                f"{row['best_epoch']}/{row['epochs']}",
+                f"{row['seconds']:.0f}",
                 ", ".join(what[:CHANGES_SHOWN]) + (", ..." if len(what) > CHANGES_SHOWN else ""),
-            )  # fmt: skip
+            )
         return table
 
 
@@ -166,10 +169,15 @@ def _row(oracle, trial, plan) -> dict:
     recipe = dataclasses.asdict(recipe_of(trial.hyperparameters.values, plan.start))
     status = {"INVALID": "waiting"}.get(trial.status, trial.status.lower())
     return {
-        "trial": trial.trial_id, "status": status, **values, "best_epoch": best or "",
-        "epochs": epochs, "seconds": round(oracle.seconds[trial.trial_id], 1),
-        "message": trial.message or "", **{name: recipe[name] for name in SPACE},
-    }  # fmt: skip
+        "trial": trial.trial_id,
+        "status": status,
+        **values,
+        "best_epoch": best or "",
+        "epochs": epochs,
+        "seconds": round(oracle.seconds[trial.trial_id], 1),
+        "message": trial.message or "",
+        **{name: recipe[name] for name in SPACE},
+    }
 
 
 def _at(trial, name: str, epoch: int | None) -> float | str:

@@ -45,8 +45,14 @@ def parallel_coordinates(
     for place, (_, ticks) in enumerate(columns):
         axis.axvline(place, color="lightgrey", zorder=0)
         for height, label in ticks:
-            axis.annotate(label, (place, height), xytext=(3, 0), textcoords="offset points",
-                          fontsize=8, va="center")  # fmt: skip
+            axis.annotate(
+                label,
+                (place, height),
+                xytext=(3, 0),
+                textcoords="offset points",
+                fontsize=8,
+                va="center",
+            )
     labels = [name.split("_", 1)[1].replace("_", "\n") for name in names]
     axis.set_xticks(range(len(names)), labels, fontsize=9)
     axis.set(yticks=[], ylim=(-0.06, 1.06))
@@ -67,8 +73,9 @@ def importance(done: list[dict], names: list[str], plan, path: Path, synthetic: 
     labels = [features[k].split("_", 1)[-1].replace("_", " ") for k in order]
     colours = ["lightgrey" if features[k] == "epochs" else BLUE for k in order]
     figure, axis = plt.subplots(figsize=(7.5, 0.32 * len(features) + 1.5))
-    axis.barh(labels, found.importances_mean[order], xerr=found.importances_std[order],
-              color=colours)  # fmt: skip
+    axis.barh(
+        labels, found.importances_mean[order], xerr=found.importances_std[order], color=colours
+    )
     axis.set_xlabel(f"fall of R² of {plan.objective} when the field is shuffled")
     axis.set_title(f"a random forest over {len(done)} trials: a hint, not a proof", fontsize=10)
     seaborn.despine(figure)

@@ -169,9 +169,21 @@ def held(kind: str, folder: Path):
 
 
 KINDS = (
-    "path", "PIL", "opened", "palette", "transparent", "inks", "bytes", "bytearray", "memoryview",
-    "file", "BytesIO", "array", "small array", "strided array",
-)  # fmt: skip
+    "path",
+    "PIL",
+    "opened",
+    "palette",
+    "transparent",
+    "inks",
+    "bytes",
+    "bytearray",
+    "memoryview",
+    "file",
+    "BytesIO",
+    "array",
+    "small array",
+    "strided array",
+)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

@@ -60,8 +60,15 @@ def test_foreign_and_unsure_come_first_and_the_most_doubtful_of_each(tmp_path):
         row("oddest.png", confidence=0.99, verdict="foreign", foreign=9.0),
     ]
     html = html_of(tmp_path, rows)
-    assert shown(html) == ["oddest.png", "odd.png", "unsurest.png", "unsure.png", "baso.png",
-                           "less.png", "sure.png"]  # fmt: skip
+    assert shown(html) == [
+        "oddest.png",
+        "odd.png",
+        "unsurest.png",
+        "unsure.png",
+        "baso.png",
+        "less.png",
+        "sure.png",
+    ]
     assert re.findall(r"<h2>(\w+)", html) == ["Foreign", "Unsure", "Basophil", "Monocyte"]
 
 
@@ -121,9 +128,15 @@ class Tags(HTMLParser):
 
 @pytest.mark.parametrize(
     "name",
-    ["<script>alert(1)</script>.png", '"><img src=x onerror=alert(1)>.png', "a&lt;b'.png",
-     "x\n\x1b[2J.png", "zell\udce4.png", "</title><b>/#.png"],
-)  # fmt: skip
+    [
+        "<script>alert(1)</script>.png",
+        '"><img src=x onerror=alert(1)>.png',
+        "a&lt;b'.png",
+        "x\n\x1b[2J.png",
+        "zell\udce4.png",
+        "</title><b>/#.png",
+    ],
+)
 def test_names_are_escaped(tmp_path, name):
     """A file name is shown, never run, in a picture, its hint or an error."""
     html = html_of(tmp_path, [row(name), row(verdict="unsure"), error(name, f"cannot read {name}")])

@@ -450,8 +450,12 @@ def test_nothing_is_overwritten(cells, tmp_path, model):
     found = tree(target)
     assert found["basophil/a.JPG"] == b"somebody else's"
     assert found["basophil/a-2.JPG"] == (cells / "a.JPG").read_bytes()
-    assert sorted(found) == ["basophil/a-2.JPG", "basophil/a.JPG", "eosinophil/c.bmp",
-                             "erythroblast/b-2.png"]  # fmt: skip
+    assert sorted(found) == [
+        "basophil/a-2.JPG",
+        "basophil/a.JPG",
+        "eosinophil/c.bmp",
+        "erythroblast/b-2.png",
+    ]
     assert not (tmp_path / "nowhere").exists()
 
 
@@ -529,8 +533,14 @@ def test_memory_does_not_grow_with_the_images(model, tmp_path):
         header = {"descr": "|u1", "fortran_order": False, "shape": (100_000, 28, 28, 3)}
         np.lib.format.write_array_header_1_0(file, header)
         file.truncate(file.tell() + 100_000 * 2352)
-    command = [sys.executable, "-c", PEAK, str(tmp_path / "many.npy"), model,
-               str(tmp_path / "out.csv")]  # fmt: skip
+    command = [
+        sys.executable,
+        "-c",
+        PEAK,
+        str(tmp_path / "many.npy"),
+        model,
+        str(tmp_path / "out.csv"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     grown, peak = map(int, done.stdout.split()[-2:])
     assert grown < 150, done.stdout

@@ -112,11 +112,17 @@ def test_a_file_says_the_same_as_a_mapping(tmp_path, kind):
 @pytest.mark.parametrize(
     "text",
     [
-        "", "{", "a,b\n1,2\n", "\xff\xfe", 'class,weight\n"monocyte' + "x" * 200_000,
-        '{"a":' * 100_000, "class,weight\nmonocyte,1\nMonocytes,2\n",
-        '{"monocyte": 1, "monocyte": 2}', "class,weight\n",
+        "",
+        "{",
+        "a,b\n1,2\n",
+        "\xff\xfe",
+        'class,weight\n"monocyte' + "x" * 200_000,
+        '{"a":' * 100_000,
+        "class,weight\nmonocyte,1\nMonocytes,2\n",
+        '{"monocyte": 1, "monocyte": 2}',
+        "class,weight\n",
     ],
-)  # fmt: skip
+)
 def test_a_bad_file_is_one_line(tmp_path, text):
     (tmp_path / "prior").write_text(text, encoding="latin-1")
     with pytest.raises(BloodkerasError, match=r"prior") as caught:
@@ -241,9 +247,13 @@ def test_the_estimate_is_recorded_and_resumed(export, tmp_path):
     assert known["basophil"] == 1
     assert 0 < known["eosinophil"] < 0.2
     score(
-        [str(tmp_path)], str(export), str(out), resume=True, prior="estimate",
+        [str(tmp_path)],
+        str(export),
+        str(out),
+        resume=True,
+        prior="estimate",
         classes="basophil,eosinophil",
-    )  # fmt: skip
+    )
     with pytest.raises(UsageError, match="reads the images twice"):
         score(["-"], str(export), prior="estimate")
 
@@ -268,9 +278,10 @@ def test_healthy_blood_weighs_by_its_shares_over_the_networks_own(export):
 
 
 @pytest.mark.parametrize(
-    "own", [{}, dict.fromkeys(CLASS_NAMES, 0) | {"monocyte": 1}, HEALTHY_BLOOD],
+    "own",
+    [{}, dict.fromkeys(CLASS_NAMES, 0) | {"monocyte": 1}, HEALTHY_BLOOD],
     ids=["all alike", "one only", "as in blood"],
-)  # fmt: skip
+)
 def test_what_healthy_blood_hardly_holds_is_unsure_whatever_the_network_expects(export, own):
     """Pure red is class 0 with certainty, whatever that is called."""
     classifier = Classifier.load(export)
@@ -302,8 +313,11 @@ def test_the_word_blood_means_the_same_everywhere(export, tmp_path):
     row = next(csv.DictReader((tmp_path / "x.csv").open()))
     assert float(row["confidence"]) == pytest.approx(by_word.probs.max(), abs=1e-4)
     score(
-        [str(tmp_path / "a.png")], str(export), str(tmp_path / "y.csv"), prior="blood",
+        [str(tmp_path / "a.png")],
+        str(export),
+        str(tmp_path / "y.csv"),
+        prior="blood",
         classes="lymphocyte,monocyte",
-    )  # fmt: skip
+    )
     known = json.loads((tmp_path / "y.csv.origin.json").read_text(encoding="utf-8"))["prior"]
     assert known == {"lymphocyte": 1, "monocyte": pytest.approx(430 / 2500, abs=1e-4)}

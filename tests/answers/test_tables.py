@@ -68,12 +68,13 @@ AS_SAVED = {
     "quotes": '"file", "label"\n"a.png", "basophil"\n"zelle_\u00e4.png","neutrophil"\n'.encode(),
     "capitals": TEXT.replace("file,label", "FILE,Label").encode(),
     "other columns": TEXT.replace("\n", ',"x, y\nand z"\n').encode(),
-    "a comma in a semicolon's header": TEXT.replace(",", ";").replace(
-        "label\n", "label;a, b, c, d\n").encode(),
+    "a comma in a semicolon's header": TEXT.replace(",", ";")
+    .replace("label\n", "label;a, b, c, d\n")
+    .encode(),
     "other names": TEXT.replace("file,label", "File name,Class").encode(),
     "names with _": TEXT.replace("file,label", "image_path,cell_type").encode(),
     "label before class": "file,label,class\na.png,0,PLT\nzelle_\u00e4.png,6.0,x".encode(),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("content", AS_SAVED.values(), ids=AS_SAVED)
@@ -155,20 +156,40 @@ def test_what_is_no_weight_is_refused(tmp_path, weight):
 @pytest.mark.parametrize(
     ("written", "meant"),
     [
-        ("NEU", "neutrophil"), ("Neutros", "neutrophil"), ("bands", "neutrophil"),
-        ("SNE", "neutrophil"), ("BNE", "neutrophil"), ("segmented", "neutrophil"),
-        ("Band-Neutrophils", "neutrophil"), ("neutrophil_segmented", "neutrophil"),
-        ("ig", "immature granulocyte"), ("IG", "immature granulocyte"),
-        ("MMY", "immature granulocyte"), ("MY", "immature granulocyte"),
-        ("PMY", "immature granulocyte"), ("Myelocytes", "immature granulocyte"),
-        ("Imm. Granulocytes", None), ("imm. gran.", "immature granulocyte"),
-        ("LYM", "lymphocyte"), ("ly", "lymphocyte"), ("Lymphs", "lymphocyte"),
-        ("MONO", "monocyte"), ("Mo", "monocyte"), ("EOS", "eosinophil"), ("Eo", "eosinophil"),
-        ("BASO", "basophil"), ("BA", "basophil"), ("ERB", "erythroblast"),
-        ("NRBC", "erythroblast"), ("nRBCs", "erythroblast"), ("Normoblasts", "erythroblast"),
-        ("PLT", "platelet"), ("PLTS", "platelet"), ("Thrombocytes", "platelet"),
+        ("NEU", "neutrophil"),
+        ("Neutros", "neutrophil"),
+        ("bands", "neutrophil"),
+        ("SNE", "neutrophil"),
+        ("BNE", "neutrophil"),
+        ("segmented", "neutrophil"),
+        ("Band-Neutrophils", "neutrophil"),
+        ("neutrophil_segmented", "neutrophil"),
+        ("ig", "immature granulocyte"),
+        ("IG", "immature granulocyte"),
+        ("MMY", "immature granulocyte"),
+        ("MY", "immature granulocyte"),
+        ("PMY", "immature granulocyte"),
+        ("Myelocytes", "immature granulocyte"),
+        ("Imm. Granulocytes", None),
+        ("imm. gran.", "immature granulocyte"),
+        ("LYM", "lymphocyte"),
+        ("ly", "lymphocyte"),
+        ("Lymphs", "lymphocyte"),
+        ("MONO", "monocyte"),
+        ("Mo", "monocyte"),
+        ("EOS", "eosinophil"),
+        ("Eo", "eosinophil"),
+        ("BASO", "basophil"),
+        ("BA", "basophil"),
+        ("ERB", "erythroblast"),
+        ("NRBC", "erythroblast"),
+        ("nRBCs", "erythroblast"),
+        ("Normoblasts", "erythroblast"),
+        ("PLT", "platelet"),
+        ("PLTS", "platelet"),
+        ("Thrombocytes", "platelet"),
     ],
-)  # fmt: skip
+)
 def test_common_abbreviations_are_understood(written, meant):
     if meant:
         assert class_name(written, CLASS_NAMES) == meant
@@ -182,8 +203,23 @@ def test_what_may_mean_two_classes_is_refused(tmp_path, written):
     assert "may mean" in refusal(tmp_path, f"file,label\na.png,{written}\n")
 
 
-@pytest.mark.parametrize("written", ["blast", "RBC", "erythrocyte", "WBC", "myeloblast", "smudge",
-                                     "monoblast", "band/seg", "x", "8", "-1", "1.5"])  # fmt: skip
+@pytest.mark.parametrize(
+    "written",
+    [
+        "blast",
+        "RBC",
+        "erythrocyte",
+        "WBC",
+        "myeloblast",
+        "smudge",
+        "monoblast",
+        "band/seg",
+        "x",
+        "8",
+        "-1",
+        "1.5",
+    ],
+)
 def test_what_is_no_class_is_refused_with_its_line(tmp_path, written):
     assert "t.csv, line 3: " in refusal(tmp_path, f"file,label\na.png,1\nb.png,{written}\n")
 
@@ -227,12 +263,21 @@ def labelled(photos: Path, *names: str, at: Path | None = None):
 @pytest.mark.parametrize(
     "name",
     [
-        "slide 1/b.png", "./slide 1/b.png", "slide 1//b.png", "photos/slide 1/b.png",
-        "slide 1\\b.png", ".\\slide 1\\b.png", "photos\\slide 1\\b.png", "ABSOLUTE",
-        "C:\\Users\\Ann\\Photos\\slide 1\\b.png", "/home/ann/photos/slide 1/b.png",
-        "slide 1/B.PNG", "../photos/slide 1/b.png", "\\\\server\\share\\photos\\slide 1\\b.png",
+        "slide 1/b.png",
+        "./slide 1/b.png",
+        "slide 1//b.png",
+        "photos/slide 1/b.png",
+        "slide 1\\b.png",
+        ".\\slide 1\\b.png",
+        "photos\\slide 1\\b.png",
+        "ABSOLUTE",
+        "C:\\Users\\Ann\\Photos\\slide 1\\b.png",
+        "/home/ann/photos/slide 1/b.png",
+        "slide 1/B.PNG",
+        "../photos/slide 1/b.png",
+        "\\\\server\\share\\photos\\slide 1\\b.png",
     ],
-)  # fmt: skip
+)
 def test_however_a_table_spells_a_path_it_is_that_file(photos, name):
     name = str(photos / "slide 1" / "b.png") if name == "ABSOLUTE" else name
     found = labelled(photos, "a.png", name)
@@ -245,8 +290,9 @@ def test_a_table_may_lie_elsewhere_and_be_called_from_elsewhere(photos, tmp_path
     found = labelled(photos, "../study/photos/a.png", at=tmp_path / "tables")
     assert (len(found), found.unlabelled) == (1, 1)
     monkeypatch.chdir(tmp_path)
-    found = read_labelled("study/photos", table(tmp_path, "file,label\nstudy/photos/a.png,0\n"),
-                          CLASS_NAMES)  # fmt: skip
+    found = read_labelled(
+        "study/photos", table(tmp_path, "file,label\nstudy/photos/a.png,0\n"), CLASS_NAMES
+    )
     assert (len(found), found.unlabelled) == (1, 1)
 
 
@@ -278,8 +324,10 @@ def test_letters_of_another_size_are_no_guess(photos):
         labelled(photos, "slide 1/B.Png")
 
 
-@pytest.mark.parametrize("name", ["b.png", "/elsewhere/b.png", "D:\\b.png", "slide 1", "a",
-                                  "x" * 300 + ".png", "slide 2/b.png"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    ["b.png", "/elsewhere/b.png", "D:\\b.png", "slide 1", "a", "x" * 300 + ".png", "slide 2/b.png"],
+)
 def test_a_file_of_the_same_name_elsewhere_is_not_meant(photos, name):
     """Or a cell of another slide would get the label."""
     with pytest.raises(BloodkerasError, match="names 1 of 2 files that are not in"):
@@ -293,9 +341,15 @@ def test_a_file_of_the_same_name_elsewhere_is_not_meant(photos, name):
 def sorted_photos(tmp_path):
     folder = tmp_path / "sorted"
     names = {
-        "NEU": 3, "bands": 2, "immature_granulocyte": 1, "Lymphocytes/slide 1": 2,
-        "unsure": 2, "foreign": 1, "Lymphocytes/@eaDir": 1, ".hidden": 1,
-    }  # fmt: skip
+        "NEU": 3,
+        "bands": 2,
+        "immature_granulocyte": 1,
+        "Lymphocytes/slide 1": 2,
+        "unsure": 2,
+        "foreign": 1,
+        "Lymphocytes/@eaDir": 1,
+        ".hidden": 1,
+    }
     rng = np.random.default_rng(0)
     for name, count in names.items():
         (folder / name).mkdir(parents=True)
@@ -337,9 +391,13 @@ def test_no_folder_of_a_class_is_refused(photos):
 def run(folder: Path, *words: str, status: int = 0) -> subprocess.CompletedProcess:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-m", "bloodkeras", *words], capture_output=True, encoding="utf-8",
-        cwd=folder, env=environment, timeout=120,
-    )  # fmt: skip
+        [sys.executable, "-m", "bloodkeras", *words],
+        capture_output=True,
+        encoding="utf-8",
+        cwd=folder,
+        env=environment,
+        timeout=120,
+    )
     assert done.returncode == status, done.stderr
     return done
 

@@ -48,9 +48,13 @@ def browser():
 def start(*options: str) -> tuple[subprocess.Popen, str]:
     """Start a page in a process of its own; return it and the address that it says."""
     process = subprocess.Popen(
-        [*COMMAND, "--port", "0", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, start_new_session=True, cwd=EXPORTS.parent,
-    )  # fmt: skip
+        [*COMMAND, "--port", "0", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        cwd=EXPORTS.parent,
+    )
     line = process.stdout.readline()
     assert line, process.stderr.read()
     return process, line.split(" ")[0]

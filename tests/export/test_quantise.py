@@ -37,9 +37,12 @@ def attention_graph(stride: int) -> onnx.ModelProto:
     """Return a network with attention, a depthwise convolution and a sum, its start scaled."""
     rng = np.random.default_rng(0)
     weights = {
-        "a": (8, 3, 3, 3), "down": (4, 8, 1, 1), "up": (8, 4, 1, 1), "deep": (8, 1, 3, 3),
+        "a": (8, 3, 3, 3),
+        "down": (4, 8, 1, 1),
+        "up": (8, 4, 1, 1),
+        "deep": (8, 1, 3, 3),
         "last": (8, 8, 1, 1),
-    }  # fmt: skip
+    }
     tensors = [
         numpy_helper.from_array(rng.normal(0, 0.5, shape).astype(np.float32), name)
         for name, shape in weights.items()
@@ -75,10 +78,12 @@ def attention_graph(stride: int) -> onnx.ModelProto:
         helper.make_node("Softmax", ["logits"], ["probs"], "softmax", axis=-1),
     ]
     network = helper.make_graph(
-        nodes, "attention",
+        nodes,
+        "attention",
         [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", 28, 28, 3])],
-        [helper.make_tensor_value_info("probs", TensorProto.FLOAT, ["N", 8])], tensors,
-    )  # fmt: skip
+        [helper.make_tensor_value_info("probs", TensorProto.FLOAT, ["N", 8])],
+        tensors,
+    )
     return helper.make_model(network, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
@@ -332,8 +337,9 @@ def test_an_export_without_int8_says_why(study_folder, drawn, tmp_path, monkeypa
     honest = export.quantise
     refusing = dataclasses.replace(
         honest(onnx.load(study_folder / "exports/simple/model.onnx"), drawn),
-        graph=None, reason="it lost 3 points",
-    )  # fmt: skip
+        graph=None,
+        reason="it lost 3 points",
+    )
     monkeypatch.setattr(export, "quantise", lambda *_: refusing)
     run = load_run(study_folder / "runs/simple-seed42")
     shutil.copytree(study_folder / "exports/simple", tmp_path / "simple")  # has an int8 file

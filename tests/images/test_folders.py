@@ -15,12 +15,25 @@ from bloodkeras.images.sources import check_words, count_images, find_paths
 
 ROOT = Path(__file__).parents[2]
 LEFT_OVER = (
-    ".hidden.png", "._cell.jpg", "__MACOSX/._cell.jpg", "@eaDir/cell.png/SYNOPHOTO_THUMB_XL.jpg",
-    ".ipynb_checkpoints/cell-checkpoint.png", ".Trash/cell.png", ".thumbnails/cell.png",
-    "$RECYCLE.BIN/S-1-5/cell.png", "#recycle/cell.png", "lost+found/cell.png", ".git/cell.png",
-    "@Recycle/cell.png", "@__thumb/cell.png", "Previews.lrdata/cell.jpg", "CaptureOne/cell.jpg",
-    "System Volume Information/cell.png", "deep/down/@EADIR/cell.jpg", ".AppleDouble/cell.jpg",
-)  # fmt: skip
+    ".hidden.png",
+    "._cell.jpg",
+    "__MACOSX/._cell.jpg",
+    "@eaDir/cell.png/SYNOPHOTO_THUMB_XL.jpg",
+    ".ipynb_checkpoints/cell-checkpoint.png",
+    ".Trash/cell.png",
+    ".thumbnails/cell.png",
+    "$RECYCLE.BIN/S-1-5/cell.png",
+    "#recycle/cell.png",
+    "lost+found/cell.png",
+    ".git/cell.png",
+    "@Recycle/cell.png",
+    "@__thumb/cell.png",
+    "Previews.lrdata/cell.jpg",
+    "CaptureOne/cell.jpg",
+    "System Volume Information/cell.png",
+    "deep/down/@EADIR/cell.jpg",
+    ".AppleDouble/cell.jpg",
+)
 IMAGES = ("cell.png", "saved.jfif", "scan.JPE", "deep/down/more.TIFF", "photo.pjpeg")
 
 
@@ -32,8 +45,18 @@ def folder(tmp_path):
         path = top / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (28, 28), "red").save(path, "TIFF" if "TIFF" in name else "PNG")
-    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "phone.HEIC", "noext", "a.npy", "b.txt",
-                 "deep/c.txt", "deep/cells.zip", "Dr. No and others"):  # fmt: skip
+    for name in (
+        ".DS_Store",
+        "Thumbs.db",
+        "desktop.ini",
+        "phone.HEIC",
+        "noext",
+        "a.npy",
+        "b.txt",
+        "deep/c.txt",
+        "deep/cells.zip",
+        "Dr. No and others",
+    ):
         (top / name).write_bytes(b"x")
     return top
 
@@ -54,9 +77,13 @@ def test_one_line_says_what_was_passed_over(folder):
     files, folders = str(passed).split("; and ")
     assert files.startswith("passed over 12 files: ")
     assert set(files.removeprefix("passed over 12 files: ").split(", ")) == {
-        "5 hidden or a system's", "2 .txt", "2 without ending", "1 .zip (unpack it)",
-        "1 .heic (not supported: convert to JPEG)", "1 .npy (read if you name it)",
-    }  # fmt: skip
+        "5 hidden or a system's",
+        "2 .txt",
+        "2 without ending",
+        "1 .zip (unpack it)",
+        "1 .heic (not supported: convert to JPEG)",
+        "1 .npy (read if you name it)",
+    }
     assert folders.startswith("16 folders of a system's or hidden: ")
     assert "$RECYCLE.BIN" in folders
 
@@ -124,9 +151,13 @@ def test_names_that_only_look_alike_are_read(name):
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [sys.executable, "-m", "bloodkeras", *words], capture_output=True, encoding="utf-8",
-        cwd=folder, env=environment, timeout=120,
-    )  # fmt: skip
+        [sys.executable, "-m", "bloodkeras", *words],
+        capture_output=True,
+        encoding="utf-8",
+        cwd=folder,
+        env=environment,
+        timeout=120,
+    )
 
 
 def test_every_command_that_searches_a_folder_does_so_and_says_so_once(folder, tmp_path):

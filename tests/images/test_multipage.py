@@ -116,8 +116,16 @@ def planes(pixels: np.ndarray, bits: int, order: str, compressed: bool, rows: in
         for top in range(0, height, rows)
     ]
     strips = [zlib.compress(strip) for strip in strips] if compressed else strips
-    tags = {256: width, 257: height, 258: (bits,) * samples, 259: 8 if compressed else 1,
-            262: 2, 277: samples, 278: rows, 284: 2}  # fmt: skip
+    tags = {
+        256: width,
+        257: height,
+        258: (bits,) * samples,
+        259: 8 if compressed else 1,
+        262: 2,
+        277: samples,
+        278: rows,
+        284: 2,
+    }
     tags |= {338: 2} if samples == 4 else {}
     return tiff_pages((tags, strips), order=order)
 

@@ -332,9 +332,15 @@ def test_every_orientation_in_every_format(tmp_path, suffix, orientation):
     options = {"lossless": True} if suffix == "webp" else {}
     found = read_image(saved(pixels, tmp_path / f"a.{suffix}", exif=exif, **options))
     upright = [
-        pixels, pixels[:, ::-1], pixels[::-1, ::-1], pixels[::-1], pixels.swapaxes(0, 1),
-        np.rot90(pixels, -1), np.rot90(pixels[:, ::-1], -1), np.rot90(pixels),
-    ]  # fmt: skip
+        pixels,
+        pixels[:, ::-1],
+        pixels[::-1, ::-1],
+        pixels[::-1],
+        pixels.swapaxes(0, 1),
+        np.rot90(pixels, -1),
+        np.rot90(pixels[:, ::-1], -1),
+        np.rot90(pixels),
+    ]
     np.testing.assert_array_equal(found, upright[orientation - 1])
 
 
@@ -424,8 +430,9 @@ def test_threads_leave_the_warning_filters_as_they_were(tmp_path):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         before = list(warnings.filters)
-        threads = [threading.Thread(target=lambda: [read_image(path) for _ in range(20)])
-                   for _ in range(8)]  # fmt: skip
+        threads = [
+            threading.Thread(target=lambda: [read_image(path) for _ in range(20)]) for _ in range(8)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -158,8 +158,11 @@ def test_pages_are_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr(pages, "MAX_PAGES", 2)
     frames = [Image.new("L", (28, 28), i) for i in range(5)]
     frames[0].save(tmp_path / "many.tif", save_all=True, append_images=frames[1:])
-    assert answers(tmp_path / "many.tif") == {"many.tif#0": True, "many.tif#1": True,
-                                              "many.tif": False}  # fmt: skip
+    assert answers(tmp_path / "many.tif") == {
+        "many.tif#0": True,
+        "many.tif#1": True,
+        "many.tif": False,
+    }
 
 
 def test_a_page_that_is_too_large_is_an_error_among_the_others(tmp_path, monkeypatch):
@@ -187,8 +190,10 @@ def test_all_image_arrays_of_an_npz_are_read_and_nothing_else(drawn_file):
     names = [name for name, _ in stream([str(drawn_file)])]
     assert len(names) == 640
     assert {name.split("#")[1].split("/")[0] for name in names} == {
-        "train_images", "val_images", "test_images",
-    }  # fmt: skip
+        "train_images",
+        "val_images",
+        "test_images",
+    }
 
 
 def damaged(path: Path, kind: str) -> Path:
@@ -250,10 +255,15 @@ def test_what_is_no_regular_file_is_not_opened(cells):
     (cells / "up.png").symlink_to("..")
     (cells / "up").symlink_to("..")
     assert answers(cells) == {
-        "a.JPG": True, "b.png": True, "c.bmp": True,
-        "pipe.png": False, "zero.png": False, "dangling.png": False, "loop.png": False,
+        "a.JPG": True,
+        "b.png": True,
+        "c.bmp": True,
+        "pipe.png": False,
+        "zero.png": False,
+        "dangling.png": False,
+        "loop.png": False,
         "up.png": False,
-    }  # fmt: skip
+    }
 
 
 @linux

@@ -236,8 +236,11 @@ def test_the_new_export_is_complete_and_says_what_it_is(export, lab):
     folder = calibrated(export, lab, last_layer=True)
     verify_checksums(folder)
     assert {p.name for p in folder.iterdir()} == {
-        "model.onnx", "card.json", "MODEL_CARD.md", "SHA256SUMS"
-    }  # fmt: skip
+        "model.onnx",
+        "card.json",
+        "MODEL_CARD.md",
+        "SHA256SUMS",
+    }
     assert [p.name for p in export.parent.iterdir() if p.name.startswith(".")] == []
     classifier = Classifier.load(folder)
     card = classifier.card
@@ -320,8 +323,16 @@ def test_what_is_there_is_not_overwritten_and_too_few_are_refused(export, lab):
 
 
 def test_without_onnx_the_command_says_what_to_install(export, lab, tmp_path):
-    words = ["calibrate", str(export), "--photos", str(lab), "--labels", str(lab / "own.csv"),
-             "--out", str(tmp_path / "new")]  # fmt: skip
+    words = [
+        "calibrate",
+        str(export),
+        "--photos",
+        str(lab),
+        "--labels",
+        str(lab / "own.csv"),
+        "--out",
+        str(tmp_path / "new"),
+    ]
     done = run_blocked(f"sys.argv[1:] = {words!r}\nfrom bloodkeras.__main__ import main; main()")
     assert done.returncode == 1
     assert "pip install 'bloodkeras[calibrate]'" in done.stderr

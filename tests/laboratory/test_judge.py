@@ -23,8 +23,12 @@ from bloodkeras.laboratory.shift_score import colours, describe_colours, judge_c
 
 RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (90, 90, 90)
 CELLS = (  # colour, true class, as it is written; red, green, blue are called classes 0, 1, 2
-    (RED, "basophil"), (RED, "Basophils"), (GREEN, "1"), (RED, "eosinophil"), (BLUE, "6"),
-)  # fmt: skip
+    (RED, "basophil"),
+    (RED, "Basophils"),
+    (GREEN, "1"),
+    (RED, "eosinophil"),
+    (BLUE, "6"),
+)
 
 
 @pytest.fixture
@@ -247,8 +251,19 @@ def test_the_card_of_an_export_is_asked(export, lab, described):
 
 
 def test_it_works_without_the_training_side(export, lab, tmp_path):
-    words = ["evaluate", str(export), "--photos", str(lab), "--labels", str(lab / "labels.csv"),
-             "--microns-per-pixel", "0.2", "--views", "--runs", str(tmp_path / "runs")]  # fmt: skip
+    words = [
+        "evaluate",
+        str(export),
+        "--photos",
+        str(lab),
+        "--labels",
+        str(lab / "labels.csv"),
+        "--microns-per-pixel",
+        "0.2",
+        "--views",
+        "--runs",
+        str(tmp_path / "runs"),
+    ]
     done = run_blocked(f"sys.argv[1:] = {words!r}\nfrom bloodkeras.__main__ import main; main()")
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "runs").iterdir()

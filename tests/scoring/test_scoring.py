@@ -297,8 +297,9 @@ def test_only_what_is_missing_or_damaged_is_done_again(table, tmp_path, monkeypa
     shutil.copy(out / "part-000000.parquet", others)  # whole, but not what belongs there
     done = []
     write_part = partition_module.write_part
-    monkeypatch.setattr(partition_module, "write_part",
-                        lambda *given: done.append(given[2]) or write_part(*given))  # fmt: skip
+    monkeypatch.setattr(
+        partition_module, "write_part", lambda *given: done.append(given[2]) or write_part(*given)
+    )
     capsys.readouterr()
     assert run(table, out, partition_images=50) == rows
     assert done == [1, 3, 4]
@@ -500,8 +501,12 @@ def test_a_full_disk_is_one_line_and_leaves_whole_partitions(big, reference, tmp
     ],
 )
 def test_a_wrong_option_is_one_line(table, tmp_path, options, status, words):
-    done = subprocess.run(command(table, tmp_path / "out", *options), capture_output=True,
-                          text=True, cwd=EXPORTS.parent)  # fmt: skip
+    done = subprocess.run(
+        command(table, tmp_path / "out", *options),
+        capture_output=True,
+        text=True,
+        cwd=EXPORTS.parent,
+    )
     assert done.returncode == status, done.stderr
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -568,8 +573,18 @@ def test_a_lost_node_costs_a_retry_and_not_a_result(cluster, big, tmp_path):
     heavy = {"model": str(EXPORTS / "deeper"), "partition_images": 100}
     reference = run(big, tmp_path / "local", **heavy)
     out = tmp_path / "out"
-    process = start(big, out, "--partition-images", "100", "--engine", "ray",
-                    "--address", cluster.address, "--model", heavy["model"])  # fmt: skip
+    process = start(
+        big,
+        out,
+        "--partition-images",
+        "100",
+        "--engine",
+        "ray",
+        "--address",
+        cluster.address,
+        "--model",
+        heavy["model"],
+    )
     wait_for_parts(out, 6, process)
     cluster.remove_node(node, allow_graceful=False)
     left = 30 - len(list(out.glob("part-*")))

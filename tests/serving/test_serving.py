@@ -447,7 +447,7 @@ ONE = np.zeros((1, *IMAGE_SHAPE), np.uint8)
         (as_json(ONE, data=None), "neither data nor the parameter binary_data_size"),
         (as_json(ONE, data=None, parameters={"binary_data_size": 2352}), "0 follow the JSON"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_request_is_told_what_was_expected(server, body, words):
     status, _, text = server.infer(body)
     assert status == 400
@@ -498,8 +498,12 @@ def malformed(chance: random.Random, right: list[tuple[dict, bytes]]) -> tuple[d
 
 
 def test_ten_thousand_malformed_requests_do_no_harm(server, cells, files):
-    tensor = {"name": "images", "shape": [2, *IMAGE_SHAPE], "datatype": "UINT8",
-              "parameters": {"binary_data_size": 4704}}  # fmt: skip
+    tensor = {
+        "name": "images",
+        "shape": [2, *IMAGE_SHAPE],
+        "datatype": "UINT8",
+        "parameters": {"binary_data_size": 4704},
+    }
     head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
     length = {"Inference-Header-Content-Length": str(len(head))}
     right = [(JSON, as_json(cells[:1])), (length, head + cells[:2].tobytes())]
@@ -527,18 +531,25 @@ def test_what_is_no_http_does_no_harm(server, cells):
     chance = random.Random(0)
     for _ in range(200):
         with socket.create_connection(("127.0.0.1", server.port)) as raw:
-            raw.sendall(chance.choice([b"", b"POST /v2/models/tiny/infer HTTP/1.1\r\n\r\n"])
-                        + chance.randbytes(chance.randrange(500)))  # fmt: skip
+            raw.sendall(
+                chance.choice([b"", b"POST /v2/models/tiny/infer HTTP/1.1\r\n\r\n"])
+                + chance.randbytes(chance.randrange(500))
+            )
     assert server.infer(as_json(cells[:1]))[0] == 200
 
 
 def test_the_schema_holds_under_fuzzing(server, tmp_path):
     """schemathesis reads /openapi.json and sends what it allows, and what it does not."""
     words = [
-        Path(sys.executable).parent / "schemathesis", "run", "--no-color", "--max-examples", "60",
-        "--checks", "not_a_server_error,status_code_conformance",
+        Path(sys.executable).parent / "schemathesis",
+        "run",
+        "--no-color",
+        "--max-examples",
+        "60",
+        "--checks",
+        "not_a_server_error,status_code_conformance",
         f"http://127.0.0.1:{server.port}/openapi.json",
-    ]  # fmt: skip
+    ]
     done = subprocess.run(words, capture_output=True, text=True, timeout=300, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-3000:]
 
@@ -614,8 +625,10 @@ def test_who_sends_all_before_reading_sees_the_refusal(strict, token, status, wo
 
 def test_who_waits_to_be_told_before_sending_is_told(strict):
     with socket.create_connection(("127.0.0.1", strict.port), timeout=60) as raw:
-        raw.sendall(b"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
-                    b"Authorization: Bearer sesame\r\nContent-Length: 9999999\r\n\r\n")  # fmt: skip
+        raw.sendall(
+            b"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+            b"Authorization: Bearer sesame\r\nContent-Length: 9999999\r\n\r\n"
+        )
         answer = b"".join(iter(partial(raw.recv, 65536), b""))  # until the server closes
     assert answer.startswith(b"HTTP/1.1 413")
     assert b"100 Continue" not in answer
@@ -632,8 +645,10 @@ def test_fetch_of_node_sees_the_refusal(tmp_path):
 
 
 PAGE = {"origin": "https://lab.example"}
-QUESTION = {"access-control-request-method": "POST",
-            "access-control-request-headers": "authorization,content-type"}  # fmt: skip
+QUESTION = {
+    "access-control-request-method": "POST",
+    "access-control-request-headers": "authorization,content-type",
+}
 
 
 def test_a_page_of_a_named_origin_may_ask_and_no_other(strict, server, cells):
@@ -679,8 +694,12 @@ def test_a_full_queue_answers_503_and_recovers(cells):
 
 
 def send_binary(server, images, name="residual") -> tuple[int, str | None]:
-    tensor = {"name": "images", "shape": list(images.shape), "datatype": "UINT8",
-              "parameters": {"binary_data_size": images.size}}  # fmt: skip
+    tensor = {
+        "name": "images",
+        "shape": list(images.shape),
+        "datatype": "UINT8",
+        "parameters": {"binary_data_size": images.size},
+    }
     head = json.dumps({"inputs": [tensor]}).encode()
     length = {"Inference-Header-Content-Length": str(len(head))}
     path = f"/v2/models/{name}/infer"
@@ -803,8 +822,12 @@ def test_what_cannot_be_written_down_is_not_answered(cells):
     ],
 )
 def test_a_wrong_option_is_one_line(options, status, words):
-    done = subprocess.run([sys.executable, "-m", "bloodkeras", "serve", *options],
-                          capture_output=True, text=True, cwd=EXPORTS.parent)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "bloodkeras", "serve", *options],
+        capture_output=True,
+        text=True,
+        cwd=EXPORTS.parent,
+    )
     assert done.returncode == status, done.stderr
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
@@ -853,8 +876,9 @@ def test_a_failing_network_is_told_to_everyone_who_waits_and_does_not_end_the_ba
 
     async def ask_twice():
         batcher = Batcher(Failing(), size=16, wait_ms=0)
-        first = await asyncio.gather(*(batcher.answer(cells[:1]) for _ in range(3)),
-                                     return_exceptions=True)  # fmt: skip
+        first = await asyncio.gather(
+            *(batcher.answer(cells[:1]) for _ in range(3)), return_exceptions=True
+        )
         return first, await batcher.answer(cells[:1])
 
     first, second = asyncio.run(ask_twice())

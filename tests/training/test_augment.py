@@ -29,8 +29,11 @@ def test_the_baseline_has_none():
 
 def test_turns_are_the_eight_flips_and_quarter_turns(images):
     image = images[:1]
-    eight = {np.rot90(view, turns, (1, 2)).tobytes()
-             for view in (image, image[:, :, ::-1]) for turns in range(4)}  # fmt: skip
+    eight = {
+        np.rot90(view, turns, (1, 2)).tobytes()
+        for view in (image, image[:, :, ::-1])
+        for turns in range(4)
+    }
     layer = RandomTurn()
     turned, _ = augment(np.repeat(image, 200, 0), np.zeros(200), [layer], StepSeed(1, 0, 0))
     assert {np.asarray(view).tobytes() for view in turned} == eight

@@ -40,9 +40,15 @@ KILLS = 20
 # 17 steps an epoch, a prime: then a call of TensorFlow is one step, which is quickest to build.
 SMALL = override(
     RECIPES["simple"],
-    {"epochs": "3", "batch_size": "8", "ema": "0.9", "class_weights": "true", "turns": "true",
-     "schedule": "cosine"},
-)  # fmt: skip
+    {
+        "epochs": "3",
+        "batch_size": "8",
+        "ema": "0.9",
+        "class_weights": "true",
+        "turns": "true",
+        "schedule": "cosine",
+    },
+)
 
 
 @pytest.fixture(scope="module")
@@ -131,8 +137,15 @@ def test_a_run_that_is_killed_anywhere_ends_as_one_that_is_not(context, few, tmp
 
 def test_muon_and_bfloat16_survive_too(context, few, tmp_path):
     # Narrow: bfloat16 takes minutes where a processor has no instructions for it.
-    settings = {"epochs": "2", "batch_size": "8", "optimizer": "muon", "label_smoothing": "0.1",
-                "weight_decay": "0.1", "precision": "mixed_bfloat16", "width": "0.25"}  # fmt: skip
+    settings = {
+        "epochs": "2",
+        "batch_size": "8",
+        "optimizer": "muon",
+        "label_smoothing": "0.1",
+        "weight_decay": "0.1",
+        "precision": "mixed_bfloat16",
+        "width": "0.25",
+    }
     survive(context, override(RECIPES["simple"], settings), few, tmp_path, 2)
 
 
@@ -167,8 +180,9 @@ def test_the_last_two_are_kept(tmp_path):
     for epochs in range(1, 5):
         save_checkpoint(tmp_path, a_checkpoint(epochs))
     assert [p.name for p in sorted((tmp_path / "checkpoints").iterdir())] == [
-        "epoch-0003", "epoch-0004",
-    ]  # fmt: skip
+        "epoch-0003",
+        "epoch-0004",
+    ]
 
 
 @pytest.mark.parametrize("harm", ["flipped", "cut", "empty", "other"])

@@ -35,8 +35,14 @@ ROW = {"loss": 1.0, "val_accuracy": 0.5, "val_auc": 0.5, "val_loss": 1.0}
 
 def plan(strategy="random", epochs=3, **changes) -> Plan:
     start = dataclasses.replace(RECIPES["deeper"], train_epochs=epochs)
-    fields = {"start": start, "held": (), "strategy": strategy, "objective": "val_macro_f1",
-              "data": "of-tests", "full_epochs": 20}  # fmt: skip
+    fields = {
+        "start": start,
+        "held": (),
+        "strategy": strategy,
+        "objective": "val_macro_f1",
+        "data": "of-tests",
+        "full_epochs": 20,
+    }
     return Plan(**fields | changes)
 
 
@@ -170,10 +176,14 @@ def test_figures_are_drawn_of_any_mixture_of_trials(tmp_path):
     found = [
         {"status": "completed", "epochs": 1 + k % 3, "val_macro_f1": rng.random()}
         | fields
-        | {"model_dropout": rng.random(), "train_weight_decay": 0.01 * (k % 2),
-           "augment_flip": k % 3 == 0, "train_optimizer": ("adam", "muon")[k % 2]}
+        | {
+            "model_dropout": rng.random(),
+            "train_weight_decay": 0.01 * (k % 2),
+            "augment_flip": k % 3 == 0,
+            "train_optimizer": ("adam", "muon")[k % 2],
+        }
         for k in range(8)
-    ]  # fmt: skip
+    ]
     for path in plots.draw([*found, {"status": "failed"}], plan(), tmp_path, synthetic=True):
         assert path.read_bytes().startswith(b"\x89PNG")
     assert len(list(tmp_path.glob("*.png"))) == 2
@@ -325,9 +335,18 @@ def test_another_search_in_the_same_folder_is_refused(data, tmp_path, pretended)
     ],
 )
 def test_wrong_options_are_told(changes, message):
-    usual = {"model": "deeper", "trials": 5, "strategy": "random", "budget_minutes": 0, "epochs": 0,
-             "objective": "val_macro_f1", "chief": "", "worker": "", "lost_after": 60,
-             "settings": {}}  # fmt: skip
+    usual = {
+        "model": "deeper",
+        "trials": 5,
+        "strategy": "random",
+        "budget_minutes": 0,
+        "epochs": 0,
+        "objective": "val_macro_f1",
+        "chief": "",
+        "worker": "",
+        "lost_after": 60,
+        "settings": {},
+    }
     assert check_options(**usual).epochs == 5
     with pytest.raises(UsageError, match=message):
         check_options(**usual | changes)
@@ -428,8 +447,18 @@ def test_a_killed_worker_neither_loses_nor_hangs_the_search(drawn_file, tmp_path
 def test_a_killed_search_goes_on(drawn_file, tmp_path):
     """SIGKILL after the first epoch of the second trial; the same command ends the search."""
     out = tmp_path / "search"
-    words = ("--data", drawn_file, "--out", out, "--trials", 3, "--strategy", "hyperband",
-             "--epochs", 3)  # fmt: skip
+    words = (
+        "--data",
+        drawn_file,
+        "--out",
+        out,
+        "--trials",
+        3,
+        "--strategy",
+        "hyperband",
+        "--epochs",
+        3,
+    )
     first = start(*words, log=tmp_path / "first.log")
     wait_for(lambda: len(state(out)["trials"]) == 2)
     first.kill()
