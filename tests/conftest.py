@@ -11,9 +11,19 @@ from bloodkeras import contract
 from bloodkeras.data.splits import Splits, read_npz
 from bloodkeras.images.synthetic import draw_arrays
 
+ROOT = Path(__file__).parents[1]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # A shell lets what it runs in the background ignore Ctrl-C, and the commands tested inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def away_from_the_checkout(tmp_path_factory):
+    """Run in an empty folder: what lies in the checkout's own runs/ must not change an answer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("empty"))
+        patch.setenv("PYTHONPATH", str(ROOT))
+        yield
 
 
 @pytest.fixture(scope="session")

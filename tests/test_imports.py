@@ -131,7 +131,7 @@ def run_blocked(code: str) -> subprocess.CompletedProcess:
     """Run Python in which importing any heavy package fails."""
     block = f"import sys\nfor name in {HEAVY!r}: sys.modules[name] = None\n"
     command = [sys.executable, "-c", block + code]
-    return subprocess.run(command, capture_output=True, text=True, cwd=PACKAGE.parent, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
 def test_the_block_blocks():

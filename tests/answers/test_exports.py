@@ -133,7 +133,7 @@ def test_what_is_public_comes_lazily():
         "assert {'Classifier', 'load'} <= set(dir(bloodkeras))\n"
         "print(Classifier.__name__, load('tiny').card['model'])\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "Classifier tiny\n", done.stderr
     with pytest.raises(AttributeError, match="lod"):
         bloodkeras.lod  # noqa: B018

@@ -16,7 +16,7 @@ from bloodkeras.__main__ import COMMANDS
 ROOT = Path(__file__).parents[2]
 
 
-def bloodkeras(*words, cwd=ROOT, code="") -> subprocess.CompletedProcess:
+def bloodkeras(*words, cwd=None, code="") -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "bloodkeras", *map(str, words)]
     if code:
         start = f"import sys; sys.argv[1:] = {[str(w) for w in words]!r}\n"
@@ -120,11 +120,11 @@ def test_output_that_cannot_be_written_is_one_line(words, cell):
     words = [word.replace("exports/tiny", str(cell)) for word in words]
     command = [sys.executable, "-m", "bloodkeras", *words]
     with open("/dev/full", "w", encoding="utf-8") as full:
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (1, "bloodkeras: No space left on device\n")
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     assert done.returncode == 1
     assert done.stderr == "bloodkeras: whoever read the output has stopped reading\n"
@@ -182,7 +182,7 @@ def test_predict_reads_a_list_from_standard_input(tmp_path, cell):
     """`-` is a word, though fire would take it for its separator."""
     command = [sys.executable, "-m", "bloodkeras", "predict", "-", "--format", "csv"]
     done = subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, timeout=60, input=f"{cell}\n{cell}\n"
+        command, capture_output=True, text=True, timeout=60, input=f"{cell}\n{cell}\n"
     )
     assert done.returncode == 0, done.stderr
     assert [line.split(",")[0] for line in done.stdout.splitlines()] == ["path", *[str(cell)] * 2]
@@ -230,7 +230,7 @@ def test_help_is_shown_wherever_it_is_asked_for(words):
 def test_a_bare_name_means_that_export(tmp_path, cell):
     by_name, by_folder = (
         bloodkeras("predict", cell, "--model", model, "--format", "csv")
-        for model in ("simple", "exports/simple")
+        for model in ("simple", str(ROOT / "exports/simple"))
     )
     assert by_name.returncode == 0, by_name.stderr
     assert by_name.stdout == by_folder.stdout
@@ -290,7 +290,7 @@ def test_help_says_all_that_the_docstring_says(name):
 def run_alone(code: str) -> subprocess.CompletedProcess:
     """Run a command table of one's own, with its only command."""
     command = [sys.executable, "-c", code, "load"]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.parametrize(

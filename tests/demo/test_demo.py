@@ -53,7 +53,6 @@ def start(*options: str) -> tuple[subprocess.Popen, str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        cwd=EXPORTS.parent,
     )
     line = process.stdout.readline()
     assert line, process.stderr.read()
@@ -161,7 +160,7 @@ def test_an_open_door_is_said():
     ],
 )
 def test_a_wrong_option_is_one_line(options, status, words):
-    done = subprocess.run([*COMMAND, *options], capture_output=True, text=True, cwd=EXPORTS.parent)
+    done = subprocess.run([*COMMAND, *options], capture_output=True, text=True)
     assert done.returncode == status, done.stderr
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -170,7 +169,7 @@ def test_a_wrong_option_is_one_line(options, status, words):
 def test_a_taken_port_is_one_line():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         words = [*COMMAND, "--model", "tiny", "--port", str(taken.getsockname()[1])]
-        done = subprocess.run(words, capture_output=True, text=True, cwd=EXPORTS.parent)
+        done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 1
     assert "Address already in use" in done.stderr
 

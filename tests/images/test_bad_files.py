@@ -43,9 +43,7 @@ def read_all(paths: list[str]) -> subprocess.CompletedProcess:
     """Read files in a process in which a warning is a crash; a hang ends it, too."""
     command = [sys.executable, "-W", "error", "-c", READER]
     text = json.dumps(paths)
-    return subprocess.run(
-        command, input=text, capture_output=True, text=True, cwd=PACKAGE.parent, timeout=60
-    )
+    return subprocess.run(command, input=text, capture_output=True, text=True, timeout=60)
 
 
 LINUX = sys.platform == "linux"

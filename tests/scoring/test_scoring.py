@@ -505,7 +505,6 @@ def test_a_wrong_option_is_one_line(table, tmp_path, options, status, words):
         command(table, tmp_path / "out", *options),
         capture_output=True,
         text=True,
-        cwd=EXPORTS.parent,
     )
     assert done.returncode == status, done.stderr
     assert words in done.stderr

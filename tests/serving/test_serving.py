@@ -826,7 +826,6 @@ def test_a_wrong_option_is_one_line(options, status, words):
         [sys.executable, "-m", "bloodkeras", "serve", *options],
         capture_output=True,
         text=True,
-        cwd=EXPORTS.parent,
     )
     assert done.returncode == status, done.stderr
     assert words in done.stderr
@@ -837,7 +836,7 @@ def test_a_taken_port_is_one_line():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         words = [sys.executable, "-m", "bloodkeras", "serve", "--model", "tiny", "--port", port]
-        done = subprocess.run(words, capture_output=True, text=True, cwd=EXPORTS.parent)
+        done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 1
     assert f"port {port} (Address already in use)" in done.stderr
 

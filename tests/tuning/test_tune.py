@@ -391,7 +391,7 @@ def start(*words, log: Path) -> subprocess.Popen:
     command = [sys.executable, "-m", "bloodkeras", "tune", "simple", *map(str, words)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with log.open("w", encoding="utf-8") as file:
-        return subprocess.Popen(command, stdout=file, stderr=file, cwd=ROOT, env=environment)
+        return subprocess.Popen(command, stdout=file, stderr=file, env=environment)
 
 
 def state(folder: Path) -> dict:
