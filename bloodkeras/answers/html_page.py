@@ -23,9 +23,9 @@ MAX_TILES = 200  # pictures of a group, the most doubtful ones: bounds memory an
 MAX_ERRORS = 200
 STYLE = """.counts { font-size: 15px; }
 .counts th, .counts td { border: 0; padding: 2px 10px 2px 0; vertical-align: middle; }
-.counts thead th { vertical-align: bottom; } .counts thead th + th { width: 110px; }
-.counts thead th:first-child { width: 200px; } .counts thead .wide { width: auto; }
-.counts th b { display: block; }
+.counts thead th { vertical-align: bottom; text-align: right; width: 110px; }
+.counts thead th:first-child { width: 200px; text-align: left; }
+.counts thead .wide { width: auto; } .counts th b { display: block; }
 .counts td:last-child { font-weight: 600; }
 .counts tbody tr { cursor: pointer; } .counts tbody tr:hover { background: var(--paper); }
 .bar { white-space: nowrap; font-size: 0; }

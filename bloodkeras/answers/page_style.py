@@ -59,7 +59,9 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         heads: Of the columns; the first column names the rows, the others hold numbers.
         rows: As many cells as heads each.
     """
-    above = "".join(f"<th scope=col>{escape(cell)}</th>" for cell in heads)
+    first, *others = map(escape, heads)
+    above = f"<th scope=col>{first}</th>"
+    above += "".join(f"<th scope=col class=n>{cell}</th>" for cell in others)
     body = "".join(
         f"<tr><th scope=row>{escape(name)}</th>"
         + "".join(f"<td class=n>{escape(cell)}</td>" for cell in cells)
@@ -127,7 +129,7 @@ th, td { text-align: left; padding: 4px 14px 4px 0; vertical-align: top; font-we
          border-top: 1px solid var(--line); }
 thead th { border: 0; font-weight: 600; vertical-align: bottom; }
 tr > :last-child { padding-right: 0; }
-.n, thead th + th { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+th.n, td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 pre { overflow-x: auto; padding: 12px 14px; background: var(--card); font-size: 12px;
       border: 1px solid var(--line); border-radius: 10px; overflow-wrap: normal; }
 details { margin: 0 0 18px; padding: 10px 14px; background: var(--card); border-radius: 10px;
