@@ -16,8 +16,9 @@ from bloodkeras.answers.page_style import head, picture, scrolling
 STYLE = """
 body { max-width: 1100px; } h1 { margin-bottom: 14px; } p, li { max-width: 75ch; }
 thead:not(:has(th:not(:empty))) { display: none; }
-code { background: var(--line); border-radius: 4px; padding: 1px 4px; font-size: 13px; }
-pre code { background: none; padding: 0; font-size: 12px; }
+code { background: var(--line); border-radius: 4px; padding: 1px 4px; font-size: 13px;
+       overflow-wrap: anywhere; }
+pre code { background: none; padding: 0; font-size: inherit; overflow-wrap: normal; }
 blockquote { margin: 0 0 14px; color: var(--alarm); font-weight: 600; }
 .figures { display: grid; gap: 14px;
            grid-template-columns: repeat(auto-fit, minmax(min(420px, 100%), 1fr)); }
