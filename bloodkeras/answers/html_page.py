@@ -4,29 +4,64 @@ Flow: takes `Row`s; gives one file that needs nothing else, no network either. F
 images come first, then each class by doubt; a click on a class or a verdict leaves those alone.
 """
 
-import base64
 import heapq
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from html import escape
 from itertools import count
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.copies import group_of
 from bloodkeras.answers.formats import one_line
-from bloodkeras.answers.page_style import SCRIPT, head
+from bloodkeras.answers.page_style import NO_DEVICE, answer_lines, head, picture
 from bloodkeras.answers.table import Row
-from bloodkeras.contract import FOREIGN, UNSURE, VERDICTS
+from bloodkeras.contract import ACCEPTED, FOREIGN, UNSURE
 from bloodkeras.errors import BloodkerasError
 
 MAX_TILES = 200  # pictures of a group, the most doubtful ones: bounds memory and the page
 MAX_ERRORS = 200
-HEAD = head("Blood cells: answers", scripts=True)
+STYLE = """.counts { font-size: 15px; }
+.counts th, .counts td { border: 0; padding: 2px 10px 2px 0; vertical-align: middle; }
+.counts thead th { vertical-align: bottom; text-align: right; width: 110px; }
+.counts thead th:first-child { width: 200px; text-align: left; }
+.counts thead .wide { width: auto; } .counts th b { display: block; }
+.counts td:last-child { font-weight: 600; }
+.counts tbody tr { cursor: pointer; } .counts tbody tr:hover { background: var(--paper); }
+.bar { white-space: nowrap; font-size: 0; }
+.bar i { display: inline-block; height: 14px; }
+i.accepted { background: var(--accepted); } i.unsure { background: var(--unsure); }
+i.foreign { background: var(--foreign); }
+button { font: inherit; color: inherit; background: none; border: 1px solid transparent;
+         border-radius: 7px; padding: 2px 9px; cursor: pointer; text-align: left; }
+button:hover, [data-all] { border-color: var(--line); }
+.counts thead button { font-weight: 400; } .counts thead th + th button { padding: 2px 0; }
+ th button b { text-align: right; }
+th button i { display: inline-block; width: 10px; height: 10px; border-radius: 5px;
+              margin-right: 6px; }
+.on > th > button, button.on { background: var(--ink); color: var(--card); }
+[hidden] { display: none !important; }
+@media (max-width: 640px) {
+  .counts thead th { width: auto !important; } button { padding: 2px 4px; } }
+@media print { [data-all] { visibility: hidden; } }
+"""
+SCRIPT = """
+let verdict = null, group = null;
+const all = s => document.querySelectorAll(s);
+function show() {
+  for (const f of all('figure'))
+    f.hidden = (verdict && f.dataset.v !== verdict) || (group && f.dataset.l !== group);
+  for (const s of all('section')) s.hidden = !s.querySelector('figure:not([hidden])');
+  for (const b of all('th [data-v]')) b.classList.toggle('on', b.dataset.v === verdict);
+  for (const r of all('tbody tr')) r.classList.toggle('on', r.dataset.l === group);
+}
+for (const b of all('th [data-v]'))
+  b.onclick = () => { verdict = verdict === b.dataset.v ? null : b.dataset.v; show(); };
+for (const r of all('tbody tr'))
+  r.onclick = () => { group = group === r.dataset.l ? null : r.dataset.l; show(); };
+document.querySelector('[data-all]').onclick = () => { verdict = group = null; show(); };
+"""
+TITLE = "Blood cells: answers"
 
 
 class Page:
@@ -99,12 +134,12 @@ class Page:
     def _html(self, tally: Counter, unseen: int, prior: str) -> Iterator[str]:
         total, failed = tally.total(), tally["", ""]
         model = escape(str(self._card.get("model", "")))
-        yield HEAD
+        yield head(TITLE, STYLE, scripts=True)
         images = f"{total:,} image{'s' * (total != 1)}"
         yield f"<header><h1>{images}, classified by <em>{model}</em></h1>\n"
         if self._card.get("training_data", {}).get("synthetic"):
             yield "<p class=warn>Trained on drawn cells, not on photographs: means nothing.</p>\n"
-        yield "<p>No medical device, not for diagnosis.</p>\n"
+        yield NO_DEVICE
         if prior:
             yield f"<p>Possible answers, as was asked for: {escape(prior)}</p>\n"
         if unseen:
@@ -141,47 +176,65 @@ class Page:
         yield "</div></section>\n"
 
     def _tile(self, row: Row) -> str:
-        first, second, third = sorted(range(len(row.probs)), key=row.probs.__getitem__)[:-4:-1]
-        path, probs = escape(one_line(row.path)), row.probs
-        hint = [f"{self._labels[k]} {probs[k]:.2%}" for k in (first, second, third)]
+        order = sorted(range(len(row.probs)), key=row.probs.__getitem__, reverse=True)
+        ranked = [(self._labels[k], row.probs[k]) for k in order]
         _, _, file = row.path.rpartition("/" if "#" not in row.path else "#")
-        name = escape(one_line(file))
+        name, path = one_line(file), one_line(row.path)
+        nearest = "nearest " if row.verdict == FOREIGN else ""
+        said = f"{row.verdict}, {nearest}{row.label}"
+        hint = [path, said] + [f"{label} {share:.2%}" for label, share in ranked[:3]] * (
+            not nearest
+        )
         doubt = f"<em>{escape(row.error)}</em>" if row.error else ""
         return (
-            f'<figure data-l="{first}" data-v="{row.verdict}" '
-            f'title="{"&#10;".join((path, row.verdict, *hint))}">'
-            f'<img src="{data_uri(row.pixels)}" alt="" loading=lazy><figcaption>'
-            f"<b>{short_name(self._labels[first])}<s>{percent(probs[first])}</s></b>"
-            f"<i>{short_name(self._labels[second])}<s>{percent(probs[second])}</s></i>"
-            f"<span>{name}</span>{doubt}</figcaption></figure>\n"
+            f'<figure data-l="{escape(FOREIGN if nearest else row.label)}" data-v="{row.verdict}" '
+            f'title="{"&#10;".join(map(escape, hint))}">'
+            f"{picture(row.pixels, f'{name}: {said}')}<figcaption>"
+            f"{answer_lines(row.verdict, ranked[:2])}"
+            f"<span>{escape(name)}</span>{doubt}</figcaption></figure>\n"
         )
 
 
 def _is_page(path: Path) -> bool:
+    """Return whether a file is such a page, of whatever version."""
     with open(path, "rb") as file:
-        return file.read(len(HEAD)) == HEAD.encode()
+        return f"<title>{TITLE}</title>".encode() in file.read(1000)
 
 
 def _counts(labels: tuple[str, ...], tally: Counter) -> Iterator[str]:
-    """Yield the table of counts, whose rows and headings are the filters."""
-    most = max([1, *(sum(tally[label, v] for v in VERDICTS) for label in labels)])
+    """Yield the table of counts, whose rows and headings are the filters.
+
+    A foreign image is counted in a row of its own, not under the class that is nearest to it.
+    """
+    named = (ACCEPTED, UNSURE)
+    rows = [(label, label, [tally[label, verdict] for verdict in named]) for label in labels]
+    foreign = sum(tally[label, FOREIGN] for label in labels)
+    most = max(1, foreign, *(sum(found) for *_, found in rows))
     heads = "".join(
-        f"<th><button data-v={v}><i class={v}></i>{v}"
-        f"<b>{sum(tally[label, v] for label in labels):,}</b></button></th>"
-        for v in VERDICTS
+        f"<th scope=col><button data-v={verdict}><i class={verdict}></i>{verdict}"
+        f"<b>{sum(found[k] for *_, found in rows):,}</b></button></th>"
+        for k, verdict in enumerate(named)
     )
-    yield "<table><thead><tr><th><button data-all>show all</button></th><th></th>"
-    yield f"{heads}<th>all<b>{sum(tally.values()) - tally['', '']:,}</b></th></tr></thead><tbody>\n"
-    for index, label in enumerate(labels):
-        found = [tally[label, verdict] for verdict in VERDICTS]
-        bars = "".join(
-            f'<i class={verdict} style="width:{100 * number / most:.2f}%"></i>'
-            for verdict, number in zip(VERDICTS, found, strict=True)
-        )
+    total = foreign + sum(sum(found) for *_, found in rows)
+    yield "<div class=scroll><table class=counts><thead><tr>"
+    yield "<th scope=col><button data-all>show all</button></th><th class=wide></th>"
+    yield f"{heads}<th scope=col>all<b>{total:,}</b></th></tr></thead><tbody>\n"
+    for group, name, found in rows:
+        bars = "".join(_bar(*part, most) for part in zip(named, found, strict=True))
         cells = "".join(f"<td class=n>{number:,}</td>" for number in (*found, sum(found)))
-        yield f"<tr data-l={index}><td><button>{escape(label)}</button></td>"
-        yield f"<td class=bar>{bars}</td>{cells}</tr>\n"
-    yield "</tbody></table>\n"
+        yield _count_row(group, name, bars, cells)
+    cells = f"<td class=n></td><td class=n></td><td class=n>{foreign:,}</td>"
+    yield _count_row(FOREIGN, FOREIGN, _bar(FOREIGN, foreign, most), cells)
+    yield "</tbody></table></div>\n"
+
+
+def _count_row(group: str, name: str, bars: str, cells: str) -> str:
+    start = f'<tr data-l="{escape(group)}"><th scope=row><button>{escape(name)}</button></th>'
+    return f'{start}<td class="bar wide">{bars}</td>{cells}</tr>\n'
+
+
+def _bar(verdict: str, number: int, most: int) -> str:
+    return f'<i class={verdict} style="width:{100 * number / most:.2f}%"></i>'
 
 
 def _error_list(errors: list[Row], failed: int) -> Iterator[str]:
@@ -192,20 +245,3 @@ def _error_list(errors: list[Row], failed: int) -> Iterator[str]:
     if failed > len(errors):
         yield f"<li>and {failed - len(errors):,} more: see the table</li>\n"
     yield "</ul></details>\n"
-
-
-def short_name(label: str) -> str:
-    """Return a class name as HTML that fits under a picture."""
-    return escape(label.replace("immature granulocyte", "immature gran."))
-
-
-def percent(share: float) -> str:
-    """Return a confidence as HTML, never as a round 100 %."""
-    return f"{min(share, 0.999):.0%}" if share < 0.995 else "&gt;99%"
-
-
-def data_uri(pixels: np.ndarray) -> str:
-    """Return uint8 (28, 28, 3) as a PNG inside an address, so that a page needs no other file."""
-    png = io.BytesIO()
-    Image.fromarray(pixels).save(png, "PNG")
-    return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()

@@ -1,7 +1,19 @@
-"""The look that every page shares, and the one script of the page of answers.
+"""The look that every page shares, and the pieces that pages are made of.
 
-Flow: imports nothing; is written into a page as it stands.
+Flow: takes pixels, tables and answers; gives HTML that needs no other file and no network.
 """
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+from html import escape
+
+import numpy as np
+from PIL import Image
+
+from bloodkeras.contract import FOREIGN, UNSURE
+
+NO_DEVICE = "<p>Not a medical device, not for diagnosis.</p>\n"
 
 
 def head(title: str, style: str = "", scripts: bool = False) -> str:
@@ -21,75 +33,136 @@ def head(title: str, style: str = "", scripts: bool = False) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
-{STYLE}{style}</style></head><body>
+{PALETTE}{STYLE}{style}{PRINT}</style></head><body>
 """
 
 
-STYLE = """:root { --ink: #22262b; --soft: #68717c; --line: #dfe3e8; --paper: #f5f6f8; --card: #fff;
-        --accepted: #3b8266; --unsure: #e0a020; --foreign: #b4447a; color-scheme: light; }
-* { box-sizing: border-box; }
+def picture(image: bytes | np.ndarray, described: str) -> str:
+    """Return an image as part of a page.
+
+    Args:
+        image: A PNG, or uint8 (H, W, 3).
+        described: What it shows, as plain text, for those who do not see it.
+    """
+    if not isinstance(image, bytes):
+        png = io.BytesIO()
+        Image.fromarray(image).save(png, "PNG")
+        image = png.getvalue()
+    content = base64.b64encode(image).decode()
+    return f'<img src="data:image/png;base64,{content}" alt="{escape(described)}">'
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table of plain text, which scrolls sideways where the screen is narrow.
+
+    Args:
+        heads: Of the columns; the first column names the rows, the others hold numbers.
+        rows: As many cells as heads each.
+    """
+    first, *others = map(escape, heads)
+    above = f"<th scope=col>{first}</th>"
+    above += "".join(f"<th scope=col class=n>{cell}</th>" for cell in others)
+    body = "".join(
+        f"<tr><th scope=row>{escape(name)}</th>"
+        + "".join(f"<td class=n>{escape(cell)}</td>" for cell in cells)
+        + "</tr>\n"
+        for name, *cells in rows
+    )
+    return scrolling(f"<table><thead><tr>{above}</tr></thead>\n<tbody>\n{body}</tbody></table>")
+
+
+def scrolling(html: str) -> str:
+    """Return a table that scrolls sideways where the screen is narrow."""
+    return f"<div class=scroll>{html}</div>\n"
+
+
+def answer_lines(verdict: str, ranked: Sequence[tuple[str, float]]) -> str:
+    """Return what a network says of an image, the verdict first, as lines of a caption.
+
+    A foreign image is called nothing: the nearest class is a hint, without a number.
+
+    Args:
+        verdict: One of VERDICTS.
+        ranked: Class and probability, the most probable first; what else is to be said behind it.
+    """
+    if verdict == FOREIGN:
+        return f"<b>{FOREIGN}</b><i>nearest: {short_name(ranked[0][0])}</i>"
+    lines = [f"{short_name(label)}<s>{percent(share)}</s>" for label, share in ranked]
+    if verdict == UNSURE:
+        return f"<b>{UNSURE}</b>" + "".join(f"<i>{line}</i>" for line in lines)
+    return f"<b>{lines[0]}</b>" + "".join(f"<i>{line}</i>" for line in lines[1:])
+
+
+def short_name(label: str) -> str:
+    """Return a class name as HTML that fits under a picture."""
+    return escape(label.replace("immature granulocyte", "immature gran."))
+
+
+def percent(share: float) -> str:
+    """Return a confidence as HTML, never as a round 100 %."""
+    return f"{min(share, 0.999):.0%}" if share < 0.995 else "&gt;99%"
+
+
+LIGHT = """--ink: #22262b; --soft: #626b75; --line: #dfe3e8; --paper: #f5f6f8; --card: #fff;
+  --alarm: #8a2b2b; --accepted: #3b8266; --unsure: #a06a00; --foreign: #b4447a; --bar: #4a78b0;
+  color-scheme: light;"""
+DARK = """--ink: #e4e8ec; --soft: #a0a9b3; --line: #3a414a; --paper: #15181c; --card: #1f2328;
+  --alarm: #f0a0a0; --accepted: #5fae8d; --unsure: #d9a441; --foreign: #dd7fab; --bar: #7ba5d8;
+  color-scheme: dark;"""
+PALETTE = f""":root {{ {LIGHT} }}
+@media screen and (prefers-color-scheme: dark) {{ :root {{ {DARK} }} }}
+"""
+
+STYLE = """* { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 1240px; padding: 24px; color: var(--ink);
-       background: var(--paper); font: 15px/1.45 system-ui, sans-serif; }
-h1 { font-size: 26px; margin: 0; font-weight: 650; }
+       background: var(--paper); font: 15px/1.45 system-ui, sans-serif; overflow-wrap: break-word; }
+h1 { font-size: 26px; line-height: 1.25; margin: 0; font-weight: 650; }
 h1 em { font-style: normal; color: var(--accepted); }
-header p { margin: 4px 0; color: var(--soft); }
-header .warn { color: #8a2b2b; font-weight: 600; }
-table { width: 100%; margin: 18px 0; padding: 10px 14px; background: var(--card);
-        border: 1px solid var(--line); border-radius: 10px; border-spacing: 0; }
-th { text-align: right; padding: 4px 0 8px; width: 122px; vertical-align: bottom; }
-th:first-child { text-align: left; width: 190px; } th:last-child { width: 80px; }
-th:last-child, td:last-child { padding-right: 10px; font-weight: 600; }
-th:last-child b { display: block; }
- th:nth-child(2) { width: auto; }
-td { padding: 2px 0; } td.n { text-align: right; font-variant-numeric: tabular-nums;
-     padding-right: 10px; }
-tbody tr { cursor: pointer; } tbody tr:hover td { background: var(--paper); }
-.bar { white-space: nowrap; font-size: 0; }
-.bar i { display: inline-block; height: 14px; }
-i.accepted { background: var(--accepted); } i.unsure { background: var(--unsure); }
-i.foreign { background: var(--foreign); }
-button { font: inherit; color: inherit; background: none; border: 1px solid transparent;
-         border-radius: 7px; padding: 2px 9px; cursor: pointer; text-align: left; }
-button:hover { border-color: var(--line); }
-th button i { display: inline-block; width: 10px; height: 10px; border-radius: 5px;
-              margin-right: 6px; }
-th b { font-weight: 600; } th button { font-weight: 400; white-space: nowrap; }
-th button b { display: block; text-align: right; }
-[data-all] { border-color: var(--line); font-weight: 400; }
-.on > td > button, button.on { background: var(--ink); color: #fff; }
-details { margin: 0 0 18px; padding: 10px 14px; background: #fdf1f1; border-radius: 10px;
-          border: 1px solid #ecc9c9; overflow-wrap: anywhere; }
-summary { cursor: pointer; font-weight: 600; color: #8a2b2b; }
 h2 { font-size: 19px; margin: 26px 0 10px; } h2 small { font-weight: 400; color: var(--soft); }
+header p { margin: 4px 0; color: var(--soft); }
+.warn, header .warn { color: var(--alarm); font-weight: 600; }
+.hint { color: var(--soft); }
+.scroll { overflow-x: auto; margin: 18px 0; padding: 8px 14px; background: var(--card);
+          border: 1px solid var(--line); border-radius: 10px; }
+table { width: 100%; border-spacing: 0; font-size: 14px; overflow-wrap: normal; }
+th, td { text-align: left; padding: 4px 14px 4px 0; vertical-align: top; font-weight: 400;
+         border-top: 1px solid var(--line); }
+thead th { border: 0; font-weight: 600; vertical-align: bottom; }
+tr > :last-child { padding-right: 0; }
+th.n, td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+pre { overflow-x: auto; padding: 12px 14px; background: var(--card); font-size: 12px;
+      border: 1px solid var(--line); border-radius: 10px; overflow-wrap: normal; }
+details { margin: 0 0 18px; padding: 10px 14px; background: var(--card); border-radius: 10px;
+          border: 1px solid var(--alarm); }
+summary { cursor: pointer; font-weight: 600; color: var(--alarm); }
 .tiles { display: grid; gap: 10px; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); overflow: hidden;
-         border-radius: 8px; border-top: 4px solid var(--accepted); }
-figure[data-v=unsure] { border-top-color: var(--unsure); }
-figure[data-v=foreign] { border-top-color: var(--foreign); }
-img { display: block; width: 100%; aspect-ratio: 1; image-rendering: pixelated; }
-figcaption { padding: 5px 8px 7px; font-size: 12px; line-height: 1.35; }
+         border-radius: 8px; }
+.tiles figure { border-top: 4px solid var(--accepted); }
+.tiles figure[data-v=unsure] { border-top-color: var(--unsure); }
+.tiles figure[data-v=foreign] { border-top-color: var(--foreign); }
+.tiles img { display: block; width: 100%; aspect-ratio: 1; image-rendering: pixelated; }
+figcaption { padding: 5px 8px 7px; font-size: 13px; line-height: 1.35; }
 figcaption > * { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
-figcaption b, figcaption i { display: flex; justify-content: space-between; }
-figcaption s { text-decoration: none; font-variant-numeric: tabular-nums; }
-figcaption i { font-style: normal; color: var(--soft); }
-figcaption span { color: var(--soft); font-size: 11px; }
-figcaption em { font-size: 11px; white-space: normal; }
-[hidden] { display: none !important; }
+figcaption b, figcaption i { display: flex; justify-content: space-between; gap: 0 4px; }
+figcaption s { text-decoration: none; white-space: nowrap; font-variant-numeric: tabular-nums; }
+figure[data-v=unsure] b { color: var(--unsure); }
+figure[data-v=foreign] b { color: var(--foreign); }
+figcaption i { font-style: normal; color: var(--soft); white-space: normal; }
+figcaption span { color: var(--soft); font-size: 12px; }
+figcaption em { font-size: 12px; white-space: normal; }
+@media (max-width: 640px) {
+  body { padding: 14px; } h1 { font-size: 22px; } .scroll { padding: 6px 10px; }
+  .tiles { grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)); gap: 8px; }
+  .wide { display: none; } }
 """
 
-SCRIPT = """
-let verdict = null, label = null;
-const all = s => document.querySelectorAll(s);
-function show() {
-  for (const f of all('figure'))
-    f.hidden = (verdict && f.dataset.v !== verdict) || (label && f.dataset.l !== label);
-  for (const s of all('section')) s.hidden = !s.querySelector('figure:not([hidden])');
-  for (const b of all('th [data-v]')) b.classList.toggle('on', b.dataset.v === verdict);
-  for (const r of all('tbody tr')) r.classList.toggle('on', r.dataset.l === label);
-}
-for (const b of all('th [data-v]'))
-  b.onclick = () => { verdict = verdict === b.dataset.v ? null : b.dataset.v; show(); };
-for (const r of all('tbody tr'))
-  r.onclick = () => { label = label === r.dataset.l ? null : r.dataset.l; show(); };
-document.querySelector('[data-all]').onclick = () => { verdict = label = null; show(); };
+PRINT = """@page { margin: 14mm; }
+@media print {
+  body { max-width: none; padding: 0; background: #fff; font-size: 10pt; }
+  * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  figure, tr { break-inside: avoid; } h1, h2, h3 { break-after: avoid; }
+  .scroll { overflow: visible; } table { font-size: 9pt; }
+  pre { font-size: 6.5pt; white-space: pre-wrap; }
+  .tiles { grid-template-columns: repeat(5, 1fr); } .tiles figcaption * { font-size: 7pt; } }
 """

@@ -5,6 +5,7 @@ Flow: takes `Row`s; gives aligned lines for people, or CSV or JSON lines for a p
 
 from bloodkeras.answers.formats import FORMATS, one_line
 from bloodkeras.answers.table import Kept, Row
+from bloodkeras.contract import FOREIGN
 
 
 class Printed:
@@ -37,10 +38,13 @@ class Printed:
 def _aligned(rows: list[Row]) -> str:
     names = [one_line(row.path) for row in rows]
     width = max(map(len, names), default=0)
-    answers = (
-        f"{row.label:22}{row.verdict:10}{row.confidence:.4f}  {row.error}".rstrip()
-        if row.label
-        else one_line(row.error)
-        for row in rows
-    )
-    return "".join(f"{n:{width}}  {a}\n" for n, a in zip(names, answers, strict=True))
+    return "".join(f"{n:{width}}  {_said(row)}\n" for n, row in zip(names, rows, strict=True))
+
+
+def _said(row: Row) -> str:
+    """Return an answer in words; where a class would stand, a foreign image is called foreign."""
+    if not row.label:
+        return one_line(row.error)
+    if row.verdict == FOREIGN:
+        return f"{FOREIGN:22}nearest: {row.label}"
+    return f"{row.label:22}{row.verdict:10}{row.confidence:.4f}  {row.error}".rstrip()

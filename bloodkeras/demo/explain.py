@@ -19,7 +19,7 @@ NEAREST = 2  # other classes that are named
 MEANING = {
     ACCEPTED: "sure enough to be taken as it is",
     UNSURE: "too close to call: somebody should look",
-    FOREIGN: "unlike the cells of the training data: the answer may mean nothing",
+    FOREIGN: "unlike the cells of the training data: no such cell, or another laboratory's",
 }
 
 

@@ -3,13 +3,13 @@
 Flow: takes an `Explained`; gives a piece of a page that needs nothing else.
 """
 
-import base64
-import io
 from html import escape
 
 import numpy as np
 from PIL import Image
 
+from bloodkeras.answers.page_style import LIGHT, picture
+from bloodkeras.contract import FOREIGN
 from bloodkeras.demo.explain import MEANING, NEAREST, Explained
 
 NEAR = 0.01  # probability of a class that is named as a confusion
@@ -17,61 +17,73 @@ SIDE = 224  # pixels of a picture on the page: eight a pixel
 GLOW = (255, 40, 90)  # colour of what the network looked at
 STRONGEST = 0.65  # how much of it hides the cell at most
 
-STYLE = """
+# Always light: Gradio takes no rule that asks for a dark page.
+STYLE = (
+    f".tile {{ {LIGHT} }}"
+    """
 .tile { display: flex; flex-wrap: wrap; gap: 18px; padding: 16px; margin-bottom: 14px;
-        border: 1px solid #dfe3e8; border-radius: 10px; background: #fff; color: #22262b; }
+        border: 1px solid var(--line); border-radius: 10px; background: var(--card);
+        color: var(--ink); break-inside: avoid; }
 #examples img { image-rendering: pixelated; }
-.tile figure { margin: 0; width: 200px; } .tile figcaption { font-size: 13px; color: #68717c; }
+.tile figure { margin: 0; width: 200px; } .tile figcaption { font-size: 13px; color: var(--soft); }
 .tile img { width: 100%; height: auto; image-rendering: pixelated; border-radius: 6px; }
-.tile .says { flex: 1; min-width: 270px; }
-.tile h3 { margin: 0 0 2px; font-size: 22px; color: #22262b; }
-.tile p { margin: 3px 0; color: #22262b; }
-.tile .file { font-size: 13px; color: #68717c; overflow-wrap: anywhere; }
-.tile .verdict { display: inline-block; padding: 1px 9px; border-radius: 9px; color: #fff;
-                 font-weight: 600; }
-.tile .accepted { background: #3b8266; } .tile .unsure { background: #a06a00; }
-.tile .foreign { background: #b4447a; }
-.tile .probs { display: grid; grid-template-columns: 160px 1fr 62px; gap: 2px 8px;
+.tile .says { flex: 1; min-width: min(270px, 100%); }
+.tile h3 { margin: 2px 0; font-size: 22px; color: var(--ink); }
+.tile p { margin: 3px 0; } .tile p, .tile span, .tile b { color: var(--ink); }
+.tile .file { font-size: 13px; color: var(--soft); overflow-wrap: anywhere; }
+.tile .verdict { display: inline-block; padding: 1px 9px; border-radius: 9px; font-weight: 600;
+                 color: var(--card); }
+.tile .accepted { background: var(--accepted); } .tile .unsure { background: var(--unsure); }
+.tile .foreign { background: var(--foreign); }
+.tile .probs { display: grid; grid-template-columns: minmax(90px, 160px) 1fr 62px; gap: 2px 8px;
                margin: 8px 0; font-size: 14px; }
-.tile .probs i { display: block; height: 12px; margin-top: 4px; background: #4a78b0;
+.tile .probs i { display: block; height: 12px; margin-top: 4px; background: var(--bar);
                  border-radius: 2px; }
 .tile .probs b { text-align: right; font-weight: 400; font-variant-numeric: tabular-nums; }
-.tile.error { background: #fdf1f1; color: #8a2b2b; }
+.tile .hint, .tile .hint span, .tile .hint b { color: var(--soft); font-weight: 400; }
+.tile h3.hint { font-size: 16px; }
+.tile .hint i { background: var(--soft); }
+.tile.error { color: var(--alarm); border-color: var(--alarm); }
 """
+)
 
 
 def tile(found: Explained) -> str:
-    """Return the HTML of one photograph."""
-    name = escape(found.name)
+    """Return the HTML of one photograph: the verdict first, and then the class, or a hint at it."""
+    name, label = escape(found.name), escape(found.label)
     if found.error:
         return f'<div class="tile error">{escape(found.error)}</div>'
+    foreign = found.verdict == FOREIGN
     bars = "".join(
         f'<span>{escape(label)}</span><span><i style="width:{100 * prob:.1f}%"></i></span>'
         f"<b>{prob:.1%}</b>"
         for label, prob in found.probs
     )
     meaning = escape(found.reason) or MEANING[found.verdict]
-    near = [(label, prob) for label, prob in found.probs[1 : NEAREST + 1] if prob >= NEAR]
-    nearest = ", ".join(f"{label} ({prob:.1%})" for label, prob in near)
+    called = f"<h3 class=hint>Nearest class: {label}</h3>" if foreign else f"<h3>{label}</h3>"
+    sees, spoke = "What the network sees", f"What spoke for {found.label}"
     return f"""<div class="tile">
-{_figure(_enlarged(found.pixels), f"what the network sees of {name}", "What the network sees")}
-{_figure(_glowing(found), f"what spoke for {found.label}", f"What spoke for {found.label}")}
-<div class="says"><h3>{escape(found.label)}</h3>
+{_figure(_enlarged(found.pixels), f"{sees} of {found.name}", sees)}
+{_figure(_glowing(found), f"{spoke} in {found.name}", spoke)}
+<div class="says">
 <p><span class="verdict {found.verdict}">{found.verdict}</span> {meaning}</p>
-<div class="probs">{bars}</div>
-<p>{f"Nearest to it: {escape(nearest)}" if near else "No other class comes near"}.</p>
-<p>{escape(found.trust)}</p>
+{called}
+<div class="probs{" hint" * foreign}">{bars}</div>
+{"" if foreign else _trust(found)}
 <p class="file">{name}</p></div></div>"""
 
 
+def _trust(found: Explained) -> str:
+    """Return what could be meant instead of the label, and how often that is right."""
+    near = [(label, prob) for label, prob in found.probs[1 : NEAREST + 1] if prob >= NEAR]
+    nearest = ", ".join(f"{label} ({prob:.1%})" for label, prob in near)
+    said = f"Nearest to it: {nearest}" if near else "No other class comes near"
+    return f"<p>{escape(said)}.</p>\n<p>{escape(found.trust)}</p>"
+
+
 def _figure(image: Image.Image, described: str, caption: str) -> str:
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    data = base64.b64encode(file.getvalue()).decode()
-    return (
-        f'<figure><img src="data:image/png;base64,{data}" alt="{escape(described)}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+    shown = picture(np.asarray(image), described)
+    return f"<figure>{shown}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def _enlarged(pixels: np.ndarray) -> Image.Image:

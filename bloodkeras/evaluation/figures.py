@@ -134,14 +134,15 @@ def mistakes(report: Report, split: Split, path: Path) -> None:
     called, confidence = report.probs.argmax(1), report.probs.max(1)
     wrong = np.flatnonzero(called != report.labels)
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES_SHOWN]
-    columns = 8
+    columns = 6
     rows = max(1, -(-len(wrong) // columns))
-    figure, axes = plt.subplots(rows, columns, figsize=(14, 0.6 + 2.3 * rows), squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(11, 0.6 + 2.5 * rows), squeeze=False)
     for axis, index in zip(axes.ravel(), wrong, strict=False):
         axis.imshow(split.images[index], interpolation="nearest")
         true, answer = CLASS_NAMES[report.labels[index]], CLASS_NAMES[called[index]]
-        axis.set_title(f"{answer}\n{confidence[index]:.0%} sure", fontsize=8, color="firebrick")
-        axis.set_xlabel(f"is {true}\n(row {index})", fontsize=8)
+        sure = min(confidence[index], 0.999)  # nobody is 100 % sure of a mistake
+        axis.set_title(f"{answer}\n{sure:.1%} sure", fontsize=10, color="firebrick")
+        axis.set_xlabel(f"is {true}\n(row {index})", fontsize=10)
     total = int((called != report.labels).sum())
     figure.suptitle(
         f"{report.model} ({report.engine}): the most confident of {total} mistakes on "

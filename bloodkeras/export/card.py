@@ -19,7 +19,7 @@ from bloodkeras.evaluation.corruptions import judge_shifts, shifts_table
 from bloodkeras.evaluation.doubt import doubt_table, judge_doubt, risk_coverage
 from bloodkeras.evaluation.evaluate import evaluate
 from bloodkeras.export.calibration import TRUE_ACCEPTANCE, Calibration
-from bloodkeras.export.document import render_document, render_figure, render_markdown
+from bloodkeras.export.document import render_document, render_figures, render_markdown
 from bloodkeras.export.quantise import Quantised
 from bloodkeras.laboratory.shift_score import colours, describe_colours
 from bloodkeras.recipe import Recipe
@@ -227,7 +227,7 @@ def render_page(card: dict, splits: Splits, classifier: Classifier) -> str:
         reliability, risk = Path(folder, "reliability.png"), Path(folder, "risk_and_coverage.png")
         figures.reliability(report, reliability)
         figures.risk_coverage(report, curve, card["metrics"]["test"]["doubt"], risk)
-        drawn = "".join(map(render_figure, (reliability, risk)))
+        drawn = render_figures((reliability, risk))
     text = render_markdown(render_card(card))
     return render_document(f"Model card: {card['model']}", f"{text}<h2>Figures</h2>\n{drawn}")
 

@@ -4,45 +4,46 @@ Flow: takes Markdown or ready HTML, and figures' paths; gives HTML. The model ca
 report are such pages; the look is that of the page of answers.
 """
 
-import base64
 import html
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from bloodkeras.answers.page_style import head
+from bloodkeras.answers.page_style import head, picture, scrolling
 
 STYLE = """
-body { max-width: 900px; }
-h1 { margin-bottom: 14px; } p, li { max-width: 75ch; }
-table { font-size: 14px; overflow-wrap: anywhere; }
-th, td { text-align: left; padding: 5px 12px 5px 0; vertical-align: top; width: auto;
-         font-weight: 400; border-top: 1px solid var(--line); }
-td:last-child, th:last-child { width: auto; font-weight: 400; }
-thead th, thead th:last-child { border: 0; font-weight: 600; }
-code { background: #e9ecf0; border-radius: 4px; padding: 1px 4px; font-size: 13px; }
-pre { white-space: pre-wrap; padding: 12px 14px; background: var(--card); font-size: 13px;
-      border: 1px solid var(--line); border-radius: 10px; }
-pre code { background: none; padding: 0; }
-blockquote { margin: 0 0 14px; color: #b00020; font-weight: 600; }
-figure { padding: 8px; border-top-width: 1px; border-top-color: var(--line); margin: 0 0 14px; }
-figure img { aspect-ratio: auto; max-width: 100%; width: auto; image-rendering: auto; }
+body { max-width: 1100px; } h1 { margin-bottom: 14px; } p, li { max-width: 75ch; }
+thead:not(:has(th:not(:empty))) { display: none; }
+code { background: var(--line); border-radius: 4px; padding: 1px 4px; font-size: 13px;
+       overflow-wrap: anywhere; }
+pre code { background: none; padding: 0; font-size: inherit; overflow-wrap: normal; }
+blockquote { margin: 0 0 14px; color: var(--alarm); font-weight: 600; }
+.figures { display: grid; gap: 14px;
+           grid-template-columns: repeat(auto-fit, minmax(min(420px, 100%), 1fr)); }
+.figures figure { background: #fff; padding: 8px; overflow-x: auto; }
+.figures img { display: block; width: 100%; max-width: 820px; margin: 0 auto; }
+@media (max-width: 640px) { .figures img { min-width: 560px; } }
+@media print { .figures { grid-template-columns: 1fr 1fr; } }
 """
 
 
-def render_document(title: str, body: str) -> str:
+def render_document(title: str, body: str, style: str = "") -> str:
     """Return a whole page.
 
     Args:
         title: Plain text, for the browser's tab.
         body: HTML.
+        style: CSS beside that of all such pages.
     """
-    return f"{head(html.escape(title), STYLE)}{body}\n</body></html>\n"
+    return f"{head(html.escape(title), STYLE + style)}{body}\n</body></html>\n"
 
 
 def render_markdown(text: str) -> str:
     """Return Markdown as HTML; HTML inside it is shown, not obeyed."""
-    return MarkdownIt("js-default").render(text)
+    page = MarkdownIt("js-default").render(text)
+    return re.sub("<table>.*?</table>", lambda found: scrolling(found[0]), page, flags=re.DOTALL)
 
 
 def render_preformatted(text: str) -> str:
@@ -50,8 +51,8 @@ def render_preformatted(text: str) -> str:
     return f"<pre>{html.escape(text)}</pre>\n"
 
 
-def render_figure(path: Path) -> str:
-    """Return a PNG as part of the page."""
-    content = base64.b64encode(path.read_bytes()).decode()
-    title = html.escape(path.stem.replace("_", " "))
-    return f'<figure><img alt="{title}" src="data:image/png;base64,{content}"></figure>\n'
+def render_figures(paths: Iterable[Path]) -> str:
+    """Return PNGs side by side; what one shows is said by its file's name."""
+    shown = (picture(path.read_bytes(), path.stem.replace("_", " ")) for path in paths)
+    figures = "\n".join(f"<figure>{image}</figure>" for image in shown)
+    return f"<div class=figures>\n{figures}</div>\n"

@@ -227,9 +227,9 @@ def render_text(found: dict) -> str:
 
 
 def _confusion(found: dict) -> list[str]:
-    """Return the confusion matrix as lines: true classes that occur, and what they were called."""
+    """Return the confusion matrix as lines: true classes that occur, and nearest classes."""
     heads = "".join(f"{name[:12]:>13}" for name in found["labels"])
-    rows = [f"{'is (down), called (across)':26}{heads}{'found':>9}"]
+    rows = [f"{'is (down), nearest (right)':26}{heads}{'found':>9}"]
     for name in found["present"]:
         counts = _counts(found, name)
         cells = "".join(f"{count:>13}" for count in counts)

@@ -10,15 +10,15 @@ import numpy as np
 
 from bloodkeras.answers.classifier import Answers
 from bloodkeras.answers.formats import one_line
-from bloodkeras.answers.html_page import data_uri, percent, short_name
-from bloodkeras.answers.page_style import head
+from bloodkeras.answers.page_style import NO_DEVICE, answer_lines, head, picture, short_name
+from bloodkeras.contract import FOREIGN
 from bloodkeras.laboratory.labelled import Labelled
 
-MAX_TILES = 60  # pictures a class
+MAX_TILES = 60  # pictures a section
 
 
 def render_mistakes(found: dict, text: str, cells: Labelled, answers: Answers) -> str:
-    """Return the page.
+    """Return the page: what is named wrongly by class, then what is foreign, so called nothing.
 
     Args:
         found: What `laboratory.judge` returned.
@@ -26,37 +26,34 @@ def render_mistakes(found: dict, text: str, cells: Labelled, answers: Answers) -
         cells: What was judged.
         answers: What the network said of them, with all classes open.
     """
-    called, sure = answers.probs.argmax(1), answers.probs.max(1)
-    wrong = np.flatnonzero(called != cells.labels)
-    wrong = wrong[np.argsort(-sure[wrong], kind="stable")]
-    title = f"{len(wrong)} of {len(cells)} cells are called something else"
-    parts = [head("Blood cells: mistakes", STYLE), f"<header><h1>{title}</h1>\n"]
-    parts.append("<p>No medical device, not for diagnosis.</p></header>\n")
-    parts.append(f"<p><b>{escape(found['sentence'])}</b></p>\n<pre>{escape(text)}</pre>\n")
-    for k, name in enumerate(found["labels"]):
-        rows = [row for row in wrong if cells.labels[row] == k]
-        if rows:
-            note = f"{len(rows)} wrong" + (
-                f", the surest {MAX_TILES} shown" if len(rows) > MAX_TILES else ""
-            )
+    labels, surest_first = found["labels"], np.argsort(-answers.probs.max(1), kind="stable")
+    foreign = answers.verdicts[surest_first] == FOREIGN
+    named, refused = surest_first[~foreign], surest_first[foreign]
+    wrong = named[answers.probs[named].argmax(1) != cells.labels[named]]
+    parts = [head("Blood cells: mistakes"), "<header>"]
+    parts.append(f"<h1>{len(wrong):,} of {len(cells):,} cells are named wrongly</h1>\n")
+    if len(refused):
+        parts.append(f"<p>{len(refused):,} more are foreign: they are called nothing.</p>\n")
+    parts.append(f"{NO_DEVICE}</header>\n<p><b>{escape(found['sentence'])}</b></p>\n")
+    parts.append(f"<pre>{escape(text)}</pre>\n")
+    sections = {name: wrong[cells.labels[wrong] == k] for k, name in enumerate(labels)}
+    for name, rows in [*sections.items(), (FOREIGN, refused)]:
+        if len(rows):
+            count = f"{len(rows):,} {'wrong' if name != FOREIGN else 'in all'}"
+            note = count + f", the surest {MAX_TILES} shown" * (len(rows) > MAX_TILES)
             parts.append(f"<section><h2>{escape(name.capitalize())} <small>{note}</small></h2>\n")
-            tiles = (_tile(row, found["labels"], cells, answers) for row in rows[:MAX_TILES])
-            parts.append(f"<div class=tiles>{''.join(tiles)}</div></section>\n")
+            tiles = "".join(_tile(row, labels, cells, answers) for row in rows[:MAX_TILES])
+            parts.append(f"<div class=tiles>\n{tiles}</div></section>\n")
     return "".join(parts) + "</body></html>\n"
 
 
-STYLE = """pre { padding: 12px 14px; background: var(--card); font-size: 11px; overflow-x: auto;
-      border: 1px solid var(--line); border-radius: 10px; }
-"""
-
-
 def _tile(row: int, labels: list[str], cells: Labelled, answers: Answers) -> str:
-    probs, verdict = answers.probs[row], answers.verdicts[row]
-    name, true = escape(one_line(cells.files[row])), cells.labels[row]
+    probs, verdict = answers.probs[row], str(answers.verdicts[row])
+    name, called, true = one_line(cells.files[row]), labels[probs.argmax()], cells.labels[row]
+    said = f"{name}: {verdict}, {'nearest ' * (verdict == FOREIGN)}{called}, is {labels[true]}"
     return (
-        f'<figure data-v="{verdict}" title="{name}">'
-        f'<img src="{data_uri(cells.images[row])}" alt="" loading=lazy>'
-        f"<figcaption><b>{short_name(labels[probs.argmax()])}<s>{percent(probs.max())}</s></b>"
-        f"<i>is {short_name(labels[true])}<s>{percent(probs[true])}</s></i>"
-        f"<span>{verdict}, {name}</span></figcaption></figure>\n"
+        f'<figure data-v="{verdict}" title="{escape(name)}">{picture(cells.images[row], said)}'
+        f"<figcaption>{answer_lines(verdict, [(called, probs.max())])}"
+        f"<i>is {short_name(labels[true])}</i>"
+        f"<span>{escape(name)}</span></figcaption></figure>\n"
     )

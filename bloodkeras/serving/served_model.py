@@ -12,6 +12,7 @@ from fastapi import HTTPException
 from prometheus_client import Counter, Histogram
 
 from bloodkeras.answers.classifier import Classifier, model_file, sha256_of
+from bloodkeras.contract import FOREIGN
 from bloodkeras.serving.audit_log import AuditLog
 from bloodkeras.serving.batcher import Batcher
 from bloodkeras.serving.guard import RETRY_AFTER
@@ -101,7 +102,8 @@ class ServedModel:
         self._note(request_id, images, rows)
         REQUEST_IMAGES.labels(self.name, self.version).observe(len(labels))
         for label, _, verdict in rows:
-            ANSWERS.labels(self.name, self.version, label, verdict).inc()
+            counted = FOREIGN if verdict == FOREIGN else label  # what is foreign is no class's
+            ANSWERS.labels(self.name, self.version, counted, verdict).inc()
         head = {"model_name": self.name, "model_version": self.version, "id": request_id}
         return write_reply(head, values, asked.outputs)
 

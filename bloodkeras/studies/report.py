@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bloodkeras.contract import CLASS_NAMES, DATA_CREDITS, SYNTHETIC_STAMP
+from bloodkeras.answers.page_style import NO_DEVICE, table
+from bloodkeras.contract import CLASS_NAMES, DATA_CREDITS, DATA_LICENSE, SYNTHETIC_STAMP
 from bloodkeras.evaluation.evaluate import Report, classification_table
-from bloodkeras.export.document import render_document, render_figure, render_preformatted
+from bloodkeras.export.document import render_document, render_figures, render_preformatted
 from bloodkeras.recipe import Recipe
 from bloodkeras.training.train import Run
 
@@ -40,14 +41,17 @@ def write_report(
     text = render_text(results, keras)
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     (folder / "results.txt").write_text(text + "\n", encoding="utf-8")
-    figures = [
-        *(eda / f"{name}.png" for name in ("sample_images", "class_distribution", "augmentation")),
-        *(run.folder / f"learning_curves_{run.recipe.model_name}.png" for run in runs),
-        *(_evaluation_figure(run, "confusion_matrix") for run in runs),
-        *(_evaluation_figure(run, "mistakes") for run in runs),
-    ]
+    explored = ("sample_images", "class_distribution", "augmentation")
+    figures = {
+        "Confusion matrices": [_evaluation_figure(run, "confusion_matrix") for run in runs],
+        "Learning curves": [
+            run.folder / f"learning_curves_{run.recipe.model_name}.png" for run in runs
+        ],
+        "The surest mistakes": [_evaluation_figure(run, "mistakes") for run in runs],
+        "The data": [eda / f"{name}.png" for name in explored],
+    }
     audit = (eda / "audit.txt").read_text(encoding="utf-8") if (eda / "audit.txt").exists() else ""
-    page = render_page(text, audit, [figure for figure in figures if figure.exists()])
+    page = render_page(results, keras, text, audit, figures)
     (folder / "report.html").write_text(page, encoding="utf-8")
     return text
 
@@ -130,32 +134,13 @@ def render_text(results: dict, reports: list[Report]) -> str:
     """Return results.txt."""
     models = results["models"]
     data = models[0]["data"]
-    sizes = ", ".join(f"{name} {size:,}" for name, size in data["sizes"].items())
     lines = ["BloodMNIST study", "=" * 16]
     lines += [SYNTHETIC_STAMP] if data["synthetic"] else []
-    lines += ["", f"data: {data['file']} ({sizes})", f"SHA-256: {data['sha256']}", ""]
-    lines.append(_row("configuration", [model["name"] for model in models]))
-    for name in _settings_used([model["recipe"] for model in models]):
-        lines.append(_row(name, [str(model["recipe"][name]) for model in models]))
-    for name in ("parameters", "multiply_adds"):
-        lines.append(_row(name, [f"{model[name]:,}" for model in models]))
-    lines.append(_row("training minutes", [f"{model['seconds'] / 60:.1f}" for model in models]))
-    lines.append(_row("kept epoch", [str(model["best_epoch"]) for model in models]))
-    best = results["gain"].get("model")
-    heading = f"gain of {best}" if best else ""
-    lines += ["", _row("test split", [model["name"] for model in models], heading)]
-    for name in COMPARED:
-        cells = [f"{model['keras']['headline'][name]['value']:.4f}" for model in models]
-        gained = f"{results['gain']['by'][name]:+.4f}" if best else ""
-        lines.append(_row(name, cells, gained))
-        intervals = [model["keras"]["headline"][name] for model in models]
-        lines.append(
-            _row("  95 % interval", [f"{i['low']:.4f}-{i['high']:.4f}" for i in intervals])
-        )
-    for name in ("AUC", "ACC"):
-        cells = [f"{model['keras']['official'][name]:.4f}" for model in models]
-        lines.append(_row(f"MedMNIST's {name}", cells))
-    lines.append(_row("same labels by ONNX", [_agreement(model) for model in models]))
+    lines += ["", f"data: {_described(data)}", f"SHA-256: {data['sha256']}", ""]
+    names = [model["name"] for model in models]
+    lines += [_row("configuration", names), *(_row(*row) for row in _settings(models))]
+    lines += ["", _row("test split", _score_heads(results))]
+    lines += [_row(*row) for row in _scores(results)]
     lines += ["", *results["interpretation"]]
     for report in reports:
         lines += [
@@ -167,20 +152,130 @@ def render_text(results: dict, reports: list[Report]) -> str:
     return "\n".join(lines)
 
 
-def render_page(text: str, audit: str, figures: list[Path]) -> str:
-    """Return one page that needs no other file: the text, the audit, and the figures inside it."""
-    credits = "".join(f"<li>{html.escape(line)}</li>" for line in DATA_CREDITS)
-    parts = [
-        "<h1>BloodMNIST study</h1>\n<p>Not for diagnosis. Data under CC BY 4.0:</p>"
-        f"<ul>{credits}</ul>\n",
-        render_preformatted(text),
+def _described(data: dict) -> str:
+    sizes = ", ".join(f"{name} {size:,}" for name, size in data["sizes"].items())
+    return f"{data['file']} ({sizes})"
+
+
+def _settings(models: list[dict]) -> list[tuple[str, list[str]]]:
+    """Return what each model is: the name of a setting, and a cell a model."""
+    used = _settings_used([model["recipe"] for model in models])
+    return [
+        *((name, [str(model["recipe"][name]) for model in models]) for name in used),
+        *(
+            (name, [f"{model[name]:,}" for model in models])
+            for name in ("parameters", "multiply_adds")
+        ),
+        ("training minutes", [f"{model['seconds'] / 60:.1f}" for model in models]),
+        ("kept epoch", [str(model["best_epoch"]) for model in models]),
     ]
-    if audit:
-        parts.append(f"<h2>Audit of the data</h2>\n{render_preformatted(audit)}")
-    for figure in figures:
-        title = html.escape(figure.stem.replace("_", " "))
-        parts.append(f"<h2>{title}</h2>\n{render_figure(figure)}")
-    return render_document("BloodMNIST study", "".join(parts))
+
+
+def _score_heads(results: dict) -> list[str]:
+    names = [model["name"] for model in results["models"]]
+    return [*names, f"gain of {results['gain']['model']}"] if results["gain"] else names
+
+
+def _scores(results: dict) -> list[tuple[str, list[str]]]:
+    """Return how good each model is: the name of a number, a cell a model, and the gain."""
+    models, rows = results["models"], []
+    for name in COMPARED:
+        numbers = [model["keras"]["headline"][name] for model in models]
+        gained = [f"{results['gain']['by'][name]:+.4f}"] if results["gain"] else []
+        rows.append((name, [f"{n['value']:.4f}" for n in numbers] + gained))
+        rows.append(("  95 % interval", [f"{n['low']:.4f}-{n['high']:.4f}" for n in numbers]))
+    for name in ("AUC", "ACC"):
+        cells = [f"{model['keras']['official'][name]:.4f}" for model in models]
+        rows.append((f"MedMNIST's {name}", cells))
+    return [*rows, ("same labels by ONNX", [_agreement(model) for model in models])]
+
+
+def render_page(
+    results: dict, reports: list[Report], text: str, audit: str, figures: dict[str, list[Path]]
+) -> str:
+    """Return one page that needs no other file: the answer first, the full text last.
+
+    Args:
+        results: What results.json holds.
+        reports: The reports of the same models.
+        text: What results.txt holds.
+        audit: Of the data, as text; "" for none.
+        figures: {heading: PNGs}; those that do not exist are left out.
+    """
+    data = results["models"][0]["data"]
+    stamp = f"<p class=warn>{SYNTHETIC_STAMP}</p>\n" if data["synthetic"] else ""
+    credits = "".join(f"<li>{html.escape(line)}</li>" for line in DATA_CREDITS)
+    shown = {title: [path for path in paths if path.exists()] for title, paths in figures.items()}
+    sections = {
+        **{title: render_figures(paths) for title, paths in shown.items() if paths},
+        "All numbers": _number_tables(results),
+        **({"Audit of the data": render_preformatted(audit)} if audit else {}),
+        "Data and credits": f"<p>{html.escape(_described(data))}; {DATA_LICENSE}.</p>\n"
+        f"<ul>{credits}</ul>\n",
+        "Full text": render_preformatted(text),
+    }
+    body = "".join(f"<h2>{title}</h2>\n{content}" for title, content in sections.items())
+    title = f"<header><h1>BloodMNIST study</h1>\n{stamp}{NO_DEVICE}</header>\n"
+    return render_document("BloodMNIST study", title + _opening(reports) + body, STYLE)
+
+
+def _opening(reports: list[Report]) -> str:
+    """Return the answer: how good each model is, what was gained, and in which classes."""
+    baseline, *others = reports
+    best = max(others, key=lambda report: report.value("accuracy"), default=baseline)
+    said = interpret(baseline, best) if others else interpret_all(reports)
+    heading = "Which classes improved <small>F1, most first</small>" if others else "F1 by class"
+    return (
+        f"<div class=answer>\n{''.join(_answer(report, baseline) for report in reports)}</div>\n"
+        + "".join(f"<p>{html.escape(sentence)}</p>\n" for sentence in said)
+        + f"<h2>{heading}</h2>\n{_class_table(reports, best)}"
+    )
+
+
+def _number_tables(results: dict) -> str:
+    """Return all scores and all settings as tables."""
+    names, heads = [model["name"] for model in results["models"]], _score_heads(results)
+    # Only some numbers have a gain.
+    scores = [(name, *cells, *[""] * (len(heads) - len(cells))) for name, cells in _scores(results)]
+    settings = [(name, *cells) for name, cells in _settings(results["models"])]
+    return table(["test split", *heads], scores) + table(["configuration", *names], settings)
+
+
+STYLE = """.answer { display: grid; gap: 14px; margin: 18px 0;
+          grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); }
+.answer div { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
+              padding: 12px 16px; break-inside: avoid; }
+.answer b { display: block; font-size: 30px; line-height: 1.2; font-variant-numeric: tabular-nums; }
+.answer span { display: block; color: var(--soft); font-size: 13px; }
+.answer .gain { color: var(--accepted); font-weight: 600; }
+"""
+
+
+def _answer(report: Report, baseline: Report) -> str:
+    """Return a model's accuracy with its interval, and the gain over the baseline."""
+    found, wrong = report.metrics["headline"]["accuracy"], report.probs.argmax(1) != report.labels
+    gained = 100 * (found["value"] - baseline.value("accuracy"))
+    return (
+        f"<div><strong>{html.escape(report.model)}</strong><b>{found['value']:.2%}</b>"
+        f"<span>accuracy, 95 % interval {found['low']:.2%} to {found['high']:.2%}</span>"
+        f"<span>{wrong.sum():,} of {len(wrong):,} {report.split} images wrong</span>"
+        + f"<span class={'gain' if gained > 0 else 'warn'}>{gained:+.2f} points compared with "
+        f"{html.escape(baseline.model)}</span>" * (report is not baseline) + "</div>\n"
+    )
+
+
+def _class_table(reports: list[Report], best: Report) -> str:
+    """Return the table of each class' F1, by what the best model gains over the first."""
+    scores = [report.metrics["per_class"] for report in (*reports, best)]
+    gains = {name: scores[-1][name]["f1"] - scores[0][name]["f1"] for name in scores[0]}
+    gained = best is not reports[0]
+    rows = []
+    for name, gain in sorted(gains.items(), key=lambda pair: -pair[1]):
+        cells = [f"{by_class[name]['f1']:.4f}" for by_class in scores[:-1]]
+        sign = "\u25b2 " * (gain > 0) + "\u25bc " * (gain < 0)  # up, down: seen without colour
+        rows.append([name, *cells, *[f"{sign}{gain:+.4f}"] * gained])
+    heads = ["class", *(report.model for report in reports)]
+    return table([*heads, *[f"gain of {best.model}"] * gained], rows)
 
 
 def _model_results(run: Run, keras: Report, onnx: Report | None) -> dict:
@@ -221,5 +316,5 @@ def _evaluation_figure(run: Run, kind: str) -> Path:
     return run.folder / "evaluation" / f"{kind}_{run.recipe.model_name}.png"
 
 
-def _row(name: str, cells: list[str], last: str = "") -> str:
-    return f"{name:32}" + "".join(f"{cell:>18}" for cell in cells) + f"{last:>18}".rstrip()
+def _row(name: str, cells: list[str]) -> str:
+    return f"{name:32}" + "".join(f"{cell:>18}" for cell in cells)

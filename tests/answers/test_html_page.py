@@ -82,18 +82,52 @@ def test_an_answer_in_doubt_says_why(tmp_path):
     assert "could not be read" not in html
 
 
-def test_classes_are_counted(tmp_path):
+def counts_of(html: str) -> dict[str, list[str]]:
+    """Return the numbers of the table of counts by what its rows are called."""
+    lines = re.findall(r"<tr data-l=.*?</tr>", html, re.DOTALL)
+    name = re.compile("<button>(.*)</button>")
+    return {name.search(line)[1]: re.findall(r"class=n>([\d,]*)<", line) for line in lines}
+
+
+def test_classes_are_counted_and_what_is_foreign_under_none_of_them(tmp_path):
     rows = [row(), row(), row(verdict="unsure"), row(label="basophil"), error()]
-    html = html_of(tmp_path, rows)
-    counts = {}
-    for line in re.findall(r"<tr data-l=.*?</tr>", html, re.DOTALL):
-        counts[re.search(r"<button>(.*)</button>", line)[1]] = re.findall(r"n>(\d+)<", line)
-    assert list(counts) == list(CLASS_NAMES)
-    assert counts["monocyte"] == ["2", "1", "0", "3"]
-    assert counts["basophil"] == ["1", "0", "0", "1"]
-    assert counts["platelet"] == ["0", "0", "0", "0"]
-    assert "<h1>5 images" in html
+    html = html_of(
+        tmp_path, [*rows, row(verdict="foreign"), row("b.png", "platelet", 1, "foreign")]
+    )
+    counts = counts_of(html)
+    assert list(counts) == [*CLASS_NAMES, "foreign"]
+    assert counts["monocyte"] == ["2", "1", "3"]
+    assert counts["basophil"] == ["1", "0", "1"]
+    assert counts["platelet"] == ["0", "0", "0"]
+    assert counts["foreign"] == ["", "", "2"]
+    heads = re.search(r"<thead>.*?</thead>", html, re.DOTALL)[0]
+    assert re.findall(r"<b>(\d+)</b>", heads) == ["3", "1", "6"]  # accepted, unsure, all
+    assert "<h1>7 images" in html
     assert "1 could not be read" in html
+
+
+def figure_of(html: str) -> str:
+    (figure,) = re.findall(r"<figure.*?</figure>", html, re.DOTALL)
+    return figure
+
+
+def test_a_foreign_image_is_called_nothing(tmp_path):
+    """The verdict stands first; the nearest class is a hint, and no number makes it an answer."""
+    html = html_of(tmp_path, [row("odd.png", "eosinophil", 0.996, "foreign", foreign=7.0)])
+    figure = figure_of(html)
+    assert "<figcaption><b>foreign</b><i>nearest: eosinophil</i><span>odd.png" in figure
+    assert 'alt="odd.png: foreign, nearest eosinophil"' in figure
+    assert 'data-l="foreign"' in figure  # so that a click on eosinophil does not show it
+    assert "%" not in figure
+    assert re.findall(r"<h2>(\w+)", html) == ["Foreign"]
+
+
+@pytest.mark.parametrize(("verdict", "first"), [("unsure", "unsure"), ("accepted", "monocyte")])
+def test_every_picture_says_what_it_shows(tmp_path, verdict, first):
+    figure = figure_of(html_of(tmp_path, [row("a.png", verdict=verdict)]))
+    assert re.search(r"<figcaption><b>(\w+)", figure)[1] == first
+    assert "monocyte<s>90%</s>" in figure
+    assert f'alt="a.png: {verdict}, monocyte"' in figure
 
 
 def test_the_page_is_bounded_and_says_so(tmp_path, monkeypatch):

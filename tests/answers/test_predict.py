@@ -601,8 +601,15 @@ def test_it_says_how_many_were_what_and_when_something_is_wrong_with_all(
     (folder / contract.CARD_FILE).write_text(json.dumps(card), encoding="utf-8")
     write_sums(folder)
     score([str(cells)], str(folder))
-    err = capsys.readouterr().err
+    printed, err = capsys.readouterr()
     accepted, unsure, foreign = counts
     assert f"3 images: {accepted} accepted, {unsure} unsure, {foreign} foreign" in err
     assert ("evaluate EXPORT --photos DIR" in err) == bool(said)
     assert said in err
+    hints = [f"foreign nearest: {label}" for label in LABELS] if foreign else []
+    assert [line for line in map(words_of, printed.splitlines()) if "foreign" in line] == hints
+
+
+def words_of(line: str) -> str:
+    """Return a printed row without its path, its words one space apart."""
+    return " ".join(line.split()[1:])

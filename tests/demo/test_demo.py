@@ -24,6 +24,7 @@ import psutil
 from playwright.sync_api import sync_playwright
 
 from bloodkeras.answers.classifier import Classifier
+from bloodkeras.contract import FOREIGN, VERDICTS
 from bloodkeras.demo.explain import MEANING, Explained, Explainer
 from bloodkeras.demo.tile import tile
 from bloodkeras.images.synthetic import draw_arrays
@@ -101,7 +102,7 @@ def test_photographs_in_labels_out(page, photographs):
     tiles = page.locator(".tile").all()
     answers = Classifier.load(EXPORTS / "tiny").predict(photographs)
     for shown, answer, path in zip(tiles, answers, photographs, strict=True):
-        assert shown.locator("h3").inner_text() == answer.label
+        assert shown.locator("h3").inner_text().removeprefix("Nearest class: ") == answer.label
         assert shown.locator(".verdict").inner_text() == answer.verdict
         assert shown.locator(".file").inner_text() == path.name
         shares = [float(text.rstrip("%")) for text in shown.locator(".probs b").all_inner_texts()]
@@ -179,6 +180,21 @@ def test_names_cannot_smuggle_anything_into_the_page(photographs):
     assert "<script>" not in tile(dataclasses.replace(found, name="<script>.png"))
     assert "<script>" not in tile(Explained("x", "cannot read <script>.png"))
     assert MEANING[found.verdict] in tile(found)
+    assert re.findall('alt="([^"]*)"', tile(found)) == [
+        "What the network sees of large.jpg",
+        f"What spoke for {found.label} in large.jpg",
+    ]
     assert len(re.findall("data:image/png;base64,", tile(found))) == 2
     assert found.looked.max() == pytest.approx(1)
     assert np.isclose(sum(prob for _, prob in found.probs), 1, atol=1e-5)
+
+
+def test_the_verdict_stands_first_and_a_foreign_image_is_called_nothing(photographs):
+    found = Explainer(str(EXPORTS / "tiny")).explain(photographs[1])
+    for verdict in VERDICTS:
+        shown = tile(dataclasses.replace(found, verdict=verdict))
+        assert f"<h3>{found.label}</h3>" in shown or verdict == FOREIGN
+        assert shown.index(f">{verdict}</span>") < shown.index("<h3")
+    assert f"<h3 class=hint>Nearest class: {found.label}</h3>" in shown
+    assert "probs hint" in shown
+    assert found.trust not in shown  # it is said of cells like those of the training data

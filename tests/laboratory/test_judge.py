@@ -15,7 +15,7 @@ from test_imports import run_blocked
 from tiny_export import build_export, write_sums
 
 from bloodkeras.answers.classifier import Classifier
-from bloodkeras.contract import CLASS_NAMES
+from bloodkeras.contract import CARD_FILE, CLASS_NAMES
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.laboratory.judge import evaluate_photos, judge, wilson
 from bloodkeras.laboratory.labelled import read_labelled, read_table
@@ -97,6 +97,22 @@ def test_the_page_shows_the_mistakes_and_nothing_else(export, lab, tmp_path):
     assert re.findall(r'title="([^"]*)"', page) == ["3.png", "more/4.png"]
     assert page.count("data:image/png;base64,") == 2
     assert not re.search(r'(src|href)="(?!data:)', page)
+
+
+def test_the_page_calls_what_is_foreign_nothing(export, lab, tmp_path):
+    """It is no mistake of naming, and shown apart."""
+    card = {"model": "tiny", "thresholds": {"foreign": -1e9}}
+    (export / CARD_FILE).write_text(json.dumps(card), encoding="utf-8")
+    write_sums(export)
+    judged(export, lab, tmp_path)
+    page = (tmp_path / "out/mistakes.html").read_text(encoding="utf-8")
+    assert "0 of 5 cells are named wrongly" in page
+    assert "5 more are foreign" in page
+    assert re.findall(r"<h2>(\w+)", page) == ["Foreign"]
+    captions = re.findall("<figcaption>(<b>.*?)<span>", page)
+    assert "<b>foreign</b><i>nearest: basophil</i><i>is eosinophil</i>" in captions
+    assert len(captions) == 5
+    assert 'alt="3.png: foreign, nearest basophil, is eosinophil"' in page
 
 
 def test_intervals_of_shares():

@@ -193,6 +193,18 @@ def test_the_metrics_count_answers_and_refusals(server, cells):
     assert count() == before + 3
 
 
+def test_the_metrics_count_what_is_foreign_under_no_class(server, cells):
+    noise = np.random.default_rng(0).integers(0, 256, (4, *IMAGE_SHAPE), np.uint8)
+    verdicts = Classifier.load(EXPORTS / "tiny").answer(noise).verdicts
+    assert list(verdicts) == ["foreign"] * 4
+    assert server.infer(as_json(np.concatenate([noise, cells[:1]])))[0] == 200
+    lines = server.ask("GET", "/metrics")[2].decode().splitlines()
+    found = [line for line in lines if line.startswith("bloodkeras_answers_total{")]
+    foreign = [line for line in found if 'verdict="foreign"' in line]
+    assert foreign == [line for line in found if 'label="foreign"' in line]
+    assert float(foreign[0].rsplit(" ", 1)[1]) >= 4
+
+
 # --- photographs ------------------------------------------------------------------------------
 
 
