@@ -4,6 +4,7 @@ The map, in the order the data flows: what stands here imports only what stands 
 folder lists its own files in the same order.
 
     errors.py      what a user is told, and the exit status that goes with it
+    named_types.py the names of types: Pixels, Probs, Labels, Json, ...
     contract.py    facts: class names, shapes, tensor names, URL, MD5, licence
     interrupts.py  Ctrl-C and SIGTERM, which must not get lost
     whole_file.py  a file that is whole or not there
@@ -39,6 +40,7 @@ From Python: `bloodkeras.load("residual").predict("cell.jpg")`.
 """
 
 import os
+from typing import Any
 
 __version__ = "0.1.0"
 __all__ = ["Classifier", "load"]
@@ -56,7 +58,7 @@ for _name, _value in _QUIET.items():
     os.environ.setdefault(_name, _value)
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     """Import what is public when it is asked for, so that importing the package stays instant."""
     if name in __all__:
         from bloodkeras.answers import classifier

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from html import escape
 from itertools import count
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from bloodkeras.answers.classifier import Classifier
@@ -23,6 +23,7 @@ from bloodkeras.answers.page_style import SCRIPT, head
 from bloodkeras.answers.table import Row
 from bloodkeras.contract import FOREIGN, UNSURE, VERDICTS
 from bloodkeras.errors import BloodkerasError
+from bloodkeras.named_types import Pixels
 
 MAX_TILES = 200  # pictures of a group, the most doubtful ones: bounds memory and the page
 MAX_ERRORS = 200
@@ -32,7 +33,7 @@ HEAD = head("Blood cells: answers", scripts=True)
 class Page:
     """A page that is being collected; of a million images it holds a few thousand."""
 
-    def __init__(self, path: str, classifier: Classifier, resume: bool = False):
+    def __init__(self, path: str, classifier: Classifier, resume: bool = False) -> None:
         """Note where the page will lie.
 
         Args:
@@ -47,7 +48,7 @@ class Page:
         self._partial = Path(f"{path}.part")
         self._labels = classifier.labels
         self._card = classifier.card
-        self._groups: dict[str, list] = {g: [] for g in (FOREIGN, UNSURE, *classifier.labels)}
+        self._groups: dict[str, list[Any]] = {g: [] for g in (FOREIGN, UNSURE, *classifier.labels)}
         self._errors: list[Row] = []
         self._order = count()  # of two equally doubtful images the first one counts as more so
         try:
@@ -67,17 +68,18 @@ class Page:
                 self._errors += [row] * (len(self._errors) < MAX_ERRORS)
                 continue
             group = self._groups[group_of(row)]
-            doubt = row.foreign if row.verdict == FOREIGN else 1 - row.confidence
+            doubt = row.foreign if row.verdict == FOREIGN else 1 - (row.confidence or 0)
             if len(group) < MAX_TILES:
                 heapq.heappush(group, self._entry(doubt, row))
             elif doubt > group[0][0]:
                 heapq.heapreplace(group, self._entry(doubt, row))
 
-    def _entry(self, doubt: float, row: Row) -> tuple:
+    def _entry(self, doubt: float, row: Row) -> tuple[Any, ...]:
         """Return what is compared in a heap, and the row with its own copy of the pixels."""
+        assert row.pixels is not None  # it was answered
         return doubt, -next(self._order), row._replace(pixels=row.pixels.copy())
 
-    def finish(self, tally: Counter, unseen: int = 0, prior: str = "") -> None:
+    def finish(self, tally: Counter[tuple[str, str]], unseen: int = 0, prior: str = "") -> None:
         """Write the page.
 
         Args:
@@ -96,7 +98,7 @@ class Page:
             self._partial.unlink(missing_ok=True)
             raise BloodkerasError(f"cannot write {self.path}: {error.strerror}") from None
 
-    def _html(self, tally: Counter, unseen: int, prior: str) -> Iterator[str]:
+    def _html(self, tally: Counter[tuple[str, str]], unseen: int, prior: str) -> Iterator[str]:
         total, failed = tally.total(), tally["", ""]
         model = escape(str(self._card.get("model", "")))
         yield HEAD
@@ -117,14 +119,14 @@ class Page:
         if failed:
             yield from _error_list(self._errors, failed)
         yield "<main>\n"
-        in_group = Counter()
+        in_group: Counter[str] = Counter()
         for (label, verdict), found in tally.items():
             in_group[group_of(Row("", label, verdict=verdict))] += found
         for group, heap in self._groups.items():
             yield from self._section(group, heap, in_group[group])
         yield f"</main>\n<script>{SCRIPT}</script>\n</body></html>\n"
 
-    def _section(self, group: str, heap: list, in_group: int) -> Iterator[str]:
+    def _section(self, group: str, heap: list[Any], in_group: int) -> Iterator[str]:
         if not heap:
             return
         kind = {
@@ -141,6 +143,7 @@ class Page:
         yield "</div></section>\n"
 
     def _tile(self, row: Row) -> str:
+        assert row.pixels is not None
         first, second, third = sorted(range(len(row.probs)), key=row.probs.__getitem__)[:-4:-1]
         path, probs = escape(one_line(row.path)), row.probs
         hint = [f"{self._labels[k]} {probs[k]:.2%}" for k in (first, second, third)]
@@ -162,7 +165,7 @@ def _is_page(path: Path) -> bool:
         return file.read(len(HEAD)) == HEAD.encode()
 
 
-def _counts(labels: tuple[str, ...], tally: Counter) -> Iterator[str]:
+def _counts(labels: tuple[str, ...], tally: Counter[tuple[str, str]]) -> Iterator[str]:
     """Yield the table of counts, whose rows and headings are the filters."""
     most = max([1, *(sum(tally[label, v] for v in VERDICTS) for label in labels)])
     heads = "".join(
@@ -204,7 +207,7 @@ def percent(share: float) -> str:
     return f"{min(share, 0.999):.0%}" if share < 0.995 else "&gt;99%"
 
 
-def data_uri(pixels: np.ndarray) -> str:
+def data_uri(pixels: Pixels) -> str:
     """Return uint8 (28, 28, 3) as a PNG inside an address, so that a page needs no other file."""
     png = io.BytesIO()
     Image.fromarray(pixels).save(png, "PNG")
