@@ -13,11 +13,12 @@ from bloodkeras.answers.formats import one_line
 from bloodkeras.answers.html_page import data_uri, percent, short_name
 from bloodkeras.answers.page_style import head
 from bloodkeras.laboratory.labelled import Labelled
+from bloodkeras.named_types import Json
 
 MAX_TILES = 60  # pictures a class
 
 
-def render_mistakes(found: dict, text: str, cells: Labelled, answers: Answers) -> str:
+def render_mistakes(found: Json, text: str, cells: Labelled, answers: Answers) -> str:
     """Return the page.
 
     Args:
@@ -40,7 +41,7 @@ def render_mistakes(found: dict, text: str, cells: Labelled, answers: Answers) -
                 f", the surest {MAX_TILES} shown" if len(rows) > MAX_TILES else ""
             )
             parts.append(f"<section><h2>{escape(name.capitalize())} <small>{note}</small></h2>\n")
-            tiles = (_tile(row, found["labels"], cells, answers) for row in rows[:MAX_TILES])
+            tiles = (_tile(int(row), found["labels"], cells, answers) for row in rows[:MAX_TILES])
             parts.append(f"<div class=tiles>{''.join(tiles)}</div></section>\n")
     return "".join(parts) + "</body></html>\n"
 
