@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from bloodkeras.demo.explain import MEANING, NEAREST, Explained
+from bloodkeras.named_types import Floats, Pixels
 
 NEAR = 0.01  # probability of a class that is named as a confusion
 SIDE = 224  # pixels of a picture on the page: eight a pixel
@@ -45,6 +46,10 @@ def tile(found: Explained) -> str:
     name = escape(found.name)
     if found.error:
         return f'<div class="tile error">{escape(found.error)}</div>'
+    pixels, looked = found.pixels, found.looked
+    assert pixels is not None  # it was answered
+    assert looked is not None
+    spoke = f"spoke for {found.label}"
     bars = "".join(
         f'<span>{escape(label)}</span><span><i style="width:{100 * prob:.1f}%"></i></span>'
         f"<b>{prob:.1%}</b>"
@@ -54,8 +59,8 @@ def tile(found: Explained) -> str:
     near = [(label, prob) for label, prob in found.probs[1 : NEAREST + 1] if prob >= NEAR]
     nearest = ", ".join(f"{label} ({prob:.1%})" for label, prob in near)
     return f"""<div class="tile">
-{_figure(_enlarged(found.pixels), f"what the network sees of {name}", "What the network sees")}
-{_figure(_glowing(found), f"what spoke for {found.label}", f"What spoke for {found.label}")}
+{_figure(_enlarged(pixels), f"what the network sees of {name}", "What the network sees")}
+{_figure(_glowing(pixels, looked), f"what {spoke}", f"What {spoke}")}
 <div class="says"><h3>{escape(found.label)}</h3>
 <p><span class="verdict {found.verdict}">{found.verdict}</span> {meaning}</p>
 <div class="probs">{bars}</div>
@@ -74,15 +79,15 @@ def _figure(image: Image.Image, described: str, caption: str) -> str:
     )
 
 
-def _enlarged(pixels: np.ndarray) -> Image.Image:
+def _enlarged(pixels: Pixels) -> Image.Image:
     return Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.NEAREST)
 
 
-def _glowing(found: Explained) -> Image.Image:
+def _glowing(pixels: Pixels, looked: Floats) -> Image.Image:
     """Return the enlarged image under a glow that is strongest where the network looked most."""
-    places = Image.fromarray(found.looked.astype(np.float32))
+    places = Image.fromarray(looked.astype(np.float32))
     strength = np.asarray(places.resize((SIDE, SIDE), Image.Resampling.BILINEAR))[..., None]
     strength = STRONGEST * strength
-    pixels = np.asarray(_enlarged(found.pixels).convert("L").convert("RGB"))
-    mixed = (1 - strength) * pixels + strength * np.array(GLOW)
+    grey = np.asarray(_enlarged(pixels).convert("L").convert("RGB"))
+    mixed = (1 - strength) * grey + strength * np.array(GLOW)
     return Image.fromarray(np.rint(mixed).astype(np.uint8))
