@@ -42,7 +42,7 @@ def render_document(title: str, body: str) -> str:
 
 def render_markdown(text: str) -> str:
     """Return Markdown as HTML; HTML inside it is shown, not obeyed."""
-    return MarkdownIt("js-default").render(text)
+    return str(MarkdownIt("js-default").render(text))
 
 
 def render_preformatted(text: str) -> str:
