@@ -13,6 +13,7 @@ import numpy as np
 from bloodkeras.contract import CLASS_NAMES, DATA_CREDITS, SYNTHETIC_STAMP
 from bloodkeras.evaluation.evaluate import Report, classification_table
 from bloodkeras.export.document import render_document, render_figure, render_preformatted
+from bloodkeras.named_types import Json
 from bloodkeras.recipe import Recipe
 from bloodkeras.training.train import Run
 
@@ -55,7 +56,7 @@ def write_report(
 COMPARED = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "auc", "ece")
 
 
-def gain(reports: list[Report]) -> dict:
+def gain(reports: list[Report]) -> Json:
     """Return how much the most accurate of the other models gains over the baseline.
 
     Args:
@@ -97,7 +98,7 @@ def interpret(baseline: Report, improved: Report) -> list[str]:
         name: improved.metrics["per_class"][name]["f1"] - baseline.metrics["per_class"][name]["f1"]
         for name in CLASS_NAMES
     }
-    ranked = sorted(by_class, key=by_class.get, reverse=True)
+    ranked = sorted(by_class, key=by_class.__getitem__, reverse=True)
     best = " and ".join(f"{name} ({by_class[name]:+.3f} F1)" for name in ranked[:2])
     sentences.append(f"The classes that changed most for the better are {best}.")
     worse = [name for name in ranked if by_class[name] < 0]
@@ -126,7 +127,7 @@ def _confused_pair(report: Report) -> str:
     )
 
 
-def render_text(results: dict, reports: list[Report]) -> str:
+def render_text(results: Json, reports: list[Report]) -> str:
     """Return results.txt."""
     models = results["models"]
     data = models[0]["data"]
@@ -183,7 +184,7 @@ def render_page(text: str, audit: str, figures: list[Path]) -> str:
     return render_document("BloodMNIST study", "".join(parts))
 
 
-def _model_results(run: Run, keras: Report, onnx: Report | None) -> dict:
+def _model_results(run: Run, keras: Report, onnx: Report | None) -> Json:
     agreement = None
     if onnx is not None:
         same = int((keras.probs.argmax(1) == onnx.probs.argmax(1)).sum())
@@ -200,7 +201,7 @@ def _model_results(run: Run, keras: Report, onnx: Report | None) -> dict:
     }
 
 
-def _settings_used(recipes: list[dict]) -> list[str]:
+def _settings_used(recipes: list[Json]) -> list[str]:
     """Return the settings that some model has otherwise than switched off."""
     defaults = dataclasses.asdict(Recipe(model_name=""))
     del defaults["model_name"]
@@ -211,7 +212,7 @@ def _settings_used(recipes: list[dict]) -> list[str]:
     ]
 
 
-def _agreement(model: dict) -> str:
+def _agreement(model: Json) -> str:
     if model["agreement"] is None:
         return "no export"
     return f"{model['agreement']['same_labels']:,}/{model['agreement']['images']:,}"
