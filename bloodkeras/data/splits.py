@@ -81,6 +81,10 @@ def load_splits(data: str | None = None) -> Splits:
 
     Raises:
         BloodkerasError: There is no data, or the file is not laid out like BloodMNIST.
+
+    Example:
+        >>> len(bloodkeras.load_splits().test)
+        3421
     """
     named = os.environ.get(contract.DATA_VARIABLE) if data in (None, "", "auto") else data
     if named == "auto":
