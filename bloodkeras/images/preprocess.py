@@ -91,14 +91,14 @@ class Doubtful(np.ndarray):
 
     @classmethod
     def of(cls, pixels: Pixels, doubt: str) -> "Doubtful":
-        """Return a view of the pixels that remembers why they are in doubt."""
+        """Return a view of uint8 (28, 28, 3) that remembers why it is in doubt."""
         view = pixels.view(cls)
         view.doubt = doubt
         return view
 
 
 def doubt_of(pixels: Pixels) -> str:
-    """Return why the framing of pixels is in doubt; "" where it is not, or nothing is known."""
+    """Return why the framing of uint8 (28, 28, 3) is in doubt; "" where that is not known."""
     return getattr(pixels, "doubt", "")
 
 

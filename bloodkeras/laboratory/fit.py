@@ -115,14 +115,14 @@ def confidence_threshold(confidence: Floats, right: Flags) -> float:
 
 
 def cross_entropy(logits: Floats, labels: Labels) -> float:
-    """Return the mean negative log-likelihood of the labels."""
+    """Return the mean negative log-likelihood of labels int (N,), by logits float (N, K)."""
     shifted = logits - logits.max(1, keepdims=True)
     likelihoods = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
     return float(-likelihoods[np.arange(len(labels)), labels].mean())
 
 
 def softmax(logits: Floats) -> Floats:
-    """Return probabilities of logits (..., K)."""
+    """Return probabilities of logits, both float (..., K)."""
     powers = np.exp(logits - logits.max(-1, keepdims=True))
     found: Floats = powers / powers.sum(-1, keepdims=True)
     return found
