@@ -12,6 +12,7 @@ Pixels = NDArray[np.uint8]  # RGB, 0..255: one image (28, 28, 3) or many (N, 28,
 Probs = NDArray[np.float32]  # (N, K), rows sum to 1
 Labels = NDArray[np.integer[Any]]  # (N,), a class each: 0..K-1
 Flags = NDArray[np.bool_]
+Words = NDArray[np.str_]
 Floats = NDArray[np.floating[Any]]
 Array = NDArray[Any]  # of any type
 Tensor = Any  # of Keras or TensorFlow, which have no types: symbolic or with values

@@ -26,6 +26,11 @@ RUNTIME, TRAINING = (
 )
 
 
+def is_plain(thing: object) -> bool:
+    """Return whether it is a function, or a method of a class or an instance."""
+    return inspect.isfunction(thing) or inspect.ismethod(thing)
+
+
 def public_functions() -> dict[str, Callable]:
     """Return every public function, and every public method of a public class."""
     found = {}
@@ -35,7 +40,7 @@ def public_functions() -> dict[str, Callable]:
             found[name] = thing
         else:
             own = {key: getattr(thing, key) for key in vars(thing) if not key.startswith("_")}
-            found |= {f"{name}.{key}": m for key, m in own.items() if inspect.isroutine(m)}
+            found |= {f"{name}.{key}": m for key, m in own.items() if is_plain(m)}
     return found
 
 
@@ -257,6 +262,5 @@ def test_a_user_s_program_is_checked(tmp_path):
     assert "list[bloodkeras.answers.classifier.Prediction]" in shown[1]
     assert "8Bit" in shown[3] or "uint8" in shown[3]
     wrong = [line for line in done.stdout.splitlines() if "error:" in line]
-    assert [re.search(r"program.py:(\d+)", line)[1] for line in wrong] == ["13", "14", "15"], (
-        done.stdout
-    )
+    places = [re.search(r"program.py:(\d+)", line)[1] for line in wrong]
+    assert places == ["13", "14", "15"], done.stdout

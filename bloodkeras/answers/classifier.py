@@ -58,7 +58,7 @@ from bloodkeras.images.preprocess import (
     kind_of,
     read_any,
 )
-from bloodkeras.named_types import Floats, Json, Labels, Pixels, Probs
+from bloodkeras.named_types import Floats, Json, Labels, Pixels, Probs, Words
 
 # Measured, not guessed: `python -m bloodkeras benchmark exports/deeper`, on two cores of a Xeon,
 # milliseconds for one image in fp32: 0.330 with one thread, 0.339 with two, 0.206 with two that
@@ -89,7 +89,7 @@ class Thresholds:
     confidence: float = 0.0  # below it an answer is unsure
     foreign: float = float("inf")  # above it the image is foreign
 
-    def verdicts(self, confidence: Floats, foreign: Floats) -> Floats:
+    def verdicts(self, confidence: Floats, foreign: Floats) -> Words:
         """Return one of contract.VERDICTS an image, str (N,)."""
         sure = np.where(confidence >= self.confidence, ACCEPTED, UNSURE)
         return np.where(foreign > self.foreign, FOREIGN, sure)
@@ -106,7 +106,7 @@ class Answers:
 
     probs: Probs  # float32 (N, 8), rows sum to 1
     foreign: Floats  # float32 (N,), larger for what looks less like a cell
-    verdicts: Floats  # str (N,), of contract.VERDICTS
+    verdicts: Words  # str (N,), of contract.VERDICTS
 
     @classmethod
     def joined(cls, parts: "list[Answers]") -> "Answers":
@@ -257,7 +257,7 @@ class Classifier:
             confidence = np.where(kept >= LEAST_KEPT, probs.max(1, initial=0), -np.inf)
         return Answers(probs, foreign, self.thresholds.verdicts(confidence, foreign))
 
-    def _run(self, images: Pixels) -> tuple[Floats, Floats]:
+    def _run(self, images: Pixels) -> tuple[Probs, Floats]:
         """Return probabilities (N, 8) and foreign scores (N,) of one batch, 0 without any."""
         found = self._session.run(self._outputs, {INPUT_NAME: images})
         by_name = dict(zip(self._outputs, found, strict=True))

@@ -138,7 +138,7 @@ def read_prior(classes: str, file: str, labels: tuple[str, ...]) -> Weights | No
         raise BloodkerasError(f"{file}: {error}") from None
 
 
-def apply_weights(probs: Probs, weights: Weights, labels: tuple[str, ...]) -> tuple[Floats, Floats]:
+def apply_weights(probs: Probs, weights: Weights, labels: tuple[str, ...]) -> tuple[Probs, Floats]:
     """Return weighed probabilities, and the share of the network's own on what may be accepted.
 
     Args:

@@ -18,7 +18,7 @@ import numpy as np
 
 from bloodkeras.benchmark.timing import PredictProba, Setting, onnx_predict, peak_memory_mb
 from bloodkeras.contract import IMAGE_SHAPE, INT8_FILE, MODEL_FILE, OUTPUT_NAME
-from bloodkeras.named_types import Floats, Pixels
+from bloodkeras.named_types import Pixels, Probs
 
 if TYPE_CHECKING:
     import keras
@@ -161,10 +161,10 @@ def _torch(file: str) -> Contender:
         torch.set_num_threads(setting.threads)
         twin = torch.load(Path(source.work, file), weights_only=False)  # `save_twins` wrote it
 
-        def predict(images: Pixels) -> Floats:
+        def predict(images: Pixels) -> Probs:
             with torch.inference_mode():
                 pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()  # channels last
-                found: Floats = torch.softmax(twin(pixels), 1).numpy()
+                found: Probs = torch.softmax(twin(pixels), 1).numpy()
                 return found
 
         return predict

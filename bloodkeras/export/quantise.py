@@ -32,7 +32,7 @@ from onnxruntime.quantization import (
 
 from bloodkeras import contract
 from bloodkeras.data.splits import Split, Splits
-from bloodkeras.named_types import Floats, Json, Pixels, Probs
+from bloodkeras.named_types import Json, Pixels, Probs
 
 CALIBRATION_IMAGES = 2048  # of the training split: more changed nothing
 BATCH = 64  # images at once
@@ -183,7 +183,7 @@ def float_nodes(graph: onnx.GraphProto) -> list[str]:
     return names
 
 
-def answer(graph: onnx.ModelProto, images: Pixels) -> Floats:
+def answer(graph: onnx.ModelProto, images: Pixels) -> Probs:
     """Return the probabilities that a model gives uint8 (N, 28, 28, 3): float32 (N, 8)."""
     session = onnxruntime.InferenceSession(
         graph.SerializeToString(), providers=["CPUExecutionProvider"]

@@ -30,7 +30,7 @@ class PhotographReader:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
     async def pixels(self, asked: Asked) -> tuple[Pixels, list[str]]:
-        """Return the images of a request, and why the framing of each is in doubt ("": it is not).
+        """Return a request's images, uint8 (N, 28, 28, 3), and why the framing of each is in doubt.
 
         A few are decoded at a time, then it is the next request's turn: a large one holds up
         nobody.

@@ -10,7 +10,7 @@ import orjson
 
 from bloodkeras.answers.classifier import Answers
 from bloodkeras.contract import FOREIGN_NAME, OUTPUT_NAME
-from bloodkeras.named_types import Floats, Json
+from bloodkeras.named_types import Array, Json
 
 LABEL_NAME, CONFIDENCE_NAME, VERDICT_NAME = "label", "confidence", "verdict"
 
@@ -31,8 +31,8 @@ def outputs_of(labels: tuple[str, ...]) -> list[Json]:
     ]
 
 
-def values_of(answers: Answers, labels: list[str]) -> dict[str, Floats]:
-    """Return the outputs by name: float32, or text as objects.
+def values_of(answers: Answers, labels: list[str]) -> dict[str, Array]:
+    """Return the outputs by name: float32 (N,) or (N, K), or text as objects (N,).
 
     Args:
         answers: Of N images.
@@ -48,7 +48,7 @@ def values_of(answers: Answers, labels: list[str]) -> dict[str, Floats]:
 
 
 def write_reply(
-    head: Json, values: dict[str, Floats], wanted: dict[str, bool]
+    head: Json, values: dict[str, Array], wanted: dict[str, bool]
 ) -> tuple[bytes, int | None]:
     """Return the body of a reply, and how many bytes of it are JSON: None where all are.
 
@@ -73,7 +73,7 @@ def write_reply(
     return b"".join([text, *behind]), len(text) if behind else None
 
 
-def _binary(value: Floats) -> bytes:
+def _binary(value: Array) -> bytes:
     """Return a tensor's bytes, little-endian; before each text its length."""
     if value.dtype != object:
         return value.astype("<f4").tobytes()
