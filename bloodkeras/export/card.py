@@ -105,7 +105,8 @@ def expected_shares(train: Split, recipe: Recipe) -> list[float]:
     counts = np.bincount(train.labels, minlength=contract.CLASS_COUNT)
     if recipe.train_class_weights:
         counts = (counts > 0).astype(int)
-    return [round(share, 6) for share in (counts / counts.sum()).tolist()]
+    shares: list[float] = (counts / counts.sum()).round(6).tolist()
+    return shares
 
 
 def judge(classifier: Classifier, splits: Splits, model: str) -> Json:

@@ -80,9 +80,8 @@ class Forecast(keras.callbacks.Callback):
         if self._epoch_end is not None:
             self._whole.append(now - self._epoch_end)
             self._each = statistics.median(self._whole[-3:])
-        elif (
-            self._first_end and steps > self._first_steps
-        ):  # the first epoch here, with its validation
+        elif self._first_end and steps > self._first_steps:
+            # The first epoch here, with its validation.
             self._each = (now - self._first_end) / (steps - self._first_steps) * steps
         self._epoch_end, self._said, self._step = now, True, steps
         numbers = ", ".join(

@@ -56,9 +56,8 @@ class SteadyOracle(keras_tuner.Oracle):
         self.heard: dict[str, float] = {}  # tuner id -> time.monotonic() of its last call
         self.began: dict[str, float] = {}  # trial id -> time.monotonic() of its start
         self.seconds: dict[str, float] = collections.defaultdict(float)  # trial id -> spent on it
-        self.losses: collections.Counter[str] = (
-            collections.Counter()
-        )  # trial id -> processes that it died with
+        # trial id -> processes that it died with
+        self.losses: collections.Counter[str] = collections.Counter()
         self.exhausted = False  # nothing is left to try
         self.verbose = 0
         if file.exists():
