@@ -89,9 +89,10 @@ held-out: env ## deeper without each class in turn: does it doubt what it was ne
 test: env ## every test (offline); says at its end what was skipped and why
 	$(BIN)/python -m pytest
 
-lint: env ## style and simple mistakes
+lint: env ## style, simple mistakes, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 clean: ## remove the environment; runs/ and exports/ stay
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

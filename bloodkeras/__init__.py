@@ -4,6 +4,7 @@ The map, in the order the data flows: what stands here imports only what stands 
 folder lists its own files in the same order.
 
     errors.py      what a user is told, and the exit status that goes with it
+    named_types.py the names of types: Pixels, Probs, Labels, Json, ...
     contract.py    facts: class names, shapes, tensor names, URL, MD5, licence
     interrupts.py  Ctrl-C and SIGTERM, which must not get lost
     whole_file.py  a file that is whole or not there
@@ -28,6 +29,7 @@ folder lists its own files in the same order.
     export/        a run -> a checked ONNX file with its card
     benchmark/     the ways to run a network, side by side
     studies/       the whole flow in order: `make all`
+    api.py         what Python calls: train, evaluate, export_run, read_photograph
     cli/           the command line and its manners
     __main__.py    the command table
 
@@ -35,13 +37,67 @@ The two sides meet in an ONNX file and its card, and in one seam:
 `predict_proba(uint8 (N, 28, 28, 3)) -> float32 (N, 8)`. A Keras run and an export both satisfy
 it, so the same `evaluate` judges both.
 
-From Python: `bloodkeras.load("residual").predict("cell.jpg")`.
+From Python: `bloodkeras.load("residual").predict("cell.jpg")`; docs/python.md says what else.
 """
 
+import importlib
 import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bloodkeras.answers.classifier import Classifier, Prediction, load
+    from bloodkeras.api import (
+        evaluate,
+        export_run,
+        get_recipe,
+        load_run,
+        read_photograph,
+        train,
+    )
+    from bloodkeras.data.splits import Split, Splits, load_splits
+    from bloodkeras.errors import BloodkerasError
+    from bloodkeras.evaluation.evaluate import Report
+    from bloodkeras.recipe import Recipe
+    from bloodkeras.training.train import Run
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "load"]
+__all__ = [
+    "BloodkerasError",
+    "Classifier",
+    "Prediction",
+    "Recipe",
+    "Report",
+    "Run",
+    "Split",
+    "Splits",
+    "evaluate",
+    "export_run",
+    "get_recipe",
+    "load",
+    "load_run",
+    "load_splits",
+    "read_photograph",
+    "train",
+]
+# Where each public name lives. None may be a folder's or a file's of this package as well.
+_HOMES = {
+    "BloodkerasError": "errors",
+    "Classifier": "answers.classifier",
+    "Prediction": "answers.classifier",
+    "Recipe": "recipe",
+    "Report": "evaluation.evaluate",
+    "Run": "training.train",
+    "Split": "data.splits",
+    "Splits": "data.splits",
+    "evaluate": "api",
+    "export_run": "api",
+    "get_recipe": "api",
+    "load": "answers.classifier",
+    "load_run": "api",
+    "load_splits": "data.splits",
+    "read_photograph": "api",
+    "train": "api",
+}
 
 # Nothing leaves the machine. Some packages count their users, and read these variables when they
 # are imported; this file is always run before that, in worker processes too. Whoever has set one
@@ -56,13 +112,13 @@ for _name, _value in _QUIET.items():
     os.environ.setdefault(_name, _value)
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     """Import what is public when it is asked for, so that importing the package stays instant."""
-    if name in __all__:
-        from bloodkeras.answers import classifier
-
-        return getattr(classifier, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"bloodkeras.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:

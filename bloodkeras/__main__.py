@@ -8,6 +8,7 @@ need no TensorFlow.
 import importlib.util
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bloodkeras.answers.exports import DEFAULT, find_export, is_export, published, results_name
 from bloodkeras.cli.command_line import quiet_tensorflow, run
@@ -16,11 +17,14 @@ from bloodkeras.interrupts import heed_stops
 from bloodkeras.recipe import convert
 from bloodkeras.training.device import check_device, choose_device
 
+if TYPE_CHECKING:
+    from bloodkeras.data.splits import Splits
+
 RUNS = "runs"  # below the current folder
 SERVED = "deeper"  # quicker than the most accurate
 
 
-def data(*, data: str = ""):
+def data(*, data: str = "") -> None:
     """Find or download BloodMNIST, check it, and say what it is.
 
     Args:
@@ -32,7 +36,7 @@ def data(*, data: str = ""):
     show_data(_splits(data))
 
 
-def eda(*, data: str = "", runs: str = RUNS):
+def eda(*, data: str = "", runs: str = RUNS) -> None:
     """Explore the data: sample images, class distribution, augmentation, audit.
 
     Args:
@@ -58,7 +62,7 @@ def train(
     fast: bool = False,
     tensorboard: bool = False,
     **settings: str,
-):
+) -> None:
     """Train a model and leave a run folder.
 
     Any recipe field can be set: --epochs 3 --learning_rate 0.0005 --class_weights false --seed 43
@@ -112,7 +116,7 @@ def join(
     data: str = "",
     runs: str = RUNS,
     out: str = "",
-):
+) -> None:
     """Join two trained models into one: by an image's colours it decides whom to ask.
 
     Where they are those of the training data it answers the mean of both, elsewhere what the
@@ -149,7 +153,7 @@ def evaluate(
     tightness: float = 1.0,
     classes: str = "",
     prior: str = "",
-):
+) -> None:
     """Judge a trained model or an exported one: metrics, confusion matrix, mistakes.
 
     Args:
@@ -209,7 +213,14 @@ def evaluate(
 
 
 def _evaluate_photos(
-    target: str, photos: str, labels: str, runs: str, framing, views, classes, prior
+    target: str,
+    photos: str,
+    labels: str,
+    runs: str,
+    framing: tuple[float, float],
+    views: bool,
+    classes: str,
+    prior: str,
 ) -> None:
     if not photos:
         raise UsageError("--labels CSV says what --photos FOLDER shows: give that too")
@@ -232,7 +243,7 @@ def _evaluate_photos(
     evaluate_photos(str(export), photos, labels, out, Framing(*framing), views, classes, prior)
 
 
-def export(*models: str, data: str = "", runs: str = RUNS, exports: str = ""):
+def export(*models: str, data: str = "", runs: str = RUNS, exports: str = "") -> None:
     """Export trained models to ONNX; each is published only if it agrees with Keras.
 
     For an export, such as exports/tiny, only its int8 file is made anew, from its fp32 file.
@@ -266,7 +277,7 @@ def predict(
     prior: str = "",
     microns_per_pixel: float = 0.0,
     views: bool = False,
-):
+) -> None:
     """Classify images with an exported model: label, confidence, probabilities, verdict.
 
     The verdict is accepted, unsure (too close to call) or foreign (probably no such cell). An
@@ -333,7 +344,7 @@ def score(
     prior: str = "",
     microns_per_pixel: float = 0.0,
     views: bool = False,
-):
+) -> None:
     """Classify millions of images into a folder of Parquet files, here or on a Ray cluster.
 
     The answers are those of `predict`, a file for each 10,000 images. The same command goes on
@@ -395,7 +406,7 @@ def serve(
     cors: str = "",
     audit: str = "",
     grace: float = 30,
-):
+) -> None:
     """Serve exported models over HTTP: the Open Inference Protocol v2, and /metrics.
 
     Clients of the protocol, such as tritonclient, send uint8 images or whole photographs to
@@ -446,7 +457,7 @@ def serve(
     run_server(options)
 
 
-def demo(*, model: str = "", host: str = "127.0.0.1", port: int = 7860):
+def demo(*, model: str = "", host: str = "127.0.0.1", port: int = 7860) -> None:
     """Show a page to try a model on: photographs in, label, verdict and what it looked at out.
 
     It works without internet (docs/demo.md). Ctrl-C or SIGTERM stops it. Needs the extra demo.
@@ -474,7 +485,7 @@ def benchmark(
     runs: str = RUNS,
     rounds: int = 5,
     seconds: float = 0.5,
-):
+) -> None:
     """Compare Keras, ONNX fp32 and int8 (and PyTorch and OpenVINO where installed) side by side.
 
     Size, accuracy on the test split, cold start, latency, images a second, peak memory; the
@@ -502,7 +513,7 @@ def calibrate(
     labels: str = "",
     last_layer: bool = False,
     microns_per_pixel: float = 0.0,
-):
+) -> None:
     """Calibrate an export on your own labelled cells, 50 or more, without TensorFlow.
 
     A new export comes of it, with its own card: other temperature and thresholds, on request
@@ -525,7 +536,7 @@ def calibrate(
     calibrate_photos(_export(export), photos, labels, out, last_layer, framing)
 
 
-def report(*, data: str = "", runs: str = RUNS):
+def report(*, data: str = "", runs: str = RUNS) -> None:
     """Put every evaluation side by side: results.txt, results.json, report.html.
 
     Args:
@@ -540,7 +551,7 @@ def report(*, data: str = "", runs: str = RUNS):
 
 def seeds(
     model: str, *, seeds: str = "42,43,44", data: str = "", runs: str = RUNS, **settings: str
-):
+) -> None:
     """Train and evaluate a model with several seeds: mean and standard deviation on test.
 
     What is trained already is not trained again, so a second time it only prints.
@@ -577,7 +588,7 @@ def tune(
     worker: str = "",
     lost_after: float = 60,
     **settings: str,
-):
+) -> None:
     """Search for a better recipe: short trainings, judged on the validation split.
 
     Leaves <runs>/tune-<model>/recipe.json, which `train MODEL --recipe FILE` takes, a leaderboard,
@@ -619,7 +630,7 @@ def tune(
     run_tune(options, study.splits, Path(out) if out else study.runs / f"tune-{model}")
 
 
-def held_out(model: str, *, data: str = "", runs: str = RUNS, **settings: str):
+def held_out(model: str, *, data: str = "", runs: str = RUNS, **settings: str) -> None:
     """Train a model eight times, without one class each: does it doubt what it was never shown?
 
     Leaves a table, held_out.txt, and held_out.json in <runs>/held-out-<model>-seed<seed>. What is
@@ -640,7 +651,7 @@ def held_out(model: str, *, data: str = "", runs: str = RUNS, **settings: str):
     Study(_splits(data), runs).held_out(recipe)
 
 
-def compare(*targets: str, split: str = "test", runs: str = RUNS):
+def compare(*targets: str, split: str = "test", runs: str = RUNS) -> None:
     """Put runs and exports side by side on the same images: is the difference more than luck?
 
     Leaves compare.txt, compare.json and compare.png in <runs>/compare: accuracy and macro F1, the
@@ -659,7 +670,9 @@ def compare(*targets: str, split: str = "test", runs: str = RUNS):
     compare_targets(targets, split, Path(runs))
 
 
-def study(*models: str, data: str = "", runs: str = RUNS, exports: str = "", **settings: str):
+def study(
+    *models: str, data: str = "", runs: str = RUNS, exports: str = "", **settings: str
+) -> None:
     """Do all of it in order and time each step: what `make all` runs.
 
     Args:
@@ -711,10 +724,10 @@ def _export(word: str, default: str = DEFAULT) -> str:
 
 
 def _seeds(text: str) -> list[int]:
-    return [convert(seed, int, "seeds") for seed in text.split(",")]
+    return [int(convert(seed, int, "seeds")) for seed in text.split(",")]
 
 
-def _splits(data: str):
+def _splits(data: str) -> "Splits":
     from bloodkeras.data.splits import load_splits
 
     return load_splits(data or None)

@@ -23,7 +23,7 @@ def heed_stops() -> None:
     """Let SIGTERM end the program as Ctrl-C does, with one line, and note both."""
     _noted.clear()
 
-    def stop(number, frame):
+    def stop(number: int, frame: object) -> None:
         _noted.append(
             Terminated("stopped by SIGTERM") if number == signal.SIGTERM else KeyboardInterrupt()
         )

@@ -9,6 +9,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from typing import Any, TextIO
+
+from bloodkeras.named_types import Pixels
 
 BAR_SECONDS = 0.2  # between two pictures of the bar
 LINE_SECONDS = 5.0  # between two lines
@@ -22,7 +25,7 @@ class Line:
     written is left out.
     """
 
-    def __init__(self, stream, bar: bool | None = None):
+    def __init__(self, stream: TextIO, bar: bool | None = None) -> None:
         """Take over the line.
 
         Args:
@@ -86,7 +89,7 @@ class Progress:
     def __enter__(self) -> "Progress":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._line.clear()
 
     def add(self, done: int) -> None:
@@ -144,7 +147,7 @@ class Stages:
         Line(sys.stderr, False).say(text + end)
 
 
-def told(work: Callable, images, at_once: int = 256) -> list:
+def told(work: Callable[..., Any], images: Pixels, at_once: int = 256) -> list[Any]:
     """Do some work on many images, a slice at a time, and say how far it is.
 
     Args:

@@ -10,8 +10,10 @@ import difflib
 import json
 import math
 import typing
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bloodkeras.errors import BloodkerasError, UsageError
 
@@ -107,7 +109,7 @@ class Recipe:
     train_class_weights: bool = False  # weigh each class by the inverse of its frequency
     train_seed: int = 42  # of the initial weights, the shuffling, the augmentation and dropout
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ABOVE_ZERO:
             self._require(getattr(self, name) > 0, name, "above 0")
         for name in NOT_NEGATIVE:
@@ -255,7 +257,7 @@ def override(recipe: Recipe, changes: dict[str, str]) -> Recipe:
         UsageError: A name is unknown, or a value is not of the field's type or range.
     """
     types = typing.get_type_hints(Recipe)
-    typed = {}
+    typed: dict[str, Any] = {}
     for name, text in changes.items():
         field = _field_name(name)
         typed[field] = convert(text, types[field], name)
@@ -267,12 +269,12 @@ def override(recipe: Recipe, changes: dict[str, str]) -> Recipe:
         raise UsageError(f"{names.get(field, field)} {rest}") from None
 
 
-def full_names(names) -> set[str]:
+def full_names(names: Iterable[str]) -> set[str]:
     """Return the fields that some options stand for, whose prefix may be missing."""
     return {_field_name(name) for name in names}
 
 
-def convert(text: str, kind: type, name: str):
+def convert(text: str, kind: type, name: str) -> bool | int | float | str:
     """Convert one command-line value to the type its parameter declares.
 
     Args:
@@ -294,7 +296,7 @@ def convert(text: str, kind: type, name: str):
     return value
 
 
-def hint(name: str, choices) -> str:
+def hint(name: str, choices: Iterable[str]) -> str:
     """Return the choices as text, the one that `name` was probably meant to be first."""
     close = difflib.get_close_matches(name, choices, n=1)
     listed = ", ".join(sorted(choices))

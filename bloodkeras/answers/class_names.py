@@ -49,8 +49,8 @@ def class_name(name: str, labels: tuple[str, ...]) -> str:
             return label
     plain = _plain(name)
     for word in (plain, plain.removesuffix("s")):
-        if (label := _MEANT.get(word)) in labels:
-            return label
+        if (meant := _MEANT.get(word)) in labels:
+            return meant
         if word in AMBIGUOUS:
             raise UsageError(f"class {str(name)!r} may mean {AMBIGUOUS[word]}: write it out")
     close = difflib.get_close_matches(" ".join(str(name).casefold().split()), labels, n=1)

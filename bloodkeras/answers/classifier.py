@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -50,12 +51,14 @@ from bloodkeras.errors import BloodkerasError, UsageError, gist
 from bloodkeras.images.framing import Framing
 from bloodkeras.images.preprocess import (
     EXPECTED,
+    Photographs,
     doubt_of,
     eight_views,
     is_photograph,
     kind_of,
     read_any,
 )
+from bloodkeras.named_types import Floats, Json, Labels, Pixels, Probs, Words
 
 # Measured, not guessed: `python -m bloodkeras benchmark exports/deeper`, on two cores of a Xeon,
 # milliseconds for one image in fp32: 0.330 with one thread, 0.339 with two, 0.206 with two that
@@ -75,7 +78,7 @@ class Prediction:
     label: str
     confidence: float  # 0..1
     verdict: str  # one of contract.VERDICTS
-    probs: np.ndarray  # float32 (8,), in the order of Classifier.labels
+    probs: Probs  # float32 (8,), in the order of Classifier.labels
     reason: str = ""  # why it is unsure, where the photograph's framing is in doubt
 
 
@@ -86,7 +89,7 @@ class Thresholds:
     confidence: float = 0.0  # below it an answer is unsure
     foreign: float = float("inf")  # above it the image is foreign
 
-    def verdicts(self, confidence: np.ndarray, foreign: np.ndarray) -> np.ndarray:
+    def verdicts(self, confidence: Floats, foreign: Floats) -> Words:
         """Return one of contract.VERDICTS an image, str (N,)."""
         sure = np.where(confidence >= self.confidence, ACCEPTED, UNSURE)
         return np.where(foreign > self.foreign, FOREIGN, sure)
@@ -101,9 +104,9 @@ def doubted(verdict: str, doubt: str) -> str:
 class Answers:
     """What the network says of N images."""
 
-    probs: np.ndarray  # float32 (N, 8), rows sum to 1
-    foreign: np.ndarray  # float32 (N,), larger for what looks less like a cell
-    verdicts: np.ndarray  # str (N,), of contract.VERDICTS
+    probs: Probs  # float32 (N, 8), rows sum to 1
+    foreign: Floats  # float32 (N,), larger for what looks less like a cell
+    verdicts: Words  # str (N,), of contract.VERDICTS
 
     @classmethod
     def joined(cls, parts: "list[Answers]") -> "Answers":
@@ -116,7 +119,7 @@ class Answers:
         words = [doubted(word, why) for word, why in zip(self.verdicts, doubts, strict=True)]
         return dataclasses.replace(self, verdicts=np.array(words, self.verdicts.dtype))
 
-    def judged(self, labels: np.ndarray) -> dict:
+    def judged(self, labels: Labels) -> Json:
         """Return how good the answers are.
 
         Args:
@@ -144,14 +147,18 @@ class Classifier:
         batch_size: Images handed to onnxruntime at once.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, labels: tuple[str, ...], card: dict):
+    def __init__(
+        self, session: onnxruntime.InferenceSession, labels: tuple[str, ...], card: Json
+    ) -> None:
         self._session = session
         self._outputs = [node.name for node in session.get_outputs()]
         self.labels = labels
         self.card = card
         self.thresholds = Thresholds(**card.get("thresholds", {}))
         self.batch_size = BATCH_SIZE
-        self._made_of = ()  # file, threads, exact: what `load` read, for a copy in another process
+        self._made_of: (
+            tuple[()] | tuple[bytes, int | None, bool]
+        ) = ()  # file, threads, exact: what `load` read, for a copy in another process
 
     @classmethod
     def load(
@@ -179,7 +186,7 @@ class Classifier:
         classifier._made_of = file.read_bytes(), threads, exact
         return classifier
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the network's file itself: where it is unpickled needs no folder."""
         if not self._made_of:
             raise BloodkerasError("a Classifier that was not made by Classifier.load has no copy")
@@ -187,7 +194,7 @@ class Classifier:
         settings = {"thresholds": self.thresholds, "batch_size": self.batch_size}
         return _unpickled, (type(self), *self._made_of, digest, self.labels, self.card, settings)
 
-    def predict_proba(self, images: np.ndarray) -> np.ndarray:
+    def predict_proba(self, images: Pixels) -> Probs:
         """Return the class probabilities of many images.
 
         Args:
@@ -202,7 +209,7 @@ class Classifier:
         """
         return self.answer(images).probs
 
-    def answer(self, images: np.ndarray, prior: Prior = None, views: bool = False) -> Answers:
+    def answer(self, images: Pixels, prior: Prior = None, views: bool = False) -> Answers:
         """Return probabilities and verdicts of many images.
 
         Args:
@@ -243,21 +250,21 @@ class Classifier:
         known = self.prior_of(HEALTHY_BLOOD) if isinstance(prior, str) and prior == BLOOD else prior
         return class_weights(known, self.labels)
 
-    def _judge(self, probs: np.ndarray, foreign: np.ndarray, weights: np.ndarray | None) -> Answers:
+    def _judge(self, probs: Probs, foreign: Floats, weights: Weights | None) -> Answers:
         confidence = probs.max(1, initial=0)
         if weights is not None:
             probs, kept = apply_weights(probs, weights, self.labels)
             confidence = np.where(kept >= LEAST_KEPT, probs.max(1, initial=0), -np.inf)
         return Answers(probs, foreign, self.thresholds.verdicts(confidence, foreign))
 
-    def _run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _run(self, images: Pixels) -> tuple[Probs, Floats]:
         """Return probabilities (N, 8) and foreign scores (N,) of one batch, 0 without any."""
         found = self._session.run(self._outputs, {INPUT_NAME: images})
         by_name = dict(zip(self._outputs, found, strict=True))
         nothing = np.zeros(len(images), np.float32)
         return by_name[OUTPUT_NAME], by_name.get(FOREIGN_NAME, nothing)
 
-    def estimate_prior(self, probs: np.ndarray, prior: Prior = None) -> Weights:
+    def estimate_prior(self, probs: Probs, prior: Prior = None) -> Weights:
         """Return a prior for many images of one place: how common each class seems to be there.
 
         Args:
@@ -268,7 +275,9 @@ class Classifier:
             For `answer` and `predict`: estimated share over the share that the network expects.
         """
         known = class_weights(prior, self.labels)
-        shares = estimate_shares(probs, self._own_shares(), known and known.array(self.labels))
+        shares = estimate_shares(
+            probs, self._own_shares(), known.array(self.labels) if known else None
+        )
         return self.prior_of(dict(zip(self.labels, shares, strict=True)), prior)
 
     def prior_of(self, shares: Mapping[str, float], prior: Prior = None) -> Weights:
@@ -306,13 +315,18 @@ class Classifier:
             return read_prior(classes, prior, self.labels)
         return self.prior_of(HEALTHY_BLOOD, read_prior(classes, "", self.labels))
 
-    def _own_shares(self) -> np.ndarray:
+    def _own_shares(self) -> Floats:
         """Return how common the network takes each class to be, from its training, float64 (8,)."""
         own = np.array(self.card.get("class_shares") or np.ones(len(self.labels)), float)
-        return np.maximum(own / own.sum(), LEAST_SHARE)
+        found: Floats = np.maximum(own / own.sum(), LEAST_SHARE)
+        return found
 
     def predict(
-        self, images, prior: Prior = None, microns_per_pixel: float = 0.0, views: bool = False
+        self,
+        images: Photographs,
+        prior: Prior = None,
+        microns_per_pixel: float = 0.0,
+        views: bool = False,
     ) -> list[Prediction]:
         """Classify images or image files.
 
@@ -354,7 +368,7 @@ class Classifier:
         ]
 
 
-def _named(images) -> Iterator[tuple[str, object]]:
+def _named(images: object) -> Iterator[tuple[str, object]]:
     """Yield what is called a photograph in a refusal, and the photograph."""
     if is_photograph(images):
         yield "the image", images
@@ -430,9 +444,9 @@ def advise(folder: str | Path, precision: str) -> None:
         )
 
 
-def _may_overflow(card: dict) -> bool:
+def _may_overflow(card: Json) -> bool:
     """Return whether nothing proves that an export's int8 file is right on every processor."""
-    return card.get("int8", {}).get("largest_pair", PAIR_LIMIT + 1) > PAIR_LIMIT
+    return int(card.get("int8", {}).get("largest_pair", PAIR_LIMIT + 1)) > PAIR_LIMIT
 
 
 def verify_checksums(folder: Path, model: str = MODEL_FILE) -> None:
@@ -469,7 +483,16 @@ def sha256_of(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _unpickled(kind, model, threads, exact, digest, labels, card, settings) -> Classifier:
+def _unpickled(
+    kind: type[Classifier],
+    model: bytes,
+    threads: int | None,
+    exact: bool,
+    digest: str,
+    labels: tuple[str, ...],
+    card: Json,
+    settings: Json,
+) -> Classifier:
     """Return the copy of a classifier that `Classifier.__reduce__` took apart."""
     if hashlib.sha256(model).hexdigest() != digest:
         raise BloodkerasError("the pickled network is not the one that was pickled: load it again")

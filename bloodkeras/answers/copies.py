@@ -9,7 +9,7 @@ import io
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from PIL import Image
@@ -29,7 +29,7 @@ def group_of(row: Row) -> str:
 class Copies:
     """The folders that images are copied into."""
 
-    def __init__(self, folder: str, words: Iterable[str]):
+    def __init__(self, folder: str, words: Iterable[str]) -> None:
         """Make the folder.
 
         Raises:
@@ -72,6 +72,7 @@ class Copies:
             return
         file, _, item = row.path.rpartition("#")
         png = io.BytesIO()
+        assert row.pixels is not None  # it was answered
         Image.fromarray(row.pixels).save(png, "PNG")
         wanted = folder / f"{os.path.basename(file)}#{NO_NAME.sub('-', item)}.png"
         if target := _free(wanted, lambda found: found.read_bytes() == png.getvalue()):
@@ -79,7 +80,7 @@ class Copies:
                 copy.write(png.getvalue())
 
 
-def _free(wanted: Path, is_same) -> Path | None:
+def _free(wanted: Path, is_same: Callable[[Path], bool]) -> Path | None:
     """Return the first of cell.png, cell-2.png, ... that is free; None if it is there already."""
     target, number = wanted, 1
     while os.path.lexists(target):

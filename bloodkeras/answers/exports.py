@@ -57,12 +57,12 @@ def find_export(word: str) -> Path:
     )
 
 
-def is_export(folder: str | os.PathLike) -> bool:
+def is_export(folder: str | os.PathLike[str]) -> bool:
     """Return whether a folder holds an exported model."""
     return (Path(folder) / MODEL_FILE).is_file()
 
 
-def results_name(folder: str | os.PathLike, name: str) -> str:
+def results_name(folder: str | os.PathLike[str], name: str) -> str:
     """Return what the folder for an export's results is called in the folder of all runs.
 
     Args:

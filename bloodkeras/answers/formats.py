@@ -5,12 +5,15 @@ that every table is valid UTF-8.
 """
 
 import csv
+import importlib
 import io
 import json
 import re
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from bloodkeras.errors import BloodkerasError, missing_package
 
@@ -41,14 +44,14 @@ class Csv:
 
     quotes = True  # a cell in quotes may hold newlines
 
-    def __init__(self, labels: tuple[str, ...], prior: str = ""):
+    def __init__(self, labels: tuple[str, ...], prior: str = "") -> None:
         self.columns = columns(labels, prior)
         self.header = ",".join(self.columns) + "\n"
         self._end = f",{_quoted(prior)}\n" if prior else "\n"
         self._numbers = ",".join(["%.6f"] * (1 + len(labels)))
         self._no_numbers = "," * len(labels)
 
-    def encode(self, rows: Iterable) -> str:
+    def encode(self, rows: Iterable[Any]) -> str:
         """Return the rows as text."""
         lines = []
         for row in rows:
@@ -76,12 +79,12 @@ class JsonLines:
     quotes = False
     header = ""
 
-    def __init__(self, labels: tuple[str, ...], prior: str = ""):
+    def __init__(self, labels: tuple[str, ...], prior: str = "") -> None:
         self.columns = columns(labels, prior)
         self._prior = (prior,) if prior else ()
         self._nothing = (None,) * len(labels)
 
-    def encode(self, rows: Iterable) -> str:
+    def encode(self, rows: Iterable[Any]) -> str:
         """Return the rows as text."""
         lines = []
         for row in rows:
@@ -108,24 +111,27 @@ class JsonLines:
 
 
 Format = Csv | JsonLines
-FORMATS = {"csv": Csv, "jsonl": JsonLines, "parquet": JsonLines}
+FORMATS: dict[str, type[Csv] | type[JsonLines]] = {
+    "csv": Csv,
+    "jsonl": JsonLines,
+    "parquet": JsonLines,
+}
 
 
-def import_pyarrow():
+def import_pyarrow() -> ModuleType:
     """Return pyarrow.
 
     Raises:
         BloodkerasError: It is not installed.
     """
     try:
-        import pyarrow
-        import pyarrow.parquet
+        importlib.import_module("pyarrow.parquet")
+        return importlib.import_module("pyarrow")
     except ImportError:
         raise missing_package("pyarrow", "parquet") from None
-    return pyarrow
 
 
-def parquet_schema(names: Iterable[str]):
+def parquet_schema(names: Iterable[str]) -> Any:
     """Return a table's columns with their types, as a pyarrow.Schema: float32, the others text."""
     arrow = import_pyarrow()
     numbers = {name for name in names if name == "confidence" or name.startswith("prob_")}

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from html import escape
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.copies import group_of
@@ -67,7 +68,7 @@ TITLE = "Blood cells: answers"
 class Page:
     """A page that is being collected; of a million images it holds a few thousand."""
 
-    def __init__(self, path: str, classifier: Classifier, resume: bool = False):
+    def __init__(self, path: str, classifier: Classifier, resume: bool = False) -> None:
         """Note where the page will lie.
 
         Args:
@@ -82,7 +83,7 @@ class Page:
         self._partial = Path(f"{path}.part")
         self._labels = classifier.labels
         self._card = classifier.card
-        self._groups: dict[str, list] = {g: [] for g in (FOREIGN, UNSURE, *classifier.labels)}
+        self._groups: dict[str, list[Any]] = {g: [] for g in (FOREIGN, UNSURE, *classifier.labels)}
         self._errors: list[Row] = []
         self._order = count()  # of two equally doubtful images the first one counts as more so
         try:
@@ -102,17 +103,18 @@ class Page:
                 self._errors += [row] * (len(self._errors) < MAX_ERRORS)
                 continue
             group = self._groups[group_of(row)]
-            doubt = row.foreign if row.verdict == FOREIGN else 1 - row.confidence
+            doubt = row.foreign if row.verdict == FOREIGN else 1 - (row.confidence or 0)
             if len(group) < MAX_TILES:
                 heapq.heappush(group, self._entry(doubt, row))
             elif doubt > group[0][0]:
                 heapq.heapreplace(group, self._entry(doubt, row))
 
-    def _entry(self, doubt: float, row: Row) -> tuple:
+    def _entry(self, doubt: float, row: Row) -> tuple[Any, ...]:
         """Return what is compared in a heap, and the row with its own copy of the pixels."""
+        assert row.pixels is not None  # it was answered
         return doubt, -next(self._order), row._replace(pixels=row.pixels.copy())
 
-    def finish(self, tally: Counter, unseen: int = 0, prior: str = "") -> None:
+    def finish(self, tally: Counter[tuple[str, str]], unseen: int = 0, prior: str = "") -> None:
         """Write the page.
 
         Args:
@@ -131,7 +133,7 @@ class Page:
             self._partial.unlink(missing_ok=True)
             raise BloodkerasError(f"cannot write {self.path}: {error.strerror}") from None
 
-    def _html(self, tally: Counter, unseen: int, prior: str) -> Iterator[str]:
+    def _html(self, tally: Counter[tuple[str, str]], unseen: int, prior: str) -> Iterator[str]:
         total, failed = tally.total(), tally["", ""]
         model = escape(str(self._card.get("model", "")))
         yield head(TITLE, STYLE, scripts=True)
@@ -152,14 +154,14 @@ class Page:
         if failed:
             yield from _error_list(self._errors, failed)
         yield "<main>\n"
-        in_group = Counter()
+        in_group: Counter[str] = Counter()
         for (label, verdict), found in tally.items():
             in_group[group_of(Row("", label, verdict=verdict))] += found
         for group, heap in self._groups.items():
             yield from self._section(group, heap, in_group[group])
         yield f"</main>\n<script>{SCRIPT}</script>\n</body></html>\n"
 
-    def _section(self, group: str, heap: list, in_group: int) -> Iterator[str]:
+    def _section(self, group: str, heap: list[Any], in_group: int) -> Iterator[str]:
         if not heap:
             return
         kind = {
@@ -176,6 +178,7 @@ class Page:
         yield "</div></section>\n"
 
     def _tile(self, row: Row) -> str:
+        assert row.pixels is not None
         order = sorted(range(len(row.probs)), key=row.probs.__getitem__, reverse=True)
         ranked = [(self._labels[k], row.probs[k]) for k in order]
         _, _, file = row.path.rpartition("/" if "#" not in row.path else "#")
@@ -201,7 +204,7 @@ def _is_page(path: Path) -> bool:
         return f"<title>{TITLE}</title>".encode() in file.read(1000)
 
 
-def _counts(labels: tuple[str, ...], tally: Counter) -> Iterator[str]:
+def _counts(labels: tuple[str, ...], tally: Counter[tuple[str, str]]) -> Iterator[str]:
     """Yield the table of counts, whose rows and headings are the filters.
 
     A foreign image is counted in a row of its own, not under the class that is nearest to it.

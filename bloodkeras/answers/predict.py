@@ -51,6 +51,7 @@ from bloodkeras.images.folder import PassedOver
 from bloodkeras.images.framing import Framing
 from bloodkeras.images.preprocess import doubt_of
 from bloodkeras.images.sources import STDIN, check_words, count_images, stream
+from bloodkeras.named_types import Json
 from bloodkeras.progress import Progress
 
 MANY_FOREIGN = 1 / 3  # of the images: then something is different about all of them
@@ -104,10 +105,10 @@ def score(
         check_place(out, kind, resume)
     if prior == ESTIMATE:
         possible = read_prior(classes, "", classifier.labels)
-        known = _estimate_prior(classifier, words, framing, possible, views)
+        known: Weights | None = _estimate_prior(classifier, words, framing, possible, views)
     else:
         known = classifier.read_prior(classes, prior)
-    by_class = known and dict(known.by_class)
+    by_class = dict(known.by_class) if known else None
     said = describe(by_class)
     origin = _origin(model, classifier, precision) | {
         "prior": by_class,
@@ -185,7 +186,7 @@ def _check_options(words: list[str], out: str, kind: str, resume: bool, report: 
     return kind
 
 
-def _origin(model: str, classifier: Classifier, precision: str) -> dict:
+def _origin(model: str, classifier: Classifier, precision: str) -> Json:
     """Return what a table must say of the model that wrote it."""
     return {
         "model": str(classifier.card.get("model", Path(model).name)),
@@ -235,12 +236,12 @@ def _rows(batch: list[Item], answers: Answers, labels: tuple[str, ...]) -> list[
     return rows
 
 
-def _conclude(tally: Counter, out: str, report: str, sort_into: str) -> None:
+def _conclude(tally: Counter[tuple[str, str]], out: str, report: str, sort_into: str) -> None:
     """Say what came out, and fail if there is an image without an answer."""
     total, failed = tally.total(), tally["", ""]
     if not total:
         raise BloodkerasError("no image was given")
-    counts = Counter()
+    counts: Counter[str] = Counter()
     for (_, verdict), count in tally.items():
         counts[verdict] += count
     said = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in VERDICTS)

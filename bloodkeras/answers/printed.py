@@ -13,7 +13,7 @@ class Printed:
 
     kept = Kept()
 
-    def __init__(self, kind: str, labels: tuple[str, ...], prior: str = ""):
+    def __init__(self, kind: str, labels: tuple[str, ...], prior: str = "") -> None:
         """Take csv or jsonl, lines for people when it is empty; and a prior in words."""
         self._format = FORMATS[kind](labels, prior) if kind else None
         if prior and not kind:
@@ -24,7 +24,7 @@ class Printed:
     def __enter__(self) -> "Printed":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         pass
 
     def write(self, rows: list[Row]) -> None:

@@ -12,12 +12,14 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 
 from bloodkeras.answers.class_names import class_name
 from bloodkeras.answers.spreadsheet import parse_rows, read_text
 from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.named_types import Floats, Probs
 
 LEAST_KEPT = 0.5  # of the network's own probability: with less on what may occur, it is unsure
 MAY_OCCUR = 0.005  # of the commonest class' share: what a prior makes rarer is not accepted
@@ -52,12 +54,22 @@ class Weights:
     by_class: Mapping[str, float]
     possible: frozenset[str]
 
-    def array(self, labels: tuple[str, ...]) -> np.ndarray:
+    def array(self, labels: tuple[str, ...]) -> Floats:
         """Return the weights as float32 (8,), in the order of the labels."""
         return np.array([self.by_class.get(label, 0.0) for label in labels], np.float32)
 
 
 Prior = Weights | Mapping[str, float] | Iterable[str] | None
+
+
+@overload
+def class_weights(prior: None, labels: tuple[str, ...]) -> None: ...
+
+
+@overload
+def class_weights(
+    prior: Weights | Mapping[str, float] | Iterable[str], labels: tuple[str, ...]
+) -> Weights: ...
 
 
 def class_weights(prior: Prior, labels: tuple[str, ...]) -> Weights | None:
@@ -126,9 +138,7 @@ def read_prior(classes: str, file: str, labels: tuple[str, ...]) -> Weights | No
         raise BloodkerasError(f"{file}: {error}") from None
 
 
-def apply_weights(
-    probs: np.ndarray, weights: Weights, labels: tuple[str, ...]
-) -> tuple[np.ndarray, np.ndarray]:
+def apply_weights(probs: Probs, weights: Weights, labels: tuple[str, ...]) -> tuple[Probs, Floats]:
     """Return weighed probabilities, and the share of the network's own on what may be accepted.
 
     Args:
@@ -145,9 +155,7 @@ def apply_weights(
     return weighed / weighed.sum(1, keepdims=True), kept
 
 
-def estimate_shares(
-    probs: np.ndarray, own: np.ndarray, weights: np.ndarray | None = None
-) -> np.ndarray:
+def estimate_shares(probs: Probs, own: Floats, weights: Floats | None = None) -> Floats:
     """Return how common each class seems to be among some images, by expectation maximisation.
 
     Shares are those with which the answers, weighed by them, have just these means.
@@ -160,7 +168,7 @@ def estimate_shares(
     Returns:
         float64 (8,), sum to 1.
     """
-    start = own if weights is None else own * (weights > 0)
+    start: Floats = own if weights is None else own * (weights > 0)
     start = start / start.sum()
     shares = start
     for _ in range(ROUNDS):
@@ -182,7 +190,7 @@ def describe(prior: Mapping[str, float] | None) -> str:
     return "; ".join(f"{name} times {weight:.4g}" for name, weight in prior.items())
 
 
-def _number(name: str, weight) -> float:
+def _number(name: str, weight: Any) -> float:
     try:
         number = float(weight)
     except (TypeError, ValueError):

@@ -11,13 +11,12 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
+from typing import BinaryIO, NamedTuple
 
 from bloodkeras.answers.formats import FORMATS, Format, to_parquet
 from bloodkeras.answers.prior import describe
 from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.named_types import Json, Pixels
 
 BATCH_SIZE = 256  # rows written and flushed at once: what an interruption can lose
 
@@ -35,7 +34,7 @@ class Row(NamedTuple):
     verdict: str = ""
     error: str = ""
     foreign: float = 0.0  # larger for what looks less like a cell; not in the table
-    pixels: np.ndarray | None = None  # uint8 (28, 28, 3); not in the table
+    pixels: Pixels | None = None  # uint8 (28, 28, 3); not in the table
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ class Table:
         kept: What was there before, when it is resumed.
     """
 
-    def __init__(self, out: str, kind: str, origin: dict, resume: bool = False):
+    def __init__(self, out: str, kind: str, origin: Json, resume: bool = False) -> None:
         """Create the table, or open an interrupted one.
 
         Args:
@@ -138,7 +137,7 @@ class Table:
         except OSError as error:
             raise BloodkerasError(f"cannot write {out}: {error.strerror}") from None
 
-    def _open(self, origin: dict) -> None:
+    def _open(self, origin: Json) -> None:
         # Closed by __exit__.
         self._file = open(self._rows_path, "r+b" if self.kept.size else "wb")  # noqa: SIM115
         self._file.truncate(self.kept.size)
@@ -149,7 +148,7 @@ class Table:
     def __enter__(self) -> "Table":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def write(self, rows: Iterable[Row]) -> None:
@@ -185,7 +184,8 @@ def kept_rows(path: Path, form: Format) -> Kept:
     Raises:
         BloodkerasError: The file is no such table.
     """
-    kept, counts, pending = Kept(), {}, []
+    kept, pending = Kept(), []
+    counts: dict[tuple[str, str], int] = {}
     rows = size = 0
     with open(path, "rb") as file:
         for record in _records(file, form):
@@ -207,7 +207,7 @@ def kept_rows(path: Path, form: Format) -> Kept:
     return kept
 
 
-def _records(file, form: Format) -> Iterator[bytes]:
+def _records(file: BinaryIO, form: Format) -> Iterator[bytes]:
     """Yield the complete records of a table; a quoted CSV cell may span lines."""
     record = b""
     for line in file:
@@ -217,7 +217,7 @@ def _records(file, form: Format) -> Iterator[bytes]:
             record = b""
 
 
-def _check_origin(path: Path, origin: dict, out: str) -> None:
+def _check_origin(path: Path, origin: Json, out: str) -> None:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

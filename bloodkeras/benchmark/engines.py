@@ -12,11 +12,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bloodkeras.benchmark.timing import PredictProba, Setting, onnx_predict, peak_memory_mb
 from bloodkeras.contract import IMAGE_SHAPE, INT8_FILE, MODEL_FILE, OUTPUT_NAME
+from bloodkeras.named_types import Pixels, Probs
+
+if TYPE_CHECKING:
+    import keras
 
 KERAS_FILE = "model.keras"  # of a run folder
 TWIN_FILES = {"pytorch.pt": False, "pytorch-fused.pt": True}  # batch norm folded?
@@ -156,10 +161,11 @@ def _torch(file: str) -> Contender:
         torch.set_num_threads(setting.threads)
         twin = torch.load(Path(source.work, file), weights_only=False)  # `save_twins` wrote it
 
-        def predict(images: np.ndarray) -> np.ndarray:
+        def predict(images: Pixels) -> Probs:
             with torch.inference_mode():
                 pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()  # channels last
-                return torch.softmax(twin(pixels), 1).numpy()
+                found: Probs = torch.softmax(twin(pixels), 1).numpy()
+                return found
 
         return predict
 
@@ -170,7 +176,7 @@ def _keras_file(source: Source) -> Path:
     return Path(source.run or "no run folder", KERAS_FILE)
 
 
-def _keras_model(source: Source):
+def _keras_model(source: Source) -> "keras.Model":
     import keras
 
     import bloodkeras.training.layers  # noqa: F401  (registers the layers that the file names)

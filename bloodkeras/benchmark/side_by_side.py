@@ -14,17 +14,20 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
 from bloodkeras.benchmark import engines, timing
 from bloodkeras.benchmark.engines import CONTENDERS, Source
 from bloodkeras.benchmark.table import render_table, summarise
-from bloodkeras.benchmark.timing import Setting
+from bloodkeras.benchmark.timing import Lane, Measured, Setting
 from bloodkeras.data.splits import Splits
 from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.named_types import Json, Pixels, Probs
 from bloodkeras.progress import about_when
 
 BATCHES = (16, 64, 256)  # images at once, beside one
@@ -32,10 +35,10 @@ COLD_STARTS = 3  # the median counts
 REST = 0.2  # seconds between two measurements: threads that spin fall asleep
 IMAGES = 1024  # to draw batches from: more than the caches hold
 
-STATE = {}  # in each contender's process: predict, images
+STATE: Json = {}  # in each contender's process: predict, images
 
 
-def run_benchmark(source: Source, splits: Splits, rounds: int, seconds: float) -> dict:
+def run_benchmark(source: Source, splits: Splits, rounds: int, seconds: float) -> Json:
     """Measure every contender that is there, print what is measured, and save it.
 
     Args:
@@ -55,9 +58,9 @@ def run_benchmark(source: Source, splits: Splits, rounds: int, seconds: float) -
     names = [name for name, reason in reasons.items() if not reason]
     available = timing.cores()
     facts = _facts(source, splits, available, rounds, seconds)
-    lanes = sum(len(engines.settings(name, len(available))) for name in names)
-    asked = (rounds + 1) * lanes * (1 + len(BATCHES)) * (seconds + REST)
-    print(f"{rounds + 1} rounds of {lanes} ways to compute, done {about_when(asked)}", flush=True)
+    count = sum(len(engines.settings(name, len(available))) for name in names)
+    asked = (rounds + 1) * count * (1 + len(BATCHES)) * (seconds + REST)
+    print(f"{rounds + 1} rounds of {count} ways to compute, done {about_when(asked)}", flush=True)
     for name, reason in reasons.items():
         if reason:
             print(f"left out: {name}: {reason}")
@@ -85,9 +88,10 @@ def run_benchmark(source: Source, splits: Splits, rounds: int, seconds: float) -
 class _Lanes:
     """One process a contender and setting, each held to as many cores as it has threads."""
 
-    def __init__(self, names: list[str], source: Source, available: list[int], images):
-        self._pools = {}
-        self._lane = {}
+    def __init__(
+        self, names: list[str], source: Source, available: list[int], images: Pixels
+    ) -> None:
+        self._pools: dict[Lane, ProcessPoolExecutor] = {}
         wanted = [(name, s) for name in names for s in engines.settings(name, len(available))]
         for lane in (*wanted, ("matmul", Setting(1))):
             timing.hold_to(available[: lane[1].threads])  # what is started now inherits it
@@ -98,27 +102,28 @@ class _Lanes:
             finally:
                 timing.hold_to(available)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         for pool in self._pools.values():
             pool.shutdown()
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Lane]:
         return iter(self._pools)
 
-    def ask(self, lane: tuple[str, Setting], job, *words):
+    def ask(self, lane: Lane, job: Callable[..., Any], *words: Any) -> Any:
         """Return what a job gives in a lane's process."""
         return self._pools[lane].submit(job, *words).result()
 
 
-def _rounds(lanes: _Lanes, rounds: int, seconds: float) -> dict:
+def _rounds(lanes: _Lanes, rounds: int, seconds: float) -> Measured:
     """Return {(name, setting): {"latency" or batch: one number or pair a counted round}}."""
-    found = {lane: collections.defaultdict(list) for lane in lanes}
+    found: Measured = {lane: collections.defaultdict(list) for lane in lanes}
     for number in range(rounds + 1):
         started = time.perf_counter()
-        for job in ("latency", *BATCHES):
+        jobs: tuple[str | int, ...] = ("latency", *BATCHES)
+        for job in jobs:
             for lane in lanes:
                 if lane[0] == "matmul" and job != "latency":
                     continue
@@ -131,7 +136,7 @@ def _rounds(lanes: _Lanes, rounds: int, seconds: float) -> dict:
     return found
 
 
-def _prepare(name: str, setting: Setting, source: Source, images: np.ndarray) -> None:
+def _prepare(name: str, setting: Setting, source: Source, images: Pixels) -> None:
     """Load a contender in its own process."""
     _mute()
     STATE["images"] = images
@@ -144,18 +149,18 @@ def _mute() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
-def _measure(job, seconds: float):
+def _measure(job: str | int, seconds: float) -> Any:
     """Return (p50, p95) in ms, images a second, or GFLOP/s of a matrix product."""
     images, predict = STATE["images"], STATE.get("predict")
     if predict is None:
         return timing.matmul_gflops(seconds)
-    if job == "latency":
+    if isinstance(job, str):  # latency
         found = timing.latencies(predict, images[:1], seconds) * 1e3
         return [float(np.percentile(found, share)) for share in (50, 95)]
     return timing.images_per_second(predict, images, job, seconds)
 
 
-def _answer(images: np.ndarray) -> np.ndarray:
+def _answer(images: Pixels) -> Probs:
     size = BATCHES[-1]
     parts = [
         STATE["predict"](images[start : start + size]) for start in range(0, len(images), size)
@@ -163,7 +168,7 @@ def _answer(images: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _fixed(name: str, source: Source) -> dict:
+def _fixed(name: str, source: Source) -> Json:
     """Return size, cold start and peak memory of a contender."""
     starts = [_cold_start(name, source) for _ in range(COLD_STARTS)]
     peaks = [start["peak_memory_mb"] for start in starts if start["peak_memory_mb"]]
@@ -174,7 +179,7 @@ def _fixed(name: str, source: Source) -> dict:
     }
 
 
-def _cold_start(name: str, source: Source) -> dict:
+def _cold_start(name: str, source: Source) -> Json:
     """Start a fresh Python, let it answer, and return the seconds to its first answer."""
     code = (
         "from bloodkeras.benchmark.engines import Setting, Source, cold_start\n"
@@ -200,7 +205,9 @@ def _prepare_twins(source: Source) -> None:
         pool.submit(engines.save_twins, source).result()
 
 
-def _facts(source: Source, splits: Splits, available: list[int], rounds, seconds) -> dict:
+def _facts(
+    source: Source, splits: Splits, available: list[int], rounds: int, seconds: float
+) -> Json:
     """Return what was measured, where and how."""
     card = json.loads(Path(source.export, "card.json").read_text(encoding="utf-8"))
     return {

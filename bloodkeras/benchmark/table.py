@@ -4,8 +4,10 @@ Flow: takes numbers a contender, setting and round; gives a dictionary, and text
 """
 
 import statistics
+from typing import Any
 
-from bloodkeras.benchmark.timing import Setting
+from bloodkeras.benchmark.timing import Measured, Setting
+from bloodkeras.named_types import Json
 
 ONE = Setting(1)
 COLUMNS = (
@@ -28,7 +30,7 @@ RATIOS = (
 )
 
 
-def summarise(rows: dict, measured: dict, multiply_adds: int) -> dict:
+def summarise(rows: Json, measured: Measured, multiply_adds: int) -> Json:
     """Return medians over the rounds, the best settings, ratios and the rates of one core.
 
     Args:
@@ -37,12 +39,12 @@ def summarise(rows: dict, measured: dict, multiply_adds: int) -> dict:
             {("matmul", Setting(1)): {"latency": [GFLOP/s]}}.
         multiply_adds: Of one image.
     """
-    lanes = {}
+    lanes: dict[str, dict[Setting, Json]] = {}
     for (name, setting), found in measured.items():
         if name != "matmul":
             lanes.setdefault(name, {})[setting] = _lane(found)
     matmul = statistics.median(measured["matmul", ONE]["latency"])
-    result = {"contenders": {}, "ratios": [], "one_core": {"matmul_gflops": matmul}}
+    result: Json = {"contenders": {}, "ratios": [], "one_core": {"matmul_gflops": matmul}}
     for name, settings in lanes.items():
         result["contenders"][name] = rows[name] | {
             "settings": {str(setting): lane for setting, lane in settings.items()},
@@ -68,7 +70,7 @@ def summarise(rows: dict, measured: dict, multiply_adds: int) -> dict:
     return result
 
 
-def render_table(result: dict) -> str:
+def render_table(result: Json) -> str:
     """Return the summary as text."""
     machine = result["machine"]
     lines = [
@@ -102,11 +104,11 @@ def render_table(result: dict) -> str:
     return "\n".join(lines)
 
 
-def _lane(found: dict) -> dict:
+def _lane(found: dict[str | int, list[Any]]) -> Json:
     """Return the medians over the rounds of one contender and setting."""
     p50, p95 = (statistics.median(column) for column in zip(*found["latency"], strict=True))
     rates = {batch: statistics.median(v) for batch, v in found.items() if batch != "latency"}
-    best = max(rates, key=rates.get)
+    best = max(rates, key=rates.__getitem__)
     return {
         "p50_ms": p50,
         "p95_ms": p95,
@@ -116,7 +118,14 @@ def _lane(found: dict) -> dict:
     }
 
 
-def _ratios(what: str, measured, lanes, over: str, under: str, one_core: bool) -> list[float]:
+def _ratios(
+    what: str,
+    measured: Measured,
+    lanes: dict[str, dict[Setting, Json]],
+    over: str,
+    under: str,
+    one_core: bool,
+) -> list[float]:
     """Return a ratio a round: of p50 on one core, or of images a second at each one's best."""
     if what == "latency":
         columns = [[p50 for p50, _ in measured[n, ONE]["latency"]] for n in (over, under)]
@@ -128,11 +137,11 @@ def _ratios(what: str, measured, lanes, over: str, under: str, one_core: bool) -
     return [first / second for first, second in zip(*columns, strict=True)]
 
 
-def _cell(value, factor: float, form: str) -> str:
+def _cell(value: float | None, factor: Any, form: Any) -> str:
     return f"{'-' if value is None else format(value * factor, form):>10}"
 
 
-def _ratio_line(ratio: dict) -> str:
+def _ratio_line(ratio: Json) -> str:
     where = "one core, batch 1" if ratio["one_core"] else "all cores, best batch"
     spread = f"{ratio['median']:.2f} ({ratio['least']:.2f} to {ratio['most']:.2f})"
     if ratio["what"] == "latency":

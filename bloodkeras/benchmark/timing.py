@@ -9,13 +9,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 
 from bloodkeras.contract import INPUT_NAME, OUTPUT_NAME
+from bloodkeras.named_types import Floats, Pixels, Probs
 
-PredictProba = Callable[[np.ndarray], np.ndarray]  # uint8 (N, 28, 28, 3) -> float32 (N, 8)
+Lane = tuple[str, "Setting"]  # a way to compute, and how
+# What was measured in a lane: of "latency", or of a batch size, one number or pair a round.
+Measured = dict[Lane, dict[str | int, list[Any]]]
+PredictProba = Callable[[Pixels], Probs]  # uint8 (N, 28, 28, 3) -> float32 (N, 8)
 MATRIX_SIDE = 1024  # of the square matrices whose product shows what a core can do
 LEAST_CALLS = 10  # however slow a contender is
 
@@ -51,7 +56,7 @@ def onnx_predict(file: Path, setting: Setting) -> PredictProba:
     return lambda images: session.run(names, {INPUT_NAME: images})[place]
 
 
-def latencies(predict: PredictProba, image: np.ndarray, seconds: float) -> np.ndarray:
+def latencies(predict: PredictProba, image: Pixels, seconds: float) -> Floats:
     """Return the seconds of each single answer, after a few that warm up.
 
     Args:
@@ -61,7 +66,7 @@ def latencies(predict: PredictProba, image: np.ndarray, seconds: float) -> np.nd
     """
     for _ in range(3):
         predict(image)
-    found = []
+    found: list[float] = []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(found) < LEAST_CALLS:
         started = time.perf_counter()
@@ -70,9 +75,7 @@ def latencies(predict: PredictProba, image: np.ndarray, seconds: float) -> np.nd
     return np.array(found)
 
 
-def images_per_second(
-    predict: PredictProba, images: np.ndarray, batch: int, seconds: float
-) -> float:
+def images_per_second(predict: PredictProba, images: Pixels, batch: int, seconds: float) -> float:
     """Return how many images are answered in a second, a batch at a time."""
     batches = [images[start : start + batch] for start in range(0, len(images), batch)]
     batches = [chunk for chunk in batches if len(chunk) == batch] or [images]

@@ -4,11 +4,16 @@ Flow: takes a functional keras.Model; gives a torch.nn.Module with the same weig
 dependency: it is imported where it is used.
 """
 
+from typing import TYPE_CHECKING, Any
+
 import keras
 import numpy as np
 
+if TYPE_CHECKING:
+    import torch
 
-def torch_twin(model: keras.Model, fused: bool = False):
+
+def torch_twin(model: keras.Model, fused: bool = False) -> "torch.nn.Module":
     """Return the network as PyTorch would be written: (B, 3, 28, 28) raw pixels to logits (B, 8).
 
     Args:
@@ -37,7 +42,12 @@ def torch_twin(model: keras.Model, fused: bool = False):
     return twin.to(memory_format=torch.channels_last)
 
 
-def _translate(layer, arguments: list, graph, modules):
+def _translate(
+    layer: keras.Layer,
+    arguments: list[Any],
+    graph: "torch.fx.Graph",
+    modules: "torch.nn.Module",
+) -> "torch.fx.Node":
     """Add one layer to the graph; return the node with its answer."""
     import torch
     from torch.nn import functional
@@ -70,12 +80,12 @@ def _translate(layer, arguments: list, graph, modules):
     return call({"relu": torch.relu, "sigmoid": torch.sigmoid}[activation], (answer,))
 
 
-def _module(layer):
+def _module(layer: keras.Layer) -> "tuple[torch.nn.Module, tuple[int, ...]]":
     """Return a layer with weights as a module, and the padding (l, r, t, b) to give it first."""
     import torch
 
     weights = [torch.from_numpy(np.array(value)) for value in layer.get_weights()]
-    margins = (0, 0, 0, 0)
+    margins: tuple[int, ...] = (0, 0, 0, 0)
     if isinstance(layer, keras.layers.BatchNormalization):
         module = torch.nn.BatchNorm2d(len(weights[0]), eps=layer.epsilon)
         module.weight.data, module.bias.data, module.running_mean, module.running_var = weights
@@ -105,11 +115,11 @@ def _module(layer):
     return module, margins
 
 
-def _same_padding(layer) -> tuple[int, int, int, int]:
+def _same_padding(layer: keras.Layer) -> tuple[int, ...]:
     """Return what TensorFlow's padding adds: left, right, top, bottom."""
     if layer.padding != "same":
         return (0, 0, 0, 0)
-    margins = ()
+    margins: tuple[int, ...] = ()
     for axis in (1, 0):
         size, kernel = layer.input.shape[1 + axis], layer.kernel_size[axis]
         stride = layer.strides[axis]

@@ -13,7 +13,8 @@ import os
 import sys
 import tempfile
 import typing
-from typing import NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import fire
 
@@ -25,7 +26,7 @@ EXTRAS = {name: name for name in ("calibrate", "demo", "serve", "tune")}  # othe
 MANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)  # *words and **fields
 
 
-def run(commands: dict) -> None:
+def run(commands: dict[str, Callable[..., Any]]) -> None:
     """Run what the command line names and exit with its status.
 
     Args:
@@ -55,9 +56,9 @@ def run(commands: dict) -> None:
         print(f"bloodkeras: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
     except ModuleNotFoundError as error:
-        if error.name.split(".")[0] == "bloodkeras":
+        if str(error.name).split(".")[0] == "bloodkeras":
             raise
-        line = missing_package(error.name, EXTRAS.get(words[0], "train"))
+        line = missing_package(str(error.name), EXTRAS.get(words[0], "train"))
         print(f"bloodkeras: {line}", file=sys.stderr)
         sys.exit(line.exit_status)
     except OSError as error:
@@ -71,9 +72,9 @@ def run(commands: dict) -> None:
     except KeyboardInterrupt as stop:
         _end_stopped(stop)
     except ImportError as error:
-        if not (stop := _stop_behind(error)):
+        if not (behind := _stop_behind(error)):
             raise
-        _end_stopped(stop)
+        _end_stopped(behind)
 
 
 def _end_stopped(stop: KeyboardInterrupt) -> NoReturn:
@@ -128,18 +129,18 @@ class _Deferred:
     so what it calls only notes the call down.
     """
 
-    def __init__(self, call):
+    def __init__(self, call: Callable[[], Any]) -> None:
         self._call = call
 
 
-def _deferred(command):
+def _deferred(command: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap a command: texts are converted by its type hints, the call is noted, not made."""
     hints = typing.get_type_hints(command)
     variadic = {p.kind: name for name, p in inspect.signature(command).parameters.items()}
     rest = variadic.get(inspect.Parameter.VAR_KEYWORD)
 
     @functools.wraps(command)
-    def noted(*args, **options):
+    def noted(*args: str, **options: str) -> Any:
         typed = {
             name: convert(value, hints[name], name) if name in hints and name != rest else value
             for name, value in options.items()
@@ -154,7 +155,7 @@ def _keep_dash(words: list[str]) -> list[str]:
     return [*words, "--", "--separator=\0"] if "-" in words and "--" not in words else words
 
 
-def _checked(words: list[str], commands: dict) -> list[str]:
+def _checked(words: list[str], commands: dict[str, Callable[..., Any]]) -> list[str]:
     """Return the words with every option spelt out, or refuse a mistyped command or option.
 
     fire refuses it too, but does not say what was meant.

@@ -4,14 +4,16 @@ Flow: takes `Splits`; gives class balance and duplicates, as a dict and as text.
 """
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 
 from bloodkeras.contract import CLASS_COUNT, CLASS_NAMES
 from bloodkeras.data.splits import Splits
+from bloodkeras.named_types import Json, Labels
 
 
-def audit(splits: Splits) -> dict:
+def audit(splits: Splits) -> Json:
     """Look for what a careful reader wants to know before believing a score.
 
     Returns:
@@ -19,7 +21,7 @@ def audit(splits: Splits) -> dict:
         byte-identical images, each a list of (split, row, class name); and the counts
         "within_splits", "across_splits", "with_different_labels" of such sets.
     """
-    places: dict[bytes, list] = {}
+    places: dict[bytes, list[Any]] = {}
     for name, split in splits.named().items():
         for row, (image, label) in enumerate(zip(split.images, split.labels, strict=True)):
             place = (name, row, CLASS_NAMES[label])
@@ -34,7 +36,7 @@ def audit(splits: Splits) -> dict:
     }
 
 
-def audit_table(findings: dict) -> str:
+def audit_table(findings: Json) -> str:
     """Return the audit as text: class balance, then duplicates."""
     splits = list(findings["classes"])
     rows = [f"{'images':24}" + "".join(f"{name:>16}" for name in splits)]
@@ -55,6 +57,6 @@ def audit_table(findings: dict) -> str:
     return "\n".join(rows)
 
 
-def _class_counts(labels: np.ndarray) -> dict[str, int]:
+def _class_counts(labels: Labels) -> dict[str, int]:
     counts = np.bincount(labels, minlength=CLASS_COUNT)
     return {name: int(count) for name, count in zip(CLASS_NAMES, counts, strict=True)}

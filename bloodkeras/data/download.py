@@ -54,7 +54,7 @@ def cached_or_downloaded() -> Path:
     return path
 
 
-def _download(url: str, output_file: str, _pooch) -> None:
+def _download(url: str, output_file: str, _pooch: object) -> None:
     """Download with retries; pooch hands a temporary file and moves it when its MD5 is right."""
     import requests
     import tqdm

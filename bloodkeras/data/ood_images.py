@@ -14,6 +14,7 @@ from bloodkeras.errors import BloodkerasError
 from bloodkeras.images.decode import FORMATS
 from bloodkeras.images.folder import walk
 from bloodkeras.images.refusal import refusals
+from bloodkeras.named_types import Flags, Pixels
 
 PER_KIND = 500
 STROKES = {  # seven segments of a digit: x0, y0, x1, y1 in a 3x5 box
@@ -29,7 +30,7 @@ MARGIN_SIDE = 80  # pixels of a photograph's corner: never reaches the cell in i
 CORNER_SIDE = 10  # of 28 pixels of an image of a cell: about as much of the photograph
 
 
-def draw_foreign(count: int = PER_KIND, seed: int = 0) -> dict[str, np.ndarray]:
+def draw_foreign(count: int = PER_KIND, seed: int = 0) -> dict[str, Pixels]:
     """Return a set of images of each kind that code can draw.
 
     Args:
@@ -43,8 +44,8 @@ def draw_foreign(count: int = PER_KIND, seed: int = 0) -> dict[str, np.ndarray]:
     shape = (count, IMAGE_SIDE, IMAGE_SIDE, 3)
     colours = rng.integers(0, 256, (2, count, 1, 1, 3))
     flat = np.broadcast_to(colours[0], shape)
-    stripes = np.where(_stripes(count, rng), *colours)
-    digits = np.where(_digits(count, rng), *colours)
+    stripes = np.where(_stripes(count, rng), colours[0], colours[1])
+    digits = np.where(_digits(count, rng), colours[0], colours[1])
     return {
         "noise": rng.integers(0, 256, shape, dtype=np.uint8),
         "flat colour": flat.astype(np.uint8),
@@ -53,7 +54,7 @@ def draw_foreign(count: int = PER_KIND, seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def cut_margins(folder: Path) -> np.ndarray:
+def cut_margins(folder: Path) -> Pixels:
     """Cut the four corners out of photographs of cells: background and red cells.
 
     Args:
@@ -73,14 +74,16 @@ def cut_margins(folder: Path) -> np.ndarray:
             right, bottom = image.width - MARGIN_SIDE, image.height - MARGIN_SIDE
             for left, top in ((0, 0), (right, 0), (0, bottom), (right, bottom)):
                 piece = image.crop((left, top, left + MARGIN_SIDE, top + MARGIN_SIDE))
-                small = piece.convert("RGB").resize((IMAGE_SIDE, IMAGE_SIDE), Image.BILINEAR)
+                small = piece.convert("RGB").resize(
+                    (IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BILINEAR
+                )
                 pieces.append(np.asarray(small))
     if not pieces:
         raise BloodkerasError(f"no photograph in {folder}: expected those whose margins are cut")
     return np.stack(pieces)
 
 
-def cut_corners(images: np.ndarray, count: int = PER_KIND, seed: int = 0) -> np.ndarray:
+def cut_corners(images: Pixels, count: int = PER_KIND, seed: int = 0) -> Pixels:
     """Cut corners out of images of cells and enlarge them: red cells, background, cut-off cells.
 
     What the margins of a photograph show, without the photographs: these are there wherever a
@@ -100,20 +103,23 @@ def cut_corners(images: np.ndarray, count: int = PER_KIND, seed: int = 0) -> np.
     pieces = []
     for row, top, left in zip(rows, tops, lefts, strict=True):
         piece = images[row, top : top + CORNER_SIDE, left : left + CORNER_SIDE]
-        large = Image.fromarray(piece).resize((IMAGE_SIDE, IMAGE_SIDE), Image.BILINEAR)
+        large = Image.fromarray(piece).resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BILINEAR)
         pieces.append(np.asarray(large))
     return np.stack(pieces)
 
 
-def _stripes(count: int, rng: np.random.Generator) -> np.ndarray:
+def _stripes(count: int, rng: np.random.Generator) -> Flags:
     """Return bool (count, 28, 28, 1): waves of any direction and width."""
     rows, columns = np.mgrid[:IMAGE_SIDE, :IMAGE_SIDE]
-    angle, period, phase = (rng.uniform(*r, (count, 1, 1)) for r in ((0, 6.3), (3, 14), (0, 6.3)))
+    angle, period, phase = (
+        rng.uniform(low, high, (count, 1, 1)) for low, high in ((0, 6.3), (3, 14), (0, 6.3))
+    )
     along = rows * np.cos(angle) + columns * np.sin(angle)
-    return (np.sin(along * 2 * np.pi / period + phase) > 0)[..., None]
+    found: Flags = (np.sin(along * 2 * np.pi / period + phase) > 0)[..., None]
+    return found
 
 
-def _digits(count: int, rng: np.random.Generator) -> np.ndarray:
+def _digits(count: int, rng: np.random.Generator) -> Flags:
     """Return bool (count, 28, 28, 1): random seven-segment figures in the middle."""
     masks = np.zeros((count, IMAGE_SIDE, IMAGE_SIDE, 1), bool)
     lit = rng.random((count, len(STROKES))) < 0.7

@@ -10,6 +10,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from bloodkeras import contract
 from bloodkeras.data.download import DownloadError, cached_or_downloaded
 from bloodkeras.errors import BloodkerasError, gist
 from bloodkeras.images.synthetic import draw_arrays
+from bloodkeras.named_types import Array, Json, Labels, Pixels
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,8 @@ class Split:
         labels: int64 (N,), 0..7.
     """
 
-    images: np.ndarray
-    labels: np.ndarray
+    images: Pixels
+    labels: Labels
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -62,7 +64,7 @@ class Splits:
         """Return whether these are the pixels that MedMNIST published, by the file's MD5."""
         return self.md5 == contract.DATA_MD5
 
-    def fingerprint(self) -> dict:
+    def fingerprint(self) -> Json:
         """Return what a run or an export records about its data."""
         sizes = {name: len(split) for name, split in self.named().items()}
         file = Path(self.source).name  # not the folder: it is this machine's business
@@ -79,6 +81,10 @@ def load_splits(data: str | None = None) -> Splits:
 
     Raises:
         BloodkerasError: There is no data, or the file is not laid out like BloodMNIST.
+
+    Example:
+        >>> len(bloodkeras.load_splits().test)
+        3421
     """
     named = os.environ.get(contract.DATA_VARIABLE) if data in (None, "", "auto") else data
     if named == "auto":
@@ -124,12 +130,14 @@ def read_npz(path: Path) -> Splits:
     missing = [key for key in keys if key not in arrays]
     if missing:
         raise BloodkerasError(f"{path} lacks {', '.join(missing)}: expected MedMNIST's layout")
-    splits = {name: _checked_split(arrays, name, path) for name in contract.SPLIT_NAMES}
+    splits: dict[str, Any] = {
+        name: _checked_split(arrays, name, path) for name in contract.SPLIT_NAMES
+    }
     md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
     return Splits(**splits, source=str(path), sha256=hashlib.sha256(content).hexdigest(), md5=md5)
 
 
-def class_weights(labels: np.ndarray) -> dict[int, float]:
+def class_weights(labels: Labels) -> dict[int, float]:
     """Return a weight a class, inverse to its frequency, with mean 1 over the images.
 
     Args:
@@ -140,11 +148,11 @@ def class_weights(labels: np.ndarray) -> dict[int, float]:
     return {label: float(weight) for label, weight in enumerate(weights)}
 
 
-def _checked_split(arrays: dict[str, np.ndarray], name: str, path: Path) -> Split:
+def _checked_split(arrays: dict[str, Array], name: str, path: Path) -> Split:
     """Return one split after checking types, shapes, lengths and the label range."""
     images, labels = arrays[f"{name}_images"], arrays[f"{name}_labels"]
 
-    def require(holds: bool, key: str, expected: str, found) -> None:
+    def require(holds: bool, key: str, expected: str, found: object) -> None:
         if not holds:
             raise BloodkerasError(f"{path}: {key} must be {expected}, found {found}")
 
@@ -168,5 +176,7 @@ def _synthetic_splits() -> Splits:
     arrays = draw_arrays()
     digest = hashlib.sha256(b"".join(array.tobytes() for array in arrays.values())).hexdigest()
     path = Path("synthetic")
-    splits = {name: _checked_split(arrays, name, path) for name in contract.SPLIT_NAMES}
+    splits: dict[str, Any] = {
+        name: _checked_split(arrays, name, path) for name in contract.SPLIT_NAMES
+    }
     return Splits(**splits, source="synthetic", sha256=digest, synthetic=True)

@@ -14,6 +14,7 @@ from bloodkeras.contract import ACCEPTED, FOREIGN, UNSURE
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.images.preprocess import read_image
 from bloodkeras.laboratory.activation_map import ActivationMap
+from bloodkeras.named_types import Floats, Pixels
 
 NEAREST = 2  # other classes that are named
 MEANING = {
@@ -29,8 +30,8 @@ class Explained:
 
     name: str
     error: str = ""
-    pixels: np.ndarray | None = None  # uint8 (28, 28, 3), as the network sees it
-    looked: np.ndarray | None = None  # float (H, W), 0..1: what spoke for the label
+    pixels: Pixels | None = None  # uint8 (28, 28, 3), as the network sees it
+    looked: Floats | None = None  # float (H, W), 0..1: what spoke for the label
     label: str = ""
     probs: tuple[tuple[str, float], ...] = ()  # every class, the most probable first
     verdict: str = ""
@@ -41,7 +42,7 @@ class Explained:
 class Explainer:
     """A model that explains itself."""
 
-    def __init__(self, folder: str):
+    def __init__(self, folder: str) -> None:
         """Load an export.
 
         Raises:
@@ -83,8 +84,9 @@ class Explainer:
         )
 
 
-def _brightest(places: np.ndarray) -> np.ndarray:
+def _brightest(places: Floats) -> Floats:
     """Return what speaks for a class as shares of the place that does most; what speaks against
     it as 0."""
     spoken = np.maximum(places, 0)
-    return spoken / max(spoken.max(), 1e-9)
+    found: Floats = spoken / max(spoken.max(), 1e-9)
+    return found

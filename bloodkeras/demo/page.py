@@ -38,7 +38,8 @@ def build_page(explainer: Explainer, examples: list[str]) -> gr.Blocks:
     def answer_example(chosen: gr.SelectData) -> str:
         return answer([examples[chosen.index]])
 
-    with gr.Blocks(title="bloodkeras", analytics_enabled=False, fill_width=True) as page:
+    page = gr.Blocks(title="bloodkeras", analytics_enabled=False, fill_width=True)
+    with page:
         gr.Markdown(f"# bloodkeras: which blood cell is it?\nModel `{model}`. {WARNING}")
         with gr.Row():
             with gr.Column(scale=1, min_width=380):

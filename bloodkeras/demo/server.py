@@ -5,18 +5,20 @@ Flow: takes an export and an address; returns when it was stopped.
 
 import logging
 import os
+import socket
 import sys
 import tempfile
 from functools import partial
 from pathlib import Path
 
+import gradio as gr
 import uvicorn
 from fastapi import FastAPI
 from PIL import Image
 
 from bloodkeras.contract import CLASS_COUNT
 from bloodkeras.demo.explain import Explainer
-from bloodkeras.demo.page import build_page, gr
+from bloodkeras.demo.page import build_page
 from bloodkeras.demo.tile import STYLE
 from bloodkeras.images.synthetic import draw_arrays
 from bloodkeras.serving.listener import address, listen, run_until_stopped
@@ -82,7 +84,7 @@ def draw_examples(folder: Path) -> list[str]:
     return paths
 
 
-def _announce(listener, host: str, folder: str) -> None:
+def _announce(listener: socket.socket, host: str, folder: str) -> None:
     print(f"{address(listener)} shows {folder}; Ctrl-C stops it", flush=True)
     if not is_loopback(host):
         print(

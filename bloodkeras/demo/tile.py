@@ -11,6 +11,7 @@ from PIL import Image
 from bloodkeras.answers.page_style import LIGHT, picture
 from bloodkeras.contract import FOREIGN
 from bloodkeras.demo.explain import MEANING, NEAREST, Explained
+from bloodkeras.named_types import Floats, Pixels
 
 NEAR = 0.01  # probability of a class that is named as a confusion
 SIDE = 224  # pixels of a picture on the page: eight a pixel
@@ -54,6 +55,9 @@ def tile(found: Explained) -> str:
     if found.error:
         return f'<div class="tile error">{escape(found.error)}</div>'
     foreign = found.verdict == FOREIGN
+    pixels, looked = found.pixels, found.looked
+    assert pixels is not None  # it was answered
+    assert looked is not None
     bars = "".join(
         f'<span>{escape(label)}</span><span><i style="width:{100 * prob:.1f}%"></i></span>'
         f"<b>{prob:.1%}</b>"
@@ -63,8 +67,8 @@ def tile(found: Explained) -> str:
     called = f"<h3 class=hint>Nearest class: {label}</h3>" if foreign else f"<h3>{label}</h3>"
     sees, spoke = "What the network sees", f"What spoke for {found.label}"
     return f"""<div class="tile">
-{_figure(_enlarged(found.pixels), f"{sees} of {found.name}", sees)}
-{_figure(_glowing(found), f"{spoke} in {found.name}", spoke)}
+{_figure(_enlarged(pixels), f"{sees} of {found.name}", sees)}
+{_figure(_glowing(pixels, looked), f"{spoke} in {found.name}", spoke)}
 <div class="says">
 <p><span class="verdict {found.verdict}">{found.verdict}</span> {meaning}</p>
 {called}
@@ -86,15 +90,15 @@ def _figure(image: Image.Image, described: str, caption: str) -> str:
     return f"<figure>{shown}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
-def _enlarged(pixels: np.ndarray) -> Image.Image:
+def _enlarged(pixels: Pixels) -> Image.Image:
     return Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.NEAREST)
 
 
-def _glowing(found: Explained) -> Image.Image:
+def _glowing(pixels: Pixels, looked: Floats) -> Image.Image:
     """Return the enlarged image under a glow that is strongest where the network looked most."""
-    places = Image.fromarray(found.looked.astype(np.float32))
+    places = Image.fromarray(looked.astype(np.float32))
     strength = np.asarray(places.resize((SIDE, SIDE), Image.Resampling.BILINEAR))[..., None]
     strength = STRONGEST * strength
-    pixels = np.asarray(_enlarged(found.pixels).convert("L").convert("RGB"))
-    mixed = (1 - strength) * pixels + strength * np.array(GLOW)
+    grey = np.asarray(_enlarged(pixels).convert("L").convert("RGB"))
+    mixed = (1 - strength) * grey + strength * np.array(GLOW)
     return Image.fromarray(np.rint(mixed).astype(np.uint8))

@@ -13,8 +13,10 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image
 from scipy import ndimage
 
@@ -23,6 +25,7 @@ from bloodkeras.answers.exports import is_export, results_name
 from bloodkeras.contract import SPLIT_NAMES
 from bloodkeras.data.splits import Split, Splits
 from bloodkeras.errors import UsageError
+from bloodkeras.named_types import Floats, Json, Pixels
 from bloodkeras.progress import Progress
 
 STRENGTHS = (1, 2, 3, 4, 5)
@@ -65,7 +68,7 @@ def shifts_file(split: str) -> str:
     return "shifts.json" if split == "test" else f"shifts_{split}.json"
 
 
-def judge_shifts(answer: Callable[[np.ndarray], Answers], split: Split) -> dict:
+def judge_shifts(answer: Callable[[Pixels], Answers], split: Split) -> Json:
     """Return how a classifier fares under every shift.
 
     Args:
@@ -77,7 +80,7 @@ def judge_shifts(answer: Callable[[np.ndarray], Answers], split: Split) -> dict:
         strength}; "by_shift": {shift: mean accuracy}; "mean_accuracy": over all shifts. Numbers
         are {"accuracy", "coverage", "selective_accuracy"}, the last None where none is accepted.
     """
-    found = {name: [] for name in SHIFTS}
+    found: dict[str, list[Json]] = {name: [] for name in SHIFTS}
     asked = [(name, shift, value) for name, (shift, values) in SHIFTS.items() for value in values]
     with Progress(lambda: len(asked) * len(split)) as progress:
         for name, shift, value in asked:
@@ -95,7 +98,7 @@ def judge_shifts(answer: Callable[[np.ndarray], Answers], split: Split) -> dict:
     }
 
 
-def shifts_table(results: dict) -> str:
+def shifts_table(results: Json) -> str:
     """Return the accuracies as text: a row a shift, a column a strength."""
     heads = "".join(f"{strength:>9}" for strength in STRENGTHS)
     rows = [f"{'accuracy at strength':22}{heads}{'mean':>9}{'accepted':>10}{'right':>9}"]
@@ -115,39 +118,39 @@ def shifts_table(results: dict) -> str:
     return "\n".join(rows)
 
 
-def white_balance(images: np.ndarray, loss: float) -> np.ndarray:
+def white_balance(images: Pixels, loss: float) -> Pixels:
     """Make the light yellower (even rows) or bluer: the other end of the spectrum loses a share."""
     yellow = 1 - loss * np.array([0, GREEN_PART, 1])
     gains = _alternate(len(images), yellow, yellow[::-1])
     return _to_pixels(images * gains[:, None, None])
 
 
-def stain_strength(images: np.ndarray, change: float) -> np.ndarray:
+def stain_strength(images: Pixels, change: float) -> Pixels:
     """Divide (even rows) or multiply all optical densities by 1 + change."""
     density = -np.log(np.maximum(images, 1) / 255)
     factors = _alternate(len(images), [1 / (1 + change)], [1 + change])
     return _to_pixels(255 * np.exp(-density * factors[:, None, None]))
 
 
-def brightness(images: np.ndarray, change: float) -> np.ndarray:
+def brightness(images: Pixels, change: float) -> Pixels:
     """Make images darker (even rows) or brighter by a share; what is above white is cut off."""
     gains = _alternate(len(images), [1 - change], [1 + change])
     return _to_pixels(images * gains[:, None, None])
 
 
-def contrast(images: np.ndarray, change: float) -> np.ndarray:
+def contrast(images: Pixels, change: float) -> Pixels:
     """Draw pixels to their image's mean (even rows) or away from it, by a share."""
     mean = images.mean((1, 2), keepdims=True)
     gains = _alternate(len(images), [1 - change], [1 + change])
     return _to_pixels(mean + (images - mean) * gains[:, None, None])
 
 
-def defocus(images: np.ndarray, radius: float) -> np.ndarray:
+def defocus(images: Pixels, radius: float) -> Pixels:
     """Blur by a disc of this radius in pixels."""
     return _blur(images, disc(radius))
 
 
-def motion(images: np.ndarray, length: float) -> np.ndarray:
+def motion(images: Pixels, length: float) -> Pixels:
     """Blur along a line of this length in pixels; four directions go round with the row."""
     moved = np.empty_like(images)
     for turn in range(4):
@@ -155,7 +158,7 @@ def motion(images: np.ndarray, length: float) -> np.ndarray:
     return moved
 
 
-def jpeg(images: np.ndarray, quality: int) -> np.ndarray:
+def jpeg(images: Pixels, quality: int) -> Pixels:
     """Compress and unpack as JPEG of this quality."""
     unpacked = np.empty_like(images)
     for row, image in enumerate(images):
@@ -166,7 +169,7 @@ def jpeg(images: np.ndarray, quality: int) -> np.ndarray:
     return unpacked
 
 
-def scale(images: np.ndarray, factor: float) -> np.ndarray:
+def scale(images: Pixels, factor: float) -> Pixels:
     """Make cells smaller (even rows) or larger by this factor, about the centre."""
     zoomed = np.empty_like(images)
     for start, step in ((0, factor), (1, 1 / factor)):
@@ -174,7 +177,7 @@ def scale(images: np.ndarray, factor: float) -> np.ndarray:
     return zoomed
 
 
-def translation(images: np.ndarray, pixels: float) -> np.ndarray:
+def translation(images: Pixels, pixels: float) -> Pixels:
     """Move cells by this many pixels; eight directions go round with the row."""
     moved = np.empty_like(images)
     for turn in range(8):
@@ -184,7 +187,9 @@ def translation(images: np.ndarray, pixels: float) -> np.ndarray:
     return moved
 
 
-SHIFTS = {  # the five values of each are its strengths
+SHIFTS: dict[
+    str, tuple[Callable[[Pixels, Any], Pixels], tuple[float, ...]]
+] = {  # the five values of each are its strengths
     "white balance": (white_balance, (0.05, 0.1, 0.2, 0.3, 0.4)),
     "stain strength": (stain_strength, (0.15, 0.3, 0.5, 0.75, 1.0)),
     "brightness": (brightness, (0.05, 0.1, 0.2, 0.3, 0.4)),
@@ -197,37 +202,39 @@ SHIFTS = {  # the five values of each are its strengths
 }
 
 
-def disc(radius: float) -> np.ndarray:
+def disc(radius: float) -> Floats:
     """Return a round kernel float (S, S) with sum 1; the rim's pixels count in part."""
     reach = int(np.ceil(radius - 0.5))
     fine = (np.arange((2 * reach + 1) * DISC_STEPS) + 0.5) / DISC_STEPS - reach - 0.5
     inside = fine[:, None] ** 2 + fine**2 <= radius**2
     side = 2 * reach + 1
     kernel = inside.reshape(side, DISC_STEPS, side, DISC_STEPS).mean((1, 3))
-    return kernel / kernel.sum()
+    found: Floats = kernel / kernel.sum()
+    return found
 
 
-def line(length: float, angle: float) -> np.ndarray:
+def line(length: float, angle: float) -> Floats:
     """Return a straight kernel float (S, S) with sum 1, at an angle in radians."""
     reach = int(np.ceil(length / 2))
     kernel = np.zeros((2 * reach + 1, 2 * reach + 1))
     along = np.linspace(-(length - 1) / 2, (length - 1) / 2, 8 * int(np.ceil(length)) + 1)
     rows, columns = reach + along * np.sin(angle), reach + along * np.cos(angle)
     np.add.at(kernel, (np.rint(rows).astype(int), np.rint(columns).astype(int)), 1)
-    return kernel / kernel.sum()
+    found: Floats = kernel / kernel.sum()
+    return found
 
 
-def _alternate(count: int, even, odd) -> np.ndarray:
+def _alternate(count: int, even: ArrayLike, odd: ArrayLike) -> Floats:
     """Return float (count, 1 or 3): one for even rows, the other for odd ones."""
     return np.stack([np.asarray(even), np.asarray(odd)])[np.arange(count) % 2]
 
 
-def _blur(images: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+def _blur(images: Pixels, kernel: Floats) -> Pixels:
     blurred = ndimage.convolve(images.astype(float), kernel[None, :, :, None], mode="nearest")
     return _to_pixels(blurred)
 
 
-def _sample(images: np.ndarray, step: float, offset: tuple[float, float] = (0, 0)) -> np.ndarray:
+def _sample(images: Pixels, step: float, offset: tuple[float, float] = (0, 0)) -> Pixels:
     """Return images seen with another step between pixels; what is outside repeats the rim."""
     middle = (np.array(images.shape[1:3]) - 1) / 2
     start = middle - step * (middle + np.asarray(offset))
@@ -236,5 +243,6 @@ def _sample(images: np.ndarray, step: float, offset: tuple[float, float] = (0, 0
     return _to_pixels(seen)
 
 
-def _to_pixels(values: np.ndarray) -> np.ndarray:
-    return np.rint(values.clip(0, 255)).astype(np.uint8)
+def _to_pixels(values: Floats) -> Pixels:
+    found: Pixels = np.rint(values.clip(0, 255)).astype(np.uint8)
+    return found

@@ -12,9 +12,10 @@ from bloodkeras.answers.classifier import Answers, Classifier
 from bloodkeras.contract import ACCEPTED, VERDICTS
 from bloodkeras.data.ood_images import cut_corners, cut_margins, draw_foreign
 from bloodkeras.data.splits import Split
+from bloodkeras.named_types import Floats, Json, Labels, Pixels
 
 
-def judge_doubt(classifier: Classifier, split: Split, margins: Path | None = None) -> dict:
+def judge_doubt(classifier: Classifier, split: Split, margins: Path | None = None) -> Json:
     """Return how the verdicts fare on one split and on images that are no cells.
 
     Args:
@@ -41,7 +42,7 @@ def judge_doubt(classifier: Classifier, split: Split, margins: Path | None = Non
     }
 
 
-def risk_coverage(answers: Answers, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def risk_coverage(answers: Answers, labels: Labels) -> tuple[Floats, Floats]:
     """Return coverage and error rate of the most confident answers, each float (N,)."""
     order = np.argsort(-answers.probs.max(1), kind="stable")
     wrong = (answers.probs.argmax(1) != labels)[order]
@@ -49,7 +50,7 @@ def risk_coverage(answers: Answers, labels: np.ndarray) -> tuple[np.ndarray, np.
     return accepted / len(order), np.cumsum(wrong) / accepted
 
 
-def doubt_table(doubt: dict) -> str:
+def doubt_table(doubt: Json) -> str:
     """Return the numbers as text."""
     accuracy = doubt["selective_accuracy"]
     right = "none accepted" if accuracy is None else f"{accuracy:.4f} of them right"
@@ -60,7 +61,7 @@ def doubt_table(doubt: dict) -> str:
     return "\n".join(rows)
 
 
-def _refusal(classifier: Classifier, cells: Answers, images: np.ndarray) -> dict:
+def _refusal(classifier: Classifier, cells: Answers, images: Pixels) -> Json:
     outside = classifier.answer(images)
     truth = np.repeat([0, 1], [len(cells.foreign), len(images)])
     return {

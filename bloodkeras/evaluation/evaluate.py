@@ -16,9 +16,10 @@ from bloodkeras.data.splits import Splits
 from bloodkeras.errors import BloodkerasError, UsageError, gist
 from bloodkeras.evaluation.metrics import summarise
 from bloodkeras.images.preprocess import eight_views
+from bloodkeras.named_types import Json, Labels, Pixels, Probs
 from bloodkeras.progress import told
 
-PredictProba = Callable[[np.ndarray], np.ndarray]  # uint8 (N, 28, 28, 3) -> float32 (N, 8)
+PredictProba = Callable[[Pixels], Probs]  # uint8 (N, 28, 28, 3) -> float32 (N, 8)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,15 +40,15 @@ class Report:
     model: str
     engine: str
     split: str
-    data: dict
-    metrics: dict
-    labels: np.ndarray
-    probs: np.ndarray
+    data: Json
+    metrics: Json
+    labels: Labels
+    probs: Probs
     weights: str = ""
 
     def value(self, name: str) -> float:
         """Return one of the headline numbers."""
-        return self.metrics["headline"][name]["value"]
+        return float(self.metrics["headline"][name]["value"])
 
     def save(self, folder: Path) -> None:
         """Write <split>.json (numbers) and <split>.npz (labels and probabilities)."""
@@ -122,8 +123,10 @@ def load_report(folder: Path, split: str) -> Report:
 def classification_table(report: Report) -> str:
     """Return scikit-learn's classification report: precision, recall, F1 and support a class."""
     called = report.probs.argmax(1)
-    return classification_report(
-        report.labels, called, target_names=CLASS_NAMES, digits=4, zero_division=0
+    return str(
+        classification_report(
+            report.labels, called, target_names=CLASS_NAMES, digits=4, zero_division=0
+        )
     )
 
 

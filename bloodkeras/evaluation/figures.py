@@ -6,8 +6,13 @@ stamped in red.
 
 import json
 from pathlib import Path
+from typing import Any
 
 import matplotlib
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from bloodkeras.named_types import Floats, Json, Pixels
 
 matplotlib.use("Agg")  # files only: works without a screen
 
@@ -58,9 +63,7 @@ def class_distribution(splits: Splits, path: Path) -> None:
     save_figure(figure, [], path, splits.synthetic)
 
 
-def augmentation(
-    images: np.ndarray, views: np.ndarray, path: Path, synthetic: bool = False
-) -> None:
+def augmentation(images: Pixels, views: Floats, path: Path, synthetic: bool = False) -> None:
     """Draw one image of each class beside its augmented versions.
 
     Args:
@@ -109,7 +112,7 @@ def confusion_matrix(report: Report, path: Path) -> None:
     save_figure(figure, [], path, report.data["synthetic"])
 
 
-def learning_curves(history: dict[str, np.ndarray], name: str, path: Path, synthetic: bool) -> None:
+def learning_curves(history: dict[str, Floats], name: str, path: Path, synthetic: bool) -> None:
     """Draw loss and accuracy by epoch, training and validation; mark the epoch that was kept."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 4))
     epochs = np.arange(1, len(history["loss"]) + 1)
@@ -175,7 +178,7 @@ def reliability(report: Report, path: Path) -> None:
     save_figure(figure, [], path, report.data["synthetic"])
 
 
-def risk_coverage(report: Report, curve: tuple, doubt: dict, path: Path) -> None:
+def risk_coverage(report: Report, curve: tuple[Any, ...], doubt: Json, path: Path) -> None:
     """Draw the error rate of the most confident answers by how many are answered.
 
     Args:
@@ -201,7 +204,7 @@ def risk_coverage(report: Report, curve: tuple, doubt: dict, path: Path) -> None
     save_figure(figure, [], path, report.data["synthetic"])
 
 
-def comparison(found: list[dict], split: str, path: Path, synthetic: bool) -> None:
+def comparison(found: list[Json], split: str, path: Path, synthetic: bool) -> None:
     """Draw models side by side, and how far each lies from the first.
 
     Args:
@@ -279,7 +282,7 @@ def shifts(runs: Path, synthetic: bool, split: str = "test") -> Path:
     return path
 
 
-def save_figure(figure, image_axes, path: Path, synthetic: bool) -> None:
+def save_figure(figure: Figure, image_axes: ArrayLike, path: Path, synthetic: bool) -> None:
     """Hide the ticks of axes that show images, stamp, write, close."""
     for axis in np.ravel(image_axes):
         axis.set(xticks=[], yticks=[])

@@ -12,12 +12,14 @@ its interval.
 
 import numpy as np
 
+from bloodkeras.named_types import Floats, Json, Labels, Probs
+
 ECE_BINS = 15
 RESAMPLES = 1000
 INTERVAL = (0.025, 0.975)
 
 
-def summarise(labels: np.ndarray, probs: np.ndarray, class_names: tuple[str, ...]) -> dict:
+def summarise(labels: Labels, probs: Probs, class_names: tuple[str, ...]) -> Json:
     """Return every number that a report shows.
 
     Args:
@@ -52,7 +54,7 @@ def summarise(labels: np.ndarray, probs: np.ndarray, class_names: tuple[str, ...
     }
 
 
-def resample_weights(count: int, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+def resample_weights(count: int, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
     """Return float (R, N): how often each of N images occurs in each of R bootstrap resamples."""
     drawn = np.random.default_rng(seed).integers(0, count, (resamples, count))
     offsets = np.arange(resamples)[:, None] * count
@@ -60,33 +62,38 @@ def resample_weights(count: int, resamples: int = RESAMPLES, seed: int = 0) -> n
     return counts.reshape(resamples, count).astype(float)
 
 
-def confusion_matrix(labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
+def confusion_matrix(labels: Labels, probs: Probs) -> Labels:
     """Return int (K, K): images of true class (row) called a class (column)."""
     ones = np.ones((1, len(labels)))
-    return _confusions(labels, probs, ones)[0].astype(int)
+    found: Labels = _confusions(labels, probs, ones)[0].astype(int)
+    return found
 
 
-def accuracy(labels: np.ndarray, probs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def accuracy(labels: Labels, probs: Probs, weights: Floats) -> Floats:
     """Return the share of images whose most probable class is the true one, (R,)."""
-    return weights @ (probs.argmax(1) == labels) / weights.sum(1)
+    found: Floats = weights @ (probs.argmax(1) == labels) / weights.sum(1)
+    return found
 
 
-def macro_precision(labels, probs, weights) -> np.ndarray:
+def macro_precision(labels: Labels, probs: Probs, weights: Floats) -> Floats:
     """Return the mean over classes of the share of calls of a class that are right, (R,)."""
-    return _class_scores(_confusions(labels, probs, weights))[0].mean(1)
+    found: Floats = _class_scores(_confusions(labels, probs, weights))[0].mean(1)
+    return found
 
 
-def macro_recall(labels, probs, weights) -> np.ndarray:
+def macro_recall(labels: Labels, probs: Probs, weights: Floats) -> Floats:
     """Return the mean over classes of the share of a class that is found, (R,)."""
-    return _class_scores(_confusions(labels, probs, weights))[1].mean(1)
+    found: Floats = _class_scores(_confusions(labels, probs, weights))[1].mean(1)
+    return found
 
 
-def macro_f1(labels, probs, weights) -> np.ndarray:
+def macro_f1(labels: Labels, probs: Probs, weights: Floats) -> Floats:
     """Return the mean over classes of the harmonic mean of precision and recall, (R,)."""
-    return _class_scores(_confusions(labels, probs, weights))[2].mean(1)
+    found: Floats = _class_scores(_confusions(labels, probs, weights))[2].mean(1)
+    return found
 
 
-def auc(labels, probs, weights) -> np.ndarray:
+def auc(labels: Labels, probs: Probs, weights: Floats) -> Floats:
     """Return the mean over classes of the area under the one-against-rest ROC curve, (R,).
 
     NaN for a resample in which a class does not occur. With weights of one it equals MedMNIST's.
@@ -103,19 +110,21 @@ def auc(labels, probs, weights) -> np.ndarray:
         wins = (drawn[:, positive] * beaten).sum(1)
         with np.errstate(invalid="ignore"):
             areas.append(wins / (drawn[:, positive].sum(1) * below[:, -1]))
-    return np.mean(areas, axis=0)
+    found: Floats = np.mean(areas, axis=0)
+    return found
 
 
-def expected_calibration_error(labels, probs, weights) -> np.ndarray:
+def expected_calibration_error(labels: Labels, probs: Probs, weights: Floats) -> Floats:
     """Return the mean gap between confidence and accuracy over bins of confidence, (R,)."""
     confidence = probs.max(1)
     gap = (probs.argmax(1) == labels) - confidence
     bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
     gap_in_bin = gap[:, None] * (bins[:, None] == np.arange(ECE_BINS))
-    return np.abs(weights @ gap_in_bin).sum(1) / weights.sum(1)
+    found: Floats = np.abs(weights @ gap_in_bin).sum(1) / weights.sum(1)
+    return found
 
 
-def official(labels: np.ndarray, probs: np.ndarray) -> dict[str, float]:
+def official(labels: Labels, probs: Probs) -> dict[str, float]:
     """Return {"AUC", "ACC"} as MedMNIST's own evaluator computes them."""
     once = np.ones((1, len(labels)))
     return {
@@ -134,20 +143,21 @@ HEADLINE = {
 }
 
 
-def _confusions(labels, probs, weights) -> np.ndarray:
+def _confusions(labels: Labels, probs: Probs, weights: Floats) -> Floats:
     """Return float (R, K, K): a weighted confusion matrix for each row of weights."""
     count = probs.shape[1]
     cell = labels * count + probs.argmax(1)
     one_hot = (cell[:, None] == np.arange(count * count)).astype(float)
-    return (weights @ one_hot).reshape(-1, count, count)
+    found: Floats = (weights @ one_hot).reshape(-1, count, count)
+    return found
 
 
-def _class_scores(confusions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _class_scores(confusions: Floats) -> tuple[Floats, Floats, Floats]:
     """Return precision, recall and F1, each (R, K); 0 where a class is never called or absent."""
     hits = np.diagonal(confusions, axis1=1, axis2=2)
     called, true = confusions.sum(1), confusions.sum(2)
 
-    def share(part, whole):
+    def share(part: Floats, whole: Floats) -> Floats:
         return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
     return share(hits, called), share(hits, true), share(2 * hits, called + true)

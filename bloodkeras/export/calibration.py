@@ -25,6 +25,7 @@ from bloodkeras.export.ood_score import (
     predict_features,
     with_features,
 )
+from bloodkeras.named_types import Floats, Labels, Probs
 from bloodkeras.recipe import Recipe
 from bloodkeras.training.pipeline import as_elsewhere
 
@@ -52,7 +53,7 @@ class Calibration:
     temperature: float
     score: str
     aurocs: dict[str, dict[str, float]]
-    statistics: dict[str, dict[str, np.ndarray]]
+    statistics: dict[str, dict[str, Floats]]
     thresholds: Thresholds
     coverage: float
     selective_accuracy: float
@@ -79,7 +80,7 @@ def calibrate(model: keras.Model, splits: Splits, recipe: Recipe) -> Calibration
     aurocs = compare_scores(network, statistics, val)
     score = choose_score(aurocs)
 
-    def judge(features, logits):
+    def judge(features: Floats, logits: Floats) -> tuple[Floats, Floats]:
         doubt = ops.convert_to_numpy(SCORES[score](features, logits, statistics))
         return _softmax(logits / temperature), doubt
 
@@ -99,7 +100,7 @@ def calibrate(model: keras.Model, splits: Splits, recipe: Recipe) -> Calibration
     )
 
 
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+def fit_temperature(logits: Floats, labels: Labels) -> float:
     """Return the temperature with the least negative log-likelihood.
 
     Args:
@@ -109,13 +110,13 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
     def loss(log_temperature: float) -> float:
         probs = _softmax(logits / np.exp(log_temperature))
-        return -np.log(probs[np.arange(len(labels)), labels] + 1e-12).mean()
+        return float(-np.log(probs[np.arange(len(labels)), labels] + 1e-12).mean())
 
     return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
 
 
 def confidence_threshold(
-    probs: np.ndarray, labels: np.ndarray, accuracy: float = SELECTIVE_ACCURACY
+    probs: Probs, labels: Labels, accuracy: float = SELECTIVE_ACCURACY
 ) -> float:
     """Return the lowest confidence from which on answers are accurate enough.
 
@@ -139,5 +140,6 @@ def confidence_threshold(
     return float(confidence[order[good[-1]]]) if len(good) else 1.01
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    return ops.convert_to_numpy(ops.softmax(logits))
+def _softmax(logits: Floats) -> Floats:
+    found: Floats = ops.convert_to_numpy(ops.softmax(logits))
+    return found

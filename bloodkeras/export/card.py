@@ -22,6 +22,7 @@ from bloodkeras.export.calibration import TRUE_ACCEPTANCE, Calibration
 from bloodkeras.export.document import render_document, render_figures, render_markdown
 from bloodkeras.export.quantise import Quantised
 from bloodkeras.laboratory.shift_score import colours, describe_colours
+from bloodkeras.named_types import Json
 from bloodkeras.recipe import Recipe
 from bloodkeras.training.gaussian import gaussian
 from bloodkeras.training.train import Run
@@ -41,7 +42,7 @@ def build_card(
     calibration: Calibration,
     classifier: Classifier | None = None,
     difference: float | None = None,
-) -> dict:
+) -> Json:
     """Collect the facts of an export.
 
     Args:
@@ -103,11 +104,12 @@ def expected_shares(train: Split, recipe: Recipe) -> list[float]:
     """Return how common a network that was trained so takes each class to be, (8,)."""
     counts = np.bincount(train.labels, minlength=contract.CLASS_COUNT)
     if recipe.train_class_weights:
-        counts = counts > 0
-    return (counts / counts.sum()).round(6).tolist()
+        counts = (counts > 0).astype(int)
+    shares: list[float] = (counts / counts.sum()).round(6).tolist()
+    return shares
 
 
-def judge(classifier: Classifier, splits: Splits, model: str) -> dict:
+def judge(classifier: Classifier, splits: Splits, model: str) -> Json:
     """Return {"val" or "test": what an exported file scores there}."""
     metrics = {}
     for split in ("val", "test"):
@@ -117,7 +119,7 @@ def judge(classifier: Classifier, splits: Splits, model: str) -> dict:
     return metrics
 
 
-def describe_int8(quantised: Quantised) -> dict:
+def describe_int8(quantised: Quantised) -> Json:
     """Return what the card says of an int8 file before it is judged, or why there is none."""
     return {
         "published": quantised.graph is not None,
@@ -130,7 +132,7 @@ def describe_int8(quantised: Quantised) -> dict:
     }
 
 
-def render_card(card: dict) -> str:
+def render_card(card: Json) -> str:
     """Return the card as a Markdown page."""
     stamp = f"> **{contract.SYNTHETIC_STAMP}**\n\n" if card["training_data"]["synthetic"] else ""
     return f"""# Model card: bloodkeras `{card["model"]}`
@@ -213,7 +215,7 @@ Code and weights: {card["license"]["code and weights"]}. Data: {card["license"][
 """
 
 
-def render_page(card: dict, splits: Splits, classifier: Classifier) -> str:
+def render_page(card: Json, splits: Splits, classifier: Classifier) -> str:
     """Return the card as an HTML page, with what figures say better than tables.
 
     Args:
@@ -232,7 +234,7 @@ def render_page(card: dict, splits: Splits, classifier: Classifier) -> str:
     return render_document(f"Model card: {card['model']}", f"{text}<h2>Figures</h2>\n{drawn}")
 
 
-def describe_training(card: dict) -> str:
+def describe_training(card: Json) -> str:
     """Say in a few words how the weights came about."""
     if parts := card["training"].get("joined"):
         home, elsewhere = (
@@ -246,7 +248,7 @@ def describe_training(card: dict) -> str:
     return f"seed {card['recipe']['train_seed']}, {card['recipe']['train_epochs']} epochs"
 
 
-def _metrics_table(metrics: dict) -> str:
+def _metrics_table(metrics: Json) -> str:
     rows = ["| metric | " + " | ".join(metrics) + " |", "| --- |" + " --- |" * len(metrics)]
     names = next(iter(metrics.values()))["headline"] if metrics else ()
     for name in names:
@@ -259,7 +261,7 @@ def _metrics_table(metrics: dict) -> str:
     return "\n".join(rows)
 
 
-def _int8(card: dict) -> str:
+def _int8(card: Json) -> str:
     facts = card.get("int8", {})
     if not facts.get("published"):
         return f"There is no `{contract.INT8_FILE}`: {facts.get('reason') or 'none was made'}."
@@ -283,7 +285,7 @@ def _int8(card: dict) -> str:
     )
 
 
-def _elsewhere(calibration: dict) -> str:
+def _elsewhere(calibration: Json) -> str:
     """Say so if the model is calibrated for other laboratories too."""
     if not calibration.get("elsewhere"):
         return ""
@@ -293,7 +295,7 @@ def _elsewhere(calibration: dict) -> str:
     )
 
 
-def _class_table(metrics: dict) -> str:
+def _class_table(metrics: Json) -> str:
     rows = ["| class | precision | recall | F1 | images |", "| --- | --- | --- | --- | --- |"]
     for name, scores in metrics.get("test", {}).get("per_class", {}).items():
         numbers = " | ".join(f"{scores[key]:.4f}" for key in ("precision", "recall", "f1"))
@@ -301,11 +303,11 @@ def _class_table(metrics: dict) -> str:
     return "\n".join(rows)
 
 
-def _doubt(metrics: dict) -> str:
+def _doubt(metrics: Json) -> str:
     return doubt_table(metrics["test"]["doubt"]) if metrics else ""
 
 
-def _shifts(card: dict) -> str:
+def _shifts(card: Json) -> str:
     return shifts_table(card["shifts"]) if card.get("shifts") else "not judged yet"
 
 

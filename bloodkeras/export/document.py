@@ -42,7 +42,7 @@ def render_document(title: str, body: str, style: str = "") -> str:
 
 def render_markdown(text: str) -> str:
     """Return Markdown as HTML; HTML inside it is shown, not obeyed."""
-    page = MarkdownIt("js-default").render(text)
+    page = str(MarkdownIt("js-default").render(text))
     return re.sub("<table>.*?</table>", lambda found: scrolling(found[0]), page, flags=re.DOTALL)
 
 

@@ -10,6 +10,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from bloodkeras.named_types import Json
+
 
 def allow_empty_batch(model: onnx.ModelProto) -> None:
     """Mend what fails with N = 0; a graph that was mended already stays as it is."""
@@ -33,7 +35,9 @@ def allow_empty_batch(model: onnx.ModelProto) -> None:
     onnx.checker.check_model(model, full_check=True)
 
 
-def _count_axes_from_the_front(node, rank: int, graph: onnx.GraphProto, constants: dict) -> None:
+def _count_axes_from_the_front(
+    node: onnx.NodeProto, rank: int, graph: onnx.GraphProto, constants: Json
+) -> None:
     """Name the axes of a reduction, in an attribute or a second input, by numbers from 0."""
     for attribute in node.attribute:
         if attribute.name == "axes":

@@ -14,10 +14,12 @@ from sklearn.metrics import roc_auc_score
 
 from bloodkeras.data.ood_images import cut_corners, draw_foreign
 from bloodkeras.data.splits import Split
+from bloodkeras.named_types import Floats, Json, Labels, Pixels, Tensor
 from bloodkeras.training.colours import COLOUR_COUNT, Colours
 from bloodkeras.training.gaussian import gaussian
 from bloodkeras.training.models import predict_outputs
 
+Statistics = dict[str, dict[str, Floats]]  # of each kind of features: see gaussian.py
 TIE = 0.005  # of a mean AUROC: less is no difference between scores
 
 
@@ -33,13 +35,13 @@ def with_features(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, [features, model.output])
 
 
-def predict_features(network: keras.Model, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def predict_features(network: keras.Model, images: Pixels) -> tuple[Floats, Floats]:
     """Return features float32 (N, F) and logits float32 (N, 8) of uint8 (N, 28, 28, 3)."""
     features, logits = predict_outputs(network, images)
     return features, logits
 
 
-def feature_statistics(features: np.ndarray, labels: np.ndarray) -> dict[str, dict]:
+def feature_statistics(features: Floats, labels: Labels) -> Statistics:
     """Return what the scores must know of the training split.
 
     Args:
@@ -58,10 +60,10 @@ def feature_statistics(features: np.ndarray, labels: np.ndarray) -> dict[str, di
     }
 
 
-def compare_scores(network: keras.Model, statistics: dict, cells: Split) -> dict:
+def compare_scores(network: keras.Model, statistics: Statistics, cells: Split) -> Json:
     """Return {score: {kind: AUROC}} of telling foreign images, drawn and cut, from cells."""
     inside = score_images(network, statistics, cells.images)
-    found = {score: {} for score in SCORES}
+    found: dict[str, Json] = {score: {} for score in SCORES}
     kinds = draw_foreign() | {"corners": cut_corners(cells.images)}
     for kind, images in kinds.items():
         outside = score_images(network, statistics, images)
@@ -87,45 +89,45 @@ def choose_score(aurocs: dict[str, dict[str, float]]) -> str:
     return good[-1]
 
 
-def score_images(network: keras.Model, statistics: dict, images: np.ndarray) -> dict:
+def score_images(network: keras.Model, statistics: Statistics, images: Pixels) -> Json:
     """Return {score: float32 (N,)} of uint8 (N, 28, 28, 3): larger for what is no such cell."""
     answers = predict_features(network, images)
     return {name: ops.convert_to_numpy(f(*answers, statistics)) for name, f in SCORES.items()}
 
 
-def _unlikelihood(features, logits, statistics):
+def _unlikelihood(features: Tensor, logits: Tensor, statistics: Statistics) -> Tensor:
     """One minus the largest probability, (B,)."""
     return 1 - ops.max(ops.softmax(logits), axis=-1)
 
 
-def _energy(features, logits, statistics):
+def _energy(features: Tensor, logits: Tensor, statistics: Statistics) -> Tensor:
     """Negative log-sum-exp of the logits, (B,)."""
     return -ops.logsumexp(logits, axis=-1)
 
 
-def _pooled_distance(features, logits, statistics):
+def _pooled_distance(features: Tensor, logits: Tensor, statistics: Statistics) -> Tensor:
     """Distance of the network's own features alone, (B,)."""
     return ops.sqrt(_square_distance(features[:, :-COLOUR_COUNT], statistics["pooled"]))
 
 
-def _relative_distance(features, logits, statistics):
+def _relative_distance(features: Tensor, logits: Tensor, statistics: Statistics) -> Tensor:
     """How much farther from the nearest class than from cells in general, squared, (B,)."""
     pooled = features[:, :-COLOUR_COUNT]
     to_all = _square_distance(pooled, statistics["pooled, all classes as one"])
     return _square_distance(pooled, statistics["pooled"]) - to_all
 
 
-def _colour_distance(features, logits, statistics):
+def _colour_distance(features: Tensor, logits: Tensor, statistics: Statistics) -> Tensor:
     """Distance of the colours alone, (B,)."""
     return ops.sqrt(_square_distance(features[:, -COLOUR_COUNT:], statistics["colours"]))
 
 
-def _joint_distance(features, logits, statistics):
+def _joint_distance(features: Tensor, logits: Tensor, statistics: Statistics) -> Tensor:
     """Distance of features and colours together, (B,)."""
     return ops.sqrt(_square_distance(features, statistics["both"]))
 
 
-def _square_distance(features, fitted: dict[str, np.ndarray]):
+def _square_distance(features: Tensor, fitted: dict[str, Floats]) -> Tensor:
     """Squared Mahalanobis distance to the nearest class mean, (B,)."""
     white = ops.matmul(features - fitted["centre"], fitted["whitening"])
     means = fitted["means"]

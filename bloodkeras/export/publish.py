@@ -31,6 +31,7 @@ from bloodkeras.export.card import build_card, describe_int8, judge, render_card
 from bloodkeras.export.empty_batch import allow_empty_batch
 from bloodkeras.export.ood_score import SCORES, with_features
 from bloodkeras.export.quantise import Quantised, quantise
+from bloodkeras.named_types import Json, Pixels, Tensor
 from bloodkeras.progress import Stages
 from bloodkeras.training.models import PREDICT_BATCH, predict_proba
 from bloodkeras.training.train import Run
@@ -82,7 +83,7 @@ def export_run(run: Run, splits: Splits, folder: Path) -> Path:
     return folder
 
 
-def requantise(folder: Path, splits: Splits) -> dict:
+def requantise(folder: Path, splits: Splits) -> Json:
     """Make the int8 file of an export anew, of its own fp32 file, which stays as it is.
 
     Args:
@@ -108,7 +109,8 @@ def requantise(folder: Path, splits: Splits) -> dict:
         shutil.copyfile(folder / contract.MODEL_FILE, staging / contract.MODEL_FILE)
         quantised = quantise(onnx.load(staging / contract.MODEL_FILE), splits)
         _add_int8(quantised, card, splits, staging)
-    return card["int8"]
+    found: Json = card["int8"]
+    return found
 
 
 @contextmanager
@@ -128,7 +130,7 @@ def _staged(folder: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _add_int8(quantised: Quantised, card: dict, splits: Splits, staging: Path) -> None:
+def _add_int8(quantised: Quantised, card: Json, splits: Splits, staging: Path) -> None:
     """Write the int8 file, what the card says of it, and all that goes with both.
 
     Args:
@@ -176,7 +178,7 @@ def convert(model: keras.Model, calibration: Calibration) -> onnx.ModelProto:
     pixels = tf.TensorSpec((None, *contract.IMAGE_SHAPE), tf.uint8, name=contract.INPUT_NAME)
 
     @tf.function(input_signature=[pixels])
-    def classify(images):
+    def classify(images: Tensor) -> dict[str, Tensor]:
         features, logits = network(tf.cast(images, tf.float32), training=False)
         return {
             contract.OUTPUT_NAME: tf.nn.softmax(logits / calibration.temperature),
@@ -224,7 +226,7 @@ def drop_idle_reshapes(graph: onnx.ModelProto) -> None:
         sizes = [size.dim_value for size in value.type.tensor_type.shape.dim]
         shapes[value.name] = sizes[1:]  # but for the free batch axis, which is 0 here
     for node in list(graph.graph.node):
-        sizes = shapes.get(node.output[0])
+        sizes = shapes.get(node.output[0], [])
         if node.op_type == "Reshape" and sizes and all(sizes) and sizes == shapes[node.input[0]]:
             graph.graph.node.remove(node)
             for reader in graph.graph.node:
@@ -237,7 +239,7 @@ def drop_idle_reshapes(graph: onnx.ModelProto) -> None:
 
 
 def check_parity(
-    model: keras.Model, calibration: Calibration, classifier: Classifier, images: np.ndarray
+    model: keras.Model, calibration: Calibration, classifier: Classifier, images: Pixels
 ) -> float:
     """Compare ONNX with Keras on every image, at several batch sizes.
 
@@ -270,7 +272,7 @@ def check_parity(
     return largest
 
 
-def _write_beside(folder: Path, card: dict, render: Callable[[dict], str] | None = None) -> None:
+def _write_beside(folder: Path, card: Json, render: Callable[[Json], str] | None = None) -> None:
     """Write what goes with the ONNX files that lie in a folder: the card, its pages, the sums.
 
     Args:
@@ -288,7 +290,7 @@ def _write_beside(folder: Path, card: dict, render: Callable[[dict], str] | None
     (folder / contract.SUMS_FILE).write_text(sums, encoding="utf-8")
 
 
-def _save(graph: onnx.ModelProto, card: dict, path: Path) -> None:
+def _save(graph: onnx.ModelProto, card: Json, path: Path) -> None:
     """Write an ONNX file; the card's facts travel in its metadata too."""
     del graph.metadata_props[:]
     for key in METADATA_FIELDS:

@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import logging
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from onnxruntime.quantization import (
 
 from bloodkeras import contract
 from bloodkeras.data.splits import Split, Splits
+from bloodkeras.named_types import Json, Pixels, Probs
 
 CALIBRATION_IMAGES = 2048  # of the training split: more changed nothing
 BATCH = 64  # images at once
@@ -81,7 +83,7 @@ def quantise(graph: onnx.ModelProto, splits: Splits, max_fall: float = MAX_FALL)
         found[name] = quantise_with(name, graph, splits.train.images)
         probs = answer(found[name], splits.val.images)
         divergences[name] = _divergence(reference, probs)
-    best = min(divergences, key=divergences.get)
+    best = min(divergences, key=divergences.__getitem__)
     accuracies = {
         "float32": _accuracy(reference, splits.val),
         "int8": _accuracy(answer(found[best], splits.val.images), splits.val),
@@ -99,8 +101,7 @@ def quantise(graph: onnx.ModelProto, splits: Splits, max_fall: float = MAX_FALL)
             f"{accuracies['float32']:.4f}: {100 * fall:.2f} points less, where at most "
             f"{100 * max_fall:.2f} are allowed"
         )
-    graph = None if reason else found[best]
-    return Quantised(graph, best, accuracies, divergences, pair, reason)
+    return Quantised(None if reason else found[best], best, accuracies, divergences, pair, reason)
 
 
 def largest_pair(model: onnx.ModelProto) -> int:
@@ -126,7 +127,7 @@ def largest_pair(model: onnx.ModelProto) -> int:
     return int(largest)
 
 
-def quantise_with(name: str, graph: onnx.ModelProto, images: np.ndarray) -> onnx.ModelProto:
+def quantise_with(name: str, graph: onnx.ModelProto, images: Pixels) -> onnx.ModelProto:
     """Quantise a network with one of CALIBRATIONS.
 
     Args:
@@ -167,7 +168,8 @@ def float_nodes(graph: onnx.GraphProto) -> list[str]:
     more than it saves.
     """
     before = {tensor.name for tensor in (*graph.input, *graph.initializer)}
-    pooled, names = set(), []
+    pooled: set[str] = set()
+    names = []
     for node in graph.node:  # in the order of the computation
         inputs = set(node.input) - {""}
         follows = inputs & pooled and inputs <= pooled | before
@@ -181,7 +183,7 @@ def float_nodes(graph: onnx.GraphProto) -> list[str]:
     return names
 
 
-def answer(graph: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
+def answer(graph: onnx.ModelProto, images: Pixels) -> Probs:
     """Return the probabilities that a model gives uint8 (N, 28, 28, 3): float32 (N, 8)."""
     session = onnxruntime.InferenceSession(
         graph.SerializeToString(), providers=["CPUExecutionProvider"]
@@ -192,7 +194,7 @@ def answer(graph: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _hushed():
+def _hushed() -> Iterator[None]:
     """Keep onnxruntime's advice to pre-process, which `export.fold` has done, from the user."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
@@ -205,22 +207,22 @@ def _hushed():
 class _Batches(CalibrationDataReader):
     """Hands onnxruntime some of the training images, drawn without regard to their class."""
 
-    def __init__(self, images: np.ndarray):
+    def __init__(self, images: Pixels) -> None:
         drawn = np.random.default_rng(0).permutation(len(images))[:CALIBRATION_IMAGES]
         whole = len(drawn) // BATCH * BATCH or len(drawn)  # the mean of widest: of equal batches
         starts = range(0, whole, BATCH)
         self._batches = iter([images[np.sort(drawn[:whole][s : s + BATCH])] for s in starts])
 
-    def get_next(self) -> dict | None:
+    def get_next(self) -> Json | None:
         batch = next(self._batches, None)
         return None if batch is None else {contract.INPUT_NAME: batch}
 
 
-def _divergence(reference: np.ndarray, probs: np.ndarray) -> float:
+def _divergence(reference: Probs, probs: Probs) -> float:
     """Return the mean Kullback-Leibler divergence of probs from reference, in nats."""
     tiny = np.float32(1e-9)
     return float((reference * np.log((reference + tiny) / (probs + tiny))).sum(1).mean())
 
 
-def _accuracy(probs: np.ndarray, split: Split) -> float:
+def _accuracy(probs: Probs, split: Split) -> float:
     return float((probs.argmax(1) == split.labels).mean())

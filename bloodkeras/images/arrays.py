@@ -11,11 +11,13 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import IO
 
 import numpy as np
 
 from bloodkeras.contract import IMAGE_SHAPE
 from bloodkeras.errors import BloodkerasError
+from bloodkeras.named_types import Pixels
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 PART_ROWS = 256
@@ -23,7 +25,7 @@ IMAGE_BYTES = int(np.prod(IMAGE_SHAPE))
 # What zipfile and numpy raise on bad files; RuntimeError is an encrypted member.
 BAD_FILE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
-Item = tuple[str, np.ndarray | str]  # a name, and uint8 (28, 28, 3) or why there is none
+Item = tuple[str, Pixels | str]  # a name, and uint8 (28, 28, 3) or why there is none
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def _npz_parts(path: str) -> Iterator[Part]:
         raise BloodkerasError(f"{path} holds no array of images: expected uint8 (N, 28, 28, 3)")
 
 
-def _members(archive: zipfile.ZipFile) -> Iterator[tuple[str, int, zipfile.ZipExtFile]]:
+def _members(archive: zipfile.ZipFile) -> Iterator[tuple[str, int, IO[bytes]]]:
     """Yield the arrays of images as (name, number of images, file at the first one)."""
     for info in archive.infolist():
         if not info.filename.endswith(".npy"):
@@ -101,7 +103,7 @@ def _members(archive: zipfile.ZipFile) -> Iterator[tuple[str, int, zipfile.ZipEx
             yield info.filename.removesuffix(".npy"), rows, member
 
 
-def _member_parts(name: str, rows: int, member: zipfile.ZipExtFile) -> Iterator[Part]:
+def _member_parts(name: str, rows: int, member: IO[bytes]) -> Iterator[Part]:
     for first in range(0, rows, PART_ROWS):
         count = min(PART_ROWS, rows - first)
         pixels = member.read(count * IMAGE_BYTES)
@@ -117,7 +119,7 @@ def _part(count: int, read: Callable[[], list[Item]]) -> Part:
     return Part(lambda: count, read)
 
 
-def _rows(file, name: str) -> int:
+def _rows(file: IO[bytes], name: str) -> int:
     """Read the header of an array and return its number of images.
 
     Only format 1.0 is read: it holds any array of images, and its header is at most 64 KiB.

@@ -11,10 +11,11 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from bloodkeras.images.refusal import Refused
 from bloodkeras.images.unsupported import unsupported
@@ -62,7 +63,7 @@ class Pictures:
         broken: Why the pictures after these cannot be found; "" usually.
     """
 
-    def __init__(self, image: Image.Image, file: BinaryIO):
+    def __init__(self, image: Image.Image, file: BinaryIO) -> None:
         """Look through the pages of an opened Pillow image, at their headers alone.
 
         Raises:
@@ -89,7 +90,7 @@ class Pictures:
         if self._image.format != "TIFF":
             return True
         self._image.seek(page)
-        tags = self._image.tag_v2
+        tags = _tags(self._image)
         return not (tags.get(SUBFILE, 0) & PREVIEW_OR_MASK or tags.get(OLD_SUBFILE) == OLD_PREVIEW)
 
     def load(self, page: int) -> Image.Image:
@@ -105,7 +106,9 @@ class Pictures:
 
 
 @contextmanager
-def opened(source: str | os.PathLike | bytes | BinaryIO, check: bool = True) -> Iterator[Pictures]:
+def opened(
+    source: str | os.PathLike[str] | bytes | BinaryIO, check: bool = True
+) -> Iterator[Pictures]:
     """Open an image file for its pictures; raise anything on a bad one.
 
     Use it inside `refusals`, which makes one line of whatever a decoder raises.
@@ -125,7 +128,7 @@ def opened(source: str | os.PathLike | bytes | BinaryIO, check: bool = True) -> 
 
 
 @contextmanager
-def _file(source: str | os.PathLike | bytes | BinaryIO) -> Iterator[BinaryIO]:
+def _file(source: str | os.PathLike[str] | bytes | BinaryIO) -> Iterator[BinaryIO]:
     if isinstance(source, bytes | bytearray | memoryview):
         _refuse_length(len(source))
         yield io.BytesIO(source)
@@ -183,7 +186,7 @@ def decoded(image: Image.Image) -> Image.Image:
 def upright(image: Image.Image) -> Image.Image:
     """Undo the camera's orientation; a damaged tag is overlooked, like any other metadata."""
     try:
-        turn = TURNS.get(image.getexif().get(ORIENTATION))
+        turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
     except Exception:  # the tag's parser raises whatever its broken bytes lead to
         turn = None
     return image if turn is None else image.transpose(turn)
@@ -232,7 +235,7 @@ def _refuse_mode(image: Image.Image) -> None:
         )
     if image.format != "TIFF":
         return
-    tags = image.tag_v2
+    tags = _tags(image)
     if set(tags.get(SAMPLE_FORMAT, (1,))) != {1}:
         raise Refused("signed or floating-point pixels: save it as 8-bit RGB")
     kind = tags.get(PHOTOMETRIC)
@@ -250,22 +253,22 @@ def _name_planes(image: Image.Image) -> None:
     Raises:
         Refused: A TIFF whose planes Pillow would mix up.
     """
-    if image.format != "TIFF" or image.tag_v2.get(PLANAR) != 2:
+    if image.format != "TIFF" or _tags(image).get(PLANAR) != 2:
         return
-    tags = image.tag_v2
+    tags = _tags(image)
     bits, samples = set(tags.get(BITS, (1,))), tags.get(SAMPLES, 1)
     raw = tags.get(COMPRESSION, 1) == 1
     if samples == 2 or (raw and bits != {8} and (bits, samples, image.mode) != ({16}, 3, "RGB")):
         raise Refused(
             f"{samples} separate planes of {min(bits)} bits are not supported: save it as 8-bit RGB"
         )
-    if raw and bits == {16} and not image.tile:
+    if raw and bits == {16} and not getattr(image, "tile", None):
         raise Refused("Pillow has mixed up its 16-bit planes: give the file, not the opened image")
     if raw and bits == {16}:
-        suffix = ";16L" if image.tag_v2.prefix == b"II" else ";16B"
-        image.tile = [
-            tile._replace(args=(tile.args[0] + suffix, *tile.args[1:])) for tile in image.tile
-        ]
+        assert isinstance(image, ImageFile.ImageFile)
+        suffix = ";16L" if tags.prefix == b"II" else ";16B"
+        tiles: Any = image.tile
+        image.tile = [tile._replace(args=(tile.args[0] + suffix, *tile.args[1:])) for tile in tiles]
 
 
 def _refuse_slide(image: Image.Image) -> None:
@@ -282,8 +285,14 @@ def _refuse_channels(image: Image.Image) -> None:
         )
 
 
+def _tags(image: Image.Image) -> Any:
+    """Return a TIFF's tags, by number."""
+    assert isinstance(image, TiffImageFile)
+    return image.tag_v2
+
+
 def _description(image: Image.Image) -> str:
-    return str(image.tag_v2.get(DESCRIPTION, ""))
+    return str(_tags(image).get(DESCRIPTION, ""))
 
 
 def _refuse_unsupported(file: BinaryIO, error: Exception | None) -> None:
@@ -292,7 +301,7 @@ def _refuse_unsupported(file: BinaryIO, error: Exception | None) -> None:
 
 
 def _refuse_dark(image: Image.Image) -> None:
-    extrema = image.getextrema()
+    extrema: Any = image.getextrema()
     full = 65535 if image.mode[0] == "I" else 255
     brightest = extrema[1] if full > 255 else max(high for _, high in extrema[:3])
     if brightest < MIN_WHITE * full:

@@ -96,11 +96,11 @@ SHOWN = 8  # kinds of files, and names of folders, that one line says
 class PassedOver:
     """What a search did not look at."""
 
-    def __init__(self, known: str = ""):
+    def __init__(self, known: str = "") -> None:
         """Begin with nothing; a file that is known, the table of labels perhaps, is not counted."""
         self._known = known and os.path.abspath(known)
-        self._kinds = Counter()  # files by what is said of them
-        self._folders = Counter()  # names of folders
+        self._kinds: Counter[str] = Counter()  # files by what is said of them
+        self._folders: Counter[str] = Counter()  # names of folders
 
     def add(self, path: str, is_folder: bool, kind: str = "") -> None:
         """Note a file or a folder; its kind is found by its name if it is not given."""
@@ -180,7 +180,7 @@ def walk(top: str, passed: PassedOver | None = None) -> Iterator[tuple[str, str]
         folders += reversed(below)
 
 
-def _folder_or_link(entry: os.DirEntry) -> tuple[bool, bool]:
+def _folder_or_link(entry: os.DirEntry[str]) -> tuple[bool, bool]:
     """Return whether an entry is a folder, and whether it is a link to one."""
     is_folder = entry.is_dir(follow_symlinks=False)
     return is_folder, entry.is_symlink() and os.path.isdir(entry.path)

@@ -12,6 +12,7 @@ from PIL import Image
 from bloodkeras.contract import IMAGE_SIDE
 from bloodkeras.errors import UsageError
 from bloodkeras.images.decode import rgb
+from bloodkeras.named_types import Flags, Floats
 
 TIGHTNESS = 1.0  # how much larger than in BloodMNIST a cell is to appear: the one knob of the crop
 CROP_MICRONS = 19.5  # MedMNIST's 200 pixels: red cells of 7.5 micrometres span 77 of them there
@@ -48,7 +49,7 @@ class Framing:
     microns_per_pixel: float = 0.0
     tightness: float = TIGHTNESS
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.microns_per_pixel and not 0.005 <= self.microns_per_pixel <= 2:
             raise UsageError(
                 f"--microns-per-pixel is {self.microns_per_pixel:g}: expected 0.005 to 2 "
@@ -117,7 +118,7 @@ def is_wide(frame: Image.Image) -> bool:
     return fineness(density) > TOO_FINE
 
 
-def fineness(density: np.ndarray) -> float:
+def fineness(density: Floats) -> float:
     """Return how finely a frame is structured, red cells and nuclei alike; -inf where by nothing.
 
     Where all cells are half as large there is twice as much outline around what is stained, by
@@ -136,21 +137,22 @@ def fineness(density: np.ndarray) -> float:
     return float(outline + NEAR_WEIGHT * near + FAR_WEIGHT * far)
 
 
-def _density(frame: Image.Image) -> np.ndarray:
+def _density(frame: Image.Image) -> Floats:
     """Return how much green light an RGB square takes; see `fineness`."""
     how = Image.Resampling.BICUBIC if frame.width < SIDE else Image.Resampling.BILINEAR
     green = np.asarray(frame.resize((SIDE, SIDE), how))[..., 1].clip(1).astype(float)
-    return (-np.log(green / np.percentile(green, BACKGROUND))).clip(0, PALE)
+    found: Floats = (-np.log(green / np.percentile(green, BACKGROUND))).clip(0, PALE)
+    return found
 
 
-def _likeness(density: np.ndarray, shift: int) -> float:
+def _likeness(density: Floats, shift: int) -> float:
     """Return the correlation of an image with itself, shifted along either axis."""
     varied = density - density.mean()
     down, right = varied[shift:] * varied[:-shift], varied[:, shift:] * varied[:, :-shift]
-    return (down.mean() + right.mean()) / 2 / max(varied.var(), 1e-9)
+    return float((down.mean() + right.mean()) / 2 / max(varied.var(), 1e-9))
 
 
-def _connected(seed: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _connected(seed: Flags, mask: Flags) -> Flags:
     """Return what is connected to the seed within the mask, bool (H, W)."""
     while True:
         grown = seed.copy()

@@ -7,7 +7,8 @@ Sources: MedMNIST v2's own recipe, found by matching its pixels to the source ph
 
 import io
 import os
-from typing import BinaryIO
+from collections.abc import Iterable
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -17,6 +18,7 @@ from bloodkeras.errors import BloodkerasError
 from bloodkeras.images.decode import MAX_PIXELS, decoded, opened, rgb
 from bloodkeras.images.framing import PHOTOGRAPH_SHARE, UNKNOWN, Framing, is_wide, kept_side
 from bloodkeras.images.refusal import refusals
+from bloodkeras.named_types import Pixels
 
 __all__ = [
     "EXPECTED",
@@ -72,6 +74,11 @@ EXPECTED = (
     "(N, 28, 28, 3)"
 )
 
+Photograph = (
+    str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | Pixels
+)
+Photographs = Photograph | Iterable[Photograph]
+
 
 class Doubtful(np.ndarray):
     """Pixels of a photograph whose framing is in doubt: an answer to them is unsure.
@@ -83,19 +90,19 @@ class Doubtful(np.ndarray):
     doubt = ""
 
     @classmethod
-    def of(cls, pixels: np.ndarray, doubt: str) -> "Doubtful":
-        """Return a view of the pixels that remembers why they are in doubt."""
+    def of(cls, pixels: Pixels, doubt: str) -> "Doubtful":
+        """Return a view of uint8 (28, 28, 3) that remembers why it is in doubt."""
         view = pixels.view(cls)
         view.doubt = doubt
         return view
 
 
-def doubt_of(pixels: np.ndarray) -> str:
-    """Return why the framing of pixels is in doubt; "" where it is not, or nothing is known."""
+def doubt_of(pixels: Pixels) -> str:
+    """Return why the framing of uint8 (28, 28, 3) is in doubt; "" where that is not known."""
     return getattr(pixels, "doubt", "")
 
 
-def read_image(path: str | os.PathLike, framing: Framing = UNKNOWN) -> np.ndarray:
+def read_image(path: str | os.PathLike[str], framing: Framing = UNKNOWN) -> Pixels:
     """Read one photograph of one cell.
 
     A 28x28 image is taken as it is; anything else goes through `medmnist_pixels`. Of an
@@ -116,7 +123,7 @@ def read_image(path: str | os.PathLike, framing: Framing = UNKNOWN) -> np.ndarra
         return _first(path, framing)
 
 
-def read_content(content: bytes | BinaryIO, name: str, framing: Framing = UNKNOWN) -> np.ndarray:
+def read_content(content: bytes | BinaryIO, name: str, framing: Framing = UNKNOWN) -> Pixels:
     """Read the bytes of an image file, as `read_image` does the file itself.
 
     Args:
@@ -128,12 +135,12 @@ def read_content(content: bytes | BinaryIO, name: str, framing: Framing = UNKNOW
         return _first(content, framing)
 
 
-def _first(source: str | os.PathLike | bytes | BinaryIO, framing: Framing) -> np.ndarray:
+def _first(source: str | os.PathLike[str] | bytes | BinaryIO, framing: Framing) -> Pixels:
     with opened(source) as pictures:
         return medmnist_pixels(pictures.load(pictures.pages[0]), framing)
 
 
-def read_any(image, name: str, framing: Framing = UNKNOWN) -> np.ndarray:
+def read_any(image: Any, name: str, framing: Framing = UNKNOWN) -> Pixels:
     """Turn whatever Python holds a photograph in into pixels, as `read_image` does a file.
 
     Args:
@@ -165,13 +172,13 @@ def read_any(image, name: str, framing: Framing = UNKNOWN) -> np.ndarray:
         return medmnist_pixels(decoded(Image.fromarray(np.ascontiguousarray(image))), framing)
 
 
-def is_photograph(image) -> bool:
+def is_photograph(image: object) -> bool:
     """Return whether something is one photograph, as `read_any` takes it, and no list of them."""
-    one = str | os.PathLike | bytes | bytearray | memoryview | Image.Image | np.ndarray
+    one = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)
     return isinstance(image, one) or _is_file(image)
 
 
-def kind_of(image) -> str:
+def kind_of(image: object) -> str:
     """Return what something is, for a refusal: its type, and shape and number type of an array."""
     if isinstance(image, np.ndarray):
         return f"{image.dtype} {image.shape}"
@@ -179,11 +186,11 @@ def kind_of(image) -> str:
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
 
 
-def _is_file(image) -> bool:
+def _is_file(image: object) -> bool:
     return hasattr(image, "read")
 
 
-def medmnist_pixels(image: Image.Image, framing: Framing = UNKNOWN) -> np.ndarray:
+def medmnist_pixels(image: Image.Image, framing: Framing = UNKNOWN) -> Pixels:
     """Turn a photograph into 28x28 pixels the way MedMNIST did.
 
     All three steps matter: leaving out the JPEG round trip alone moves a pixel by 6.7 grey
@@ -204,7 +211,7 @@ def medmnist_pixels(image: Image.Image, framing: Framing = UNKNOWN) -> np.ndarra
     return _doubted(_shrunk(frame), taken_at_its_word and is_wide(frame))
 
 
-def _doubted(pixels: np.ndarray, wide: bool) -> np.ndarray:
+def _doubted(pixels: Pixels, wide: bool) -> Pixels:
     return Doubtful.of(pixels, WIDE) if wide else pixels
 
 
@@ -212,7 +219,7 @@ def _cut(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
     return rgb(image.crop(box))  # cropped first: less memory, the same pixels
 
 
-def _shrunk(frame: Image.Image) -> np.ndarray:
+def _shrunk(frame: Image.Image) -> Pixels:
     """Return a square RGB image as MedMNIST's pixels."""
     small = frame.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BILINEAR)
     small.info.clear()  # a comment of the original's would be written, or be too long for it
@@ -222,7 +229,7 @@ def _shrunk(frame: Image.Image) -> np.ndarray:
         return np.asarray(compressed.convert("RGB"))
 
 
-def eight_views(images: np.ndarray) -> list[np.ndarray]:
+def eight_views(images: Pixels) -> list[Pixels]:
     """Return the flips and quarter turns of uint8 (N, 28, 28, 3), the images as they are first."""
     flipped = (images, images[:, :, ::-1])
     views = [np.rot90(view, turns, (1, 2)) for view in flipped for turns in range(4)]

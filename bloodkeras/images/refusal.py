@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, _imaging
 
 from bloodkeras.errors import BloodkerasError
 
@@ -22,7 +22,7 @@ KINDS = "PNG, JPEG, TIFF, BMP, WebP, GIF, PNM"
 # Pillow logs some damage as an error; without any handler Python would print that.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 with suppress(AttributeError, OSError):  # libtiff prints its own, unless it is out of reach
-    ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
+    ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
 class Refused(ValueError):
@@ -30,7 +30,7 @@ class Refused(ValueError):
 
 
 @contextmanager
-def refusals(path: str | os.PathLike) -> Iterator[None]:
+def refusals(path: str | os.PathLike[str]) -> Iterator[None]:
     """Turn whatever a bad file makes a decoder raise into one line, and its warnings into none.
 
     Raises:
@@ -50,7 +50,7 @@ def refusals(path: str | os.PathLike) -> Iterator[None]:
         raise BloodkerasError(f"cannot read {name}: {_reason(error)}") from None
 
 
-def shown(path: str | os.PathLike) -> str:
+def shown(path: str | os.PathLike[str]) -> str:
     """Return a path as one printable line: line breaks and bytes that are no text as escapes."""
     return "".join(
         char if char.isprintable() else _escaped(char) for char in os.fsdecode(os.fspath(path))
@@ -81,11 +81,11 @@ class _Quiet:
     `warnings.catch_warnings` alone restores another thread's filters when two overlap.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inside = 0
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         with self._lock:
             if not self._inside:
                 self._saved = warnings.catch_warnings()
@@ -93,7 +93,7 @@ class _Quiet:
                 warnings.filterwarnings("ignore", module=r"PIL\.")
             self._inside += 1
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         with self._lock:
             self._inside -= 1
             if not self._inside:

@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -87,7 +87,7 @@ def read_ahead(
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # too large is refused anyway
     reads = iter(reads)
     threads = threads or os.cpu_count() or 1
-    ahead = deque()
+    ahead: deque[Future[list[Item]]] = deque()
     pool = ThreadPoolExecutor(threads, "read")
     try:
         while True:
@@ -100,7 +100,7 @@ def read_ahead(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _read_all(reads: list) -> list[Item]:
+def _read_all(reads: list[Callable[[], list[Item]]]) -> list[Item]:
     return [item for read in reads for item in read()]
 
 
@@ -192,7 +192,7 @@ def _refusal(path: str) -> str:
     return "" if stat.S_ISREG(mode) else f"{path} is no regular file"
 
 
-def _reads(parts: Iterable[Part], skip: int) -> Iterator:
+def _reads(parts: Iterable[Part], skip: int) -> Iterator[Callable[[], list[Item]]]:
     """Yield functions that read the parts, but for the first `skip` items."""
     for part in parts:
         if skip and (count := part.count()) <= skip:

@@ -9,6 +9,9 @@ the layout after MedMNIST v2, https://doi.org/10.1038/s41597-022-01721-8. No pix
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+
+from bloodkeras.named_types import Floats, Pixels
 
 SIZES = {"train": 4000, "val": 600, "test": 1200}
 SIDE = 28
@@ -22,6 +25,7 @@ LOBE_MELT = 1.6  # 1/pixel: lower melts neighbouring lobes of a nucleus into one
 # Where the drawing's pixels lie, x + iy from the frame's centre: a complex factor is a rotation.
 AXIS = (np.arange(SIDE * OVERSAMPLE, dtype=np.float32) + 0.5) / OVERSAMPLE - SIDE / 2
 GRID = AXIS + 1j * AXIS[:, None]  # complex64 (H, W)
+Complexes = NDArray[np.complex64]
 Range = tuple[float, float]  # lowest, highest
 Colour = tuple[float, float, float]  # RGB, 0..255
 
@@ -161,7 +165,7 @@ LOOKS = {
 }
 
 
-def draw_arrays(sizes: dict[str, int] | None = None, seed: int = 0) -> dict[str, np.ndarray]:
+def draw_arrays(sizes: dict[str, int] | None = None, seed: int = 0) -> dict[str, NDArray[np.uint8]]:
     """Draw all three splits, each from its own random stream.
 
     Args:
@@ -189,13 +193,16 @@ def draw_arrays(sizes: dict[str, int] | None = None, seed: int = 0) -> dict[str,
     return arrays
 
 
-def _class_counts(size: int) -> np.ndarray:
+def _class_counts(size: int) -> NDArray[np.int64]:
     """Share out `size` images: one per class first, the rest as in BloodMNIST."""
     upto = np.cumsum([look.train_count for look in LOOKS.values()])
-    return 1 + np.diff(np.rint((size - len(LOOKS)) * upto / upto[-1]).astype(int), prepend=0)
+    found: NDArray[np.int64] = 1 + np.diff(
+        np.rint((size - len(LOOKS)) * upto / upto[-1]).astype(int), prepend=0
+    )
+    return found
 
 
-def _draw_class(look: Look, n: int, rng: np.random.Generator) -> np.ndarray:
+def _draw_class(look: Look, n: int, rng: np.random.Generator) -> Pixels:
     """Paint n cells of one class from the back to the front, uint8 (n, 28, 28, 3)."""
     radius, place = _uniform(rng, look.body_radius, n), _cell_grid(n, rng)
     body = _coverage(np.abs(place) - radius)
@@ -216,7 +223,7 @@ def _draw_class(look: Look, n: int, rng: np.random.Generator) -> np.ndarray:
     return _photograph(canvas, rng)
 
 
-def _cell_grid(n: int, rng: np.random.Generator) -> np.ndarray:
+def _cell_grid(n: int, rng: np.random.Generator) -> Complexes:
     """Give each image its cell's own axes: shifted, rotated, stretched, wobbled."""
     shift = rng.normal(0, SHIFT, (n, 1, 1)) + 1j * rng.normal(0, SHIFT, (n, 1, 1))
     place = (GRID - shift.astype(np.complex64)) * np.exp(1j * _uniform(rng, (0, 2 * np.pi), n))
@@ -225,10 +232,13 @@ def _cell_grid(n: int, rng: np.random.Generator) -> np.ndarray:
     # A slow wave in each axis dents body and nucleus together: no outline is a clean ellipse.
     wave, phase = _uniform(rng, (0.0, 0.9), n), _uniform(rng, (0, 2 * np.pi), n)
     waves = np.sin(0.42 * y + phase) + 1j * np.sin(0.36 * x + 2 * phase)
-    return x + 1j * y + wave * waves
+    found: Complexes = x + 1j * y + wave * waves
+    return found
 
 
-def _nucleus_distance(look: Look, radius, place, rng: np.random.Generator) -> np.ndarray:
+def _nucleus_distance(
+    look: Look, radius: Floats, place: Complexes, rng: np.random.Generator
+) -> Floats:
     """Measure the signed distance to a nucleus of lobes strung on an arc, negative inside."""
     n = len(radius)
     count = rng.integers(*look.lobes, (n, 1, 1), endpoint=True).astype(np.float32)
@@ -243,7 +253,7 @@ def _nucleus_distance(look: Look, radius, place, rng: np.random.Generator) -> np
     return -np.log(melted) / LOBE_MELT
 
 
-def _red_cells(radius: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _red_cells(radius: Floats, rng: np.random.Generator) -> Floats:
     """Scatter pale rings and discs around the cell, 0..1."""
     n = len(radius)
     cover = np.zeros((n, *GRID.shape), np.float32)
@@ -257,7 +267,7 @@ def _red_cells(radius: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return cover
 
 
-def _photograph(canvas: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _photograph(canvas: Floats, rng: np.random.Generator) -> Pixels:
     """Turn the painting into a photograph: average down, focus, stain, light, noise."""
     n = len(canvas)
     small = canvas.reshape(n, SIDE, OVERSAMPLE, SIDE, OVERSAMPLE, 3).mean((2, 4))
@@ -266,28 +276,36 @@ def _photograph(canvas: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     stain = np.exp(rng.normal(0, 0.16, (n, 1, 1, 1)).astype(np.float32))
     light = np.exp(rng.normal(0, 0.035, (n, 1, 1, 1)) + rng.normal(0, 0.012, (n, 1, 1, 3)))
     small = 255 * (small.clip(1, 255) / 255) ** stain * light.astype(np.float32)
-    return (small + rng.normal(0, 4, small.shape)).clip(0, 255).round().astype(np.uint8)
+    found: Pixels = (small + rng.normal(0, 4, small.shape)).clip(0, 255).round().astype(np.uint8)
+    return found
 
 
-def _paint(canvas: np.ndarray, cover, mean: Colour, spread: float, rng) -> None:
+def _paint(
+    canvas: Floats,
+    cover: Floats | float,
+    mean: Colour | Floats,
+    spread: float,
+    rng: np.random.Generator,
+) -> None:
     """Lay one colour an image, drawn around the mean, over the canvas as far as cover says."""
     colour = rng.normal(mean, spread, (len(canvas), 1, 1, 3)).astype(np.float32)
     for channel in range(3):
         canvas[..., channel] += cover * (colour[..., channel] - canvas[..., channel])
 
 
-def _coverage(distance: np.ndarray, softness: float = 0.8) -> np.ndarray:
+def _coverage(distance: Floats, softness: float = 0.8) -> Floats:
     """Turn a signed distance in pixels into opacity, 1 inside and 0 outside."""
-    return np.clip(0.5 - distance / softness, 0, 1)
+    found: Floats = np.clip(0.5 - distance / softness, 0, 1)
+    return found
 
 
-def _box_blur(images: np.ndarray) -> np.ndarray:
+def _box_blur(images: Floats) -> Floats:
     """Average each pixel with its 8 neighbours (axes 1 and 2); the frame wraps around."""
     for axis in (1, 2):
         images = (images + np.roll(images, 1, axis) + np.roll(images, -1, axis)) / 3
     return images
 
 
-def _uniform(rng: np.random.Generator, bounds: Range, n: int) -> np.ndarray:
+def _uniform(rng: np.random.Generator, bounds: Range, n: int) -> Floats:
     """Draw one number an image, float32 (n, 1, 1)."""
     return rng.uniform(*bounds, (n, 1, 1)).astype(np.float32)

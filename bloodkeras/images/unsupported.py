@@ -6,7 +6,7 @@ bytes are broken, or nobody knows.
 
 import os
 from collections.abc import Mapping
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
@@ -121,7 +121,7 @@ def _tiff(file: BinaryIO, head: bytes, error: Exception | None) -> str:
     )
 
 
-def _is_whole(file: BinaryIO, tags: Mapping) -> bool:
+def _is_whole(file: BinaryIO, tags: Mapping[int, Any]) -> bool:
     """Return whether all that the table of a TIFF points to is in the file."""
     starts, lengths = (
         next((tags[tag] for tag in pair if tag in tags), ()) for pair in (STARTS, LENGTHS)

@@ -8,6 +8,7 @@ Sources: Zhou et al. 2016 (arXiv:1512.04150) for one dense layer after the pooli
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
@@ -15,6 +16,10 @@ import onnxruntime
 from bloodkeras.contract import INPUT_NAME, MODEL_FILE, OUTPUT_NAME
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.laboratory.graph import import_onnx, load_model
+from bloodkeras.named_types import Floats, Pixels
+
+if TYPE_CHECKING:
+    from bloodkeras.laboratory.graph import ModelProto, NodeProto
 
 MAP_NAME = "map"
 
@@ -22,7 +27,7 @@ MAP_NAME = "map"
 class ActivationMap:
     """An export's network, asked for its maps."""
 
-    def __init__(self, folder: str | Path):
+    def __init__(self, folder: str | Path) -> None:
         """Open an export's graph and add the map to it.
 
         Raises:
@@ -36,17 +41,18 @@ class ActivationMap:
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
 
-    def maps(self, images: np.ndarray) -> np.ndarray:
+    def maps(self, images: Pixels) -> Floats:
         """Return the maps of uint8 (N, 28, 28, 3).
 
         Returns:
             float32 (N, 8, H, W), H and W those of the last convolution. The mean over the places
             is the class's logit without what does not depend on the image's features.
         """
-        return self._session.run([MAP_NAME], {INPUT_NAME: images})[0]
+        found: Floats = self._session.run([MAP_NAME], {INPUT_NAME: images})[0]
+        return found
 
 
-def add_map(model) -> None:
+def add_map(model: "ModelProto") -> None:
     """Give an ONNX model the output "map", float32 (N, 8, H, W), in place.
 
     Raises:
@@ -72,7 +78,7 @@ def add_map(model) -> None:
 class _Graph:
     """Walks an ONNX graph back and adds nodes at its end."""
 
-    def __init__(self, model):
+    def __init__(self, model: "ModelProto") -> None:
         self.onnx = import_onnx()
         self._graph = model.graph
         self._makers = {name: node for node in self._graph.node for name in node.output}
@@ -82,7 +88,7 @@ class _Graph:
         }
         self._count = 0
 
-    def heads(self, name: str) -> list[tuple[list, str]]:
+    def heads(self, name: str) -> list[tuple[list[Any], str]]:
         """Return the dense layers that lead to a tensor, for each network that was joined.
 
         Returns:
@@ -104,15 +110,16 @@ class _Graph:
             return self.heads(node.input[0])
         return []
 
-    def _layers(self, node) -> list:
+    def _layers(self, node: "NodeProto") -> list[Any]:
         """Return the dense layers and ReLUs from a last one back, and the pooling at the end."""
-        found = []
-        while node is not None and node.op_type in ("Gemm", "Relu", "Squeeze"):
-            found.append(node)
-            node = self._makers.get(node.input[0])
-        return [*found, node] if node is not None else found
+        found: list[NodeProto] = []
+        last: NodeProto | None = node
+        while last is not None and last.op_type in ("Gemm", "Relu", "Squeeze"):
+            found.append(last)
+            last = self._makers.get(last.input[0])
+        return [*found, last] if last is not None else found
 
-    def map_of(self, layers: list) -> str:
+    def map_of(self, layers: list[Any]) -> str:
         """Return the tensor of a network's maps, (N, 8, H, W)."""
         *layers, pooling = layers
         if pooling.op_type != "GlobalAveragePool":
@@ -132,16 +139,17 @@ class _Graph:
         shape = self.add("Concat", [self.constant([0, 0]), places], axis=0)
         return self.add("Reshape", [spoken, shape])
 
-    def _weights(self, node) -> np.ndarray:
+    def _weights(self, node: "NodeProto") -> Floats:
         weights = self._constants[node.input[1]]
         turned = any(field.name == "transB" and field.i for field in node.attribute)
-        return weights if turned else weights.T
+        found: Floats = weights if turned else weights.T
+        return found
 
     def column(self, weight: str) -> str:
         """Return a tensor (N, 1) as (N, 1, 1, 1)."""
         return self.add("Unsqueeze", [weight, self.constant([2, 3])])
 
-    def constant(self, values) -> str:
+    def constant(self, values: object) -> str:
         """Add an array; whole numbers become int64, as ONNX has shapes and axes."""
         array = np.asarray(values)
         array = array.astype(np.int64 if array.dtype.kind == "i" else np.float32)
@@ -150,7 +158,7 @@ class _Graph:
         self._graph.initializer.append(tensor)
         return name
 
-    def add(self, kind: str, inputs: list[str], output: str = "", **fields) -> str:
+    def add(self, kind: str, inputs: list[str], output: str = "", **fields: Any) -> str:
         """Add a node and return its output."""
         output = output or self._name(kind)
         self._graph.node.append(self.onnx.helper.make_node(kind, inputs, [output], **fields))

@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,6 +30,10 @@ from bloodkeras.laboratory.fit import (
 )
 from bloodkeras.laboratory.graph import Head, features_and_logits, load_model, read_head, write_head
 from bloodkeras.laboratory.labelled import Labelled, read_labelled
+from bloodkeras.named_types import Json
+
+if TYPE_CHECKING:
+    from bloodkeras.laboratory.graph import ModelProto
 
 LEAST_CELLS = 20
 ADVISED_CELLS = 50
@@ -103,7 +108,9 @@ def _sha256_of_folders(found: Labelled, labels: tuple[str, ...]) -> str:
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def fit(model, cells: Labelled, classifier: Classifier, last_layer: bool) -> tuple[Head, dict]:
+def fit(
+    model: "ModelProto", cells: Labelled, classifier: Classifier, last_layer: bool
+) -> tuple[Head, Json]:
     """Return a new head, and what the card says of it.
 
     With a new last layer all that is said, thresholds too, is from fits that had not seen the cell.
@@ -148,7 +155,7 @@ def fit(model, cells: Labelled, classifier: Classifier, last_layer: bool) -> tup
     return Head(weights, bias, temperature), facts
 
 
-def new_card(card: dict, name: str, facts: dict) -> dict:
+def new_card(card: Json, name: str, facts: Json) -> Json:
     """Return the card of the new export: what no longer holds is kept under before_calibration."""
     gone = (
         "model",
@@ -183,7 +190,7 @@ def new_card(card: dict, name: str, facts: dict) -> dict:
     }
 
 
-def render_text(card: dict) -> str:
+def render_text(card: Json) -> str:
     """Return what was done, and what to expect of it, as text."""
     facts = card["calibrated_on"]
     counts = ", ".join(f"{name} {n}" for name, n in facts["cells"].items() if n)
@@ -214,7 +221,7 @@ def render_text(card: dict) -> str:
     return "\n".join(lines)
 
 
-def _write(model, card: dict, old: Path, folder: Path) -> None:
+def _write(model: "ModelProto", card: Json, old: Path, folder: Path) -> None:
     """Write the new export beside its name, check it, and only then give it its name."""
     fields = {key: card[key] for key in METADATA}
     for entry in model.metadata_props:
@@ -245,7 +252,7 @@ def _write(model, card: dict, old: Path, folder: Path) -> None:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _page(card: dict, old: Path) -> str:
+def _page(card: Json, old: Path) -> str:
     before = old.read_text(encoding="utf-8") if old.exists() else ""
     return f"""# Model card: bloodkeras `{card["model"]}`
 

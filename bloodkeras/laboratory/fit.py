@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bloodkeras.named_types import Flags, Floats, Labels
+
 FOLDS = 5
 DIVISIONS = 5  # into folds: with some tens of cells one division alone is a matter of luck
 PENALTIES = tuple(10.0 ** np.arange(-1, -4.1, -0.5))  # each goes on where the one before ended
@@ -32,15 +34,13 @@ class Fit:
             of D divisions into folds.
     """
 
-    weights: np.ndarray
-    bias: np.ndarray
+    weights: Floats
+    bias: Floats
     penalty: float
-    left_out: np.ndarray
+    left_out: Floats
 
 
-def fit_last_layer(
-    features: np.ndarray, labels: np.ndarray, weights: np.ndarray, bias: np.ndarray
-) -> Fit:
+def fit_last_layer(features: Floats, labels: Labels, weights: Floats, bias: Floats) -> Fit:
     """Fit a last layer; the penalty is the one that does best on cells left out.
 
     Args:
@@ -65,7 +65,7 @@ def fit_last_layer(
     return Fit(*found, PENALTIES[best], left_out[best])
 
 
-def stratified_folds(labels: np.ndarray, seed: int = 0, folds: int = FOLDS) -> np.ndarray:
+def stratified_folds(labels: Labels, seed: int = 0, folds: int = FOLDS) -> Labels:
     """Return int (N,): which fold a cell is left out in; each class is spread over all."""
     order = np.random.default_rng(seed).permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]
@@ -74,7 +74,7 @@ def stratified_folds(labels: np.ndarray, seed: int = 0, folds: int = FOLDS) -> n
     return found
 
 
-def fit_temperature(logits: np.ndarray, labels: np.ndarray, before: float = 1.0) -> float:
+def fit_temperature(logits: Floats, labels: Labels, before: float = 1.0) -> float:
     """Return the likeliest temperature, a little drawn to what it was.
 
     Args:
@@ -90,7 +90,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, before: float = 1.0)
     return float(TEMPERATURES[np.argmin(losses)] * before)
 
 
-def confidence_threshold(confidence: np.ndarray, right: np.ndarray) -> float:
+def confidence_threshold(confidence: Floats, right: Flags) -> float:
     """Return the lowest confidence from which on enough answers should be right.
 
     Enough: so few mistakes as there are from there on would be seen with a probability of at most
@@ -114,26 +114,27 @@ def confidence_threshold(confidence: np.ndarray, right: np.ndarray) -> float:
     return float(confidence[order[good[-1]]]) if good else 1.01
 
 
-def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Return the mean negative log-likelihood of the labels."""
+def cross_entropy(logits: Floats, labels: Labels) -> float:
+    """Return the mean negative log-likelihood of labels int (N,), by logits float (N, K)."""
     shifted = logits - logits.max(1, keepdims=True)
     likelihoods = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
     return float(-likelihoods[np.arange(len(labels)), labels].mean())
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return probabilities of logits (..., K)."""
+def softmax(logits: Floats) -> Floats:
+    """Return probabilities of logits, both float (..., K)."""
     powers = np.exp(logits - logits.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
+    found: Floats = powers / powers.sum(-1, keepdims=True)
+    return found
 
 
 def _descend(
-    features: np.ndarray,
-    labels: np.ndarray,
-    weights: np.ndarray,
-    bias: np.ndarray,
+    features: Floats,
+    labels: Labels,
+    weights: Floats,
+    bias: Floats,
     penalties: tuple[float, ...] = PENALTIES,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> Iterator[tuple[Floats, Floats]]:
     """Yield weights and bias that fit the views of some cells, for one penalty after the other.
 
     What is looked for, by accelerated gradient descent, is the change of the exported layer, for

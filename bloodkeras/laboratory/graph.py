@@ -6,12 +6,19 @@ Sources: ONNX operators Gemm, Mul, Div, Softmax. Needs the package onnx, an extr
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime
 
 from bloodkeras.contract import FOREIGN_NAME, INPUT_NAME, OUTPUT_NAME
 from bloodkeras.errors import BloodkerasError, missing_package
+from bloodkeras.named_types import Floats, Pixels
+
+if TYPE_CHECKING:
+    from onnx import ModelProto as ModelProto
+    from onnx import NodeProto as NodeProto
 
 BATCH_SIZE = 64  # images that go through the network together: bounds memory
 
@@ -26,8 +33,8 @@ class Head:
         temperature: Logits are divided by it before the softmax.
     """
 
-    weights: np.ndarray
-    bias: np.ndarray
+    weights: Floats
+    bias: Floats
     temperature: float
 
 
@@ -43,7 +50,7 @@ class _Places:
     scales: tuple[tuple[str, str], ...]  # of the nodes after it: operator, constant
 
 
-def import_onnx():
+def import_onnx() -> ModuleType:
     """Return the package onnx.
 
     Raises:
@@ -57,7 +64,7 @@ def import_onnx():
     return onnx
 
 
-def read_head(model) -> Head:
+def read_head(model: "ModelProto") -> Head:
     """Return the last layer and the temperature of an ONNX model.
 
     Raises:
@@ -74,7 +81,7 @@ def read_head(model) -> Head:
     )
 
 
-def write_head(model, head: Head) -> None:
+def write_head(model: "ModelProto", head: Head) -> None:
     """Replace the last layer and the temperature of an ONNX model, in place."""
     onnx = import_onnx()
     places = _places(model)
@@ -92,7 +99,7 @@ def write_head(model, head: Head) -> None:
             tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
 
 
-def features_and_logits(model, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def features_and_logits(model: "ModelProto", images: Pixels) -> tuple[Floats, Floats, Floats]:
     """Return float32 (N, F), (N, 8) before the temperature, and the foreign score (N,).
 
     Args:
@@ -119,7 +126,7 @@ def features_and_logits(model, images: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return features, logits, foreign[0] if foreign else np.zeros(len(images), np.float32)
 
 
-def load_model(path: Path):
+def load_model(path: Path) -> "ModelProto":
     """Return the ONNX model in a file.
 
     Raises:
@@ -127,12 +134,13 @@ def load_model(path: Path):
     """
     onnx = import_onnx()
     try:
-        return onnx.load(path)
+        found: ModelProto = onnx.load(path)
+        return found
     except Exception as error:  # of protobuf, which has its own
         raise BloodkerasError(f"cannot read {path}: {error}") from None
 
 
-def _places(model) -> _Places:
+def _places(model: "ModelProto") -> _Places:
     """Walk from the probabilities back to the features."""
     makers = {name: node for node in model.graph.node for name in node.output}
     constants = {tensor.name for tensor in model.graph.initializer}
@@ -153,7 +161,7 @@ def _places(model) -> _Places:
     return _Places(features, weights, transposed, bias, node.output[0], tuple(scales))
 
 
-def _constant(model, name: str) -> np.ndarray:
+def _constant(model: "ModelProto", name: str) -> Floats:
     from onnx.numpy_helper import to_array
 
     return to_array(next(t for t in model.graph.initializer if t.name == name))

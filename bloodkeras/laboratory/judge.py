@@ -21,6 +21,7 @@ from bloodkeras.images.framing import UNKNOWN, Framing
 from bloodkeras.laboratory.labelled import Labelled, read_labelled
 from bloodkeras.laboratory.mistakes_page import render_mistakes
 from bloodkeras.laboratory.shift_score import judge_colours, sentence
+from bloodkeras.named_types import Json, Labels
 from bloodkeras.progress import told
 from bloodkeras.whole_file import make_folder, whole_file
 
@@ -47,7 +48,7 @@ def evaluate_photos(
     views: bool = False,
     classes: str = "",
     prior: str = "",
-) -> dict:
+) -> Json:
     """Judge an export on a labelled folder; print the numbers and leave them in a folder.
 
     Args:
@@ -119,7 +120,7 @@ def judge(
     answers: Answers,
     views: bool = False,
     asked: Prior = None,
-) -> dict:
+) -> Json:
     """Return how good a classifier is on some cells.
 
     Args:
@@ -139,7 +140,7 @@ def judge(
     """
     labels = classifier.labels
     present = [labels[k] for k in np.unique(cells.labels)]
-    tried = {"all_classes": None, "present_classes": present}
+    tried: dict[str, Prior] = {"all_classes": None, "present_classes": present}
     for key, prior in list(tried.items()):
         tried[f"{key}_estimated"] = classifier.estimate_prior(answers.probs, prior)
         tried[f"{key}_blood"] = classifier.prior_of(HEALTHY_BLOOD, prior)
@@ -173,7 +174,7 @@ def judge(
     }
 
 
-def score_answers(answers: Answers, labels: np.ndarray) -> dict:
+def score_answers(answers: Answers, labels: Labels) -> Json:
     """Return accuracy with its interval and by class, coverage, and accuracy of the accepted."""
     right = answers.probs.argmax(1) == labels
     low, high = wilson(int(right.sum()), len(labels))
@@ -193,7 +194,7 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
     return max(0.0, float(middle - half)), min(1.0, float(middle + half))
 
 
-def render_text(found: dict) -> str:
+def render_text(found: Json) -> str:
     """Return the numbers as text."""
     left_out = f", {found['unlabelled']} more have no label" if found["unlabelled"] else ""
     how = ", mean of eight views" if found["views"] else ""
@@ -226,7 +227,7 @@ def render_text(found: dict) -> str:
     return "\n".join(rows)
 
 
-def _confusion(found: dict) -> list[str]:
+def _confusion(found: Json) -> list[str]:
     """Return the confusion matrix as lines: true classes that occur, and nearest classes."""
     heads = "".join(f"{name[:12]:>13}" for name in found["labels"])
     rows = [f"{'is (down), nearest (right)':26}{heads}{'found':>9}"]
@@ -237,6 +238,6 @@ def _confusion(found: dict) -> list[str]:
     return rows
 
 
-def _counts(found: dict, name: str) -> list[int]:
+def _counts(found: Json, name: str) -> list[int]:
     """Return what the cells of a class were called, counts by class."""
-    return found["confusion"][found["labels"].index(name)]
+    return list(found["confusion"][found["labels"].index(name)])

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.images.folder import PassedOver, walk
 from bloodkeras.images.framing import UNKNOWN, Framing
 from bloodkeras.images.preprocess import read_image
+from bloodkeras.named_types import Labels, Pixels
 from bloodkeras.progress import Progress
 
 NO_CLASS = (UNSURE, FOREIGN, "unlabelled", "unlabeled", "unknown")  # folders of cells without label
@@ -44,8 +46,8 @@ class Labelled:
     """
 
     files: tuple[str, ...]
-    images: np.ndarray
-    labels: np.ndarray
+    images: Pixels
+    labels: Labels
     errors: tuple[str, ...] = ()
     unlabelled: int = 0
 
@@ -97,21 +99,22 @@ def read_labelled(
         places = _read_folders(folder, images, class_names)
         paths = {name: folder / name for name in places}
         errors = [error for _, error in there if error]
-    found, count = [], len(paths)
+    read: list[Pixels | str] = []
+    count = len(paths)
     with ThreadPoolExecutor(thread_name_prefix="read") as pool, Progress(lambda: count) as progress:
         for pixels in pool.map(lambda path: _read(path, framing), paths.values()):
-            found.append(pixels)
+            read.append(pixels)
             progress.add(1)
-    good = [row for row, pixels in enumerate(found) if not isinstance(pixels, str)]
-    errors += [pixels for pixels in found if isinstance(pixels, str)]
+    good = [row for row, pixels in enumerate(read) if not isinstance(pixels, str)]
+    errors += [pixels for pixels in read if isinstance(pixels, str)]
     if not good:
-        raise BloodkerasError(f"none of {len(found)} photographs can be read: {errors[0]}")
+        raise BloodkerasError(f"none of {len(read)} photographs can be read: {errors[0]}")
     passed.say()
     names, labels = list(places), np.array(list(places.values()))
     labelled = {_identity(path) for path in paths.values()}
     return Labelled(
         tuple(names[row] for row in good),
-        np.stack([found[row] for row in good]),
+        np.stack([np.asarray(read[row]) for row in good]),
         labels[good],
         tuple(errors),
         sum(_identity(path) not in labelled for path in images),
@@ -123,7 +126,8 @@ def read_labelled(
 
 def read_table(path: Path, class_names: tuple[str, ...]) -> dict[str, int]:
     """Return {file: place of its class} of a table; see `read_labelled`."""
-    places, understood = {}, Counter()
+    places: dict[str, int] = {}
+    understood: Counter[tuple[str, str]] = Counter()
     for line, (name, label) in parse_rows(read_text(path), path, ("file", "label")):
         where = f"{path}, line {line}"
         if not name:
@@ -138,7 +142,9 @@ def read_table(path: Path, class_names: tuple[str, ...]) -> dict[str, int]:
     return places
 
 
-def _place(label: str, class_names: tuple[str, ...], where: str, understood: Counter) -> int:
+def _place(
+    label: str, class_names: tuple[str, ...], where: str, understood: Counter[tuple[str, str]]
+) -> int:
     if number := PLACE.fullmatch(label):
         if int(number[1]) < len(class_names):
             return int(number[1])
@@ -152,7 +158,7 @@ def _place(label: str, class_names: tuple[str, ...], where: str, understood: Cou
     return class_names.index(meant)
 
 
-def _say_understood(understood: Counter, counted: str) -> None:
+def _say_understood(understood: Counter[tuple[str, str]], counted: str) -> None:
     """Say once which abbreviations were taken for which classes."""
     said = [
         f"{written} as {meant} ({count:,} {counted}{'s' * (count != 1)})"
@@ -169,14 +175,15 @@ def _find_files(folder: Path, table: Path, names: dict[str, int]) -> dict[str, P
         BloodkerasError: A file is not there, or named twice.
     """
     finder = _Finder(folder, table)
-    paths = {name: finder.find(name) for name in names}
-    missing = [name for name, path in paths.items() if not path]
+    found = {name: finder.find(name) for name in names}
+    paths = {name: path for name, path in found.items() if path}
+    missing = [name for name in names if name not in paths]
     if missing:
         raise BloodkerasError(
             f"{table} names {len(missing)} of {len(names)} files that are not in {folder}, such "
             f"as {missing[0]}: expected paths below that folder, with their endings"
         )
-    first = {}
+    first: dict[tuple[Any, ...], str] = {}
     for name, path in paths.items():
         if (other := first.setdefault(_identity(path), name)) != name:
             raise BloodkerasError(f"{table}: {other} and {name} are one file, which is there twice")
@@ -191,7 +198,7 @@ class _Finder:
     composed otherwise, or wrote in letters of another size, is found too if it is the only one.
     """
 
-    def __init__(self, folder: Path, table: Path):
+    def __init__(self, folder: Path, table: Path) -> None:
         self._folder, self._bases = folder, (folder, table.parent, Path())
 
     def find(self, name: str) -> Path | None:
@@ -219,7 +226,7 @@ class _Finder:
 
     @cached_property
     def _by_folded_name(self) -> dict[str, list[str]]:
-        found = {}
+        found: dict[str, list[str]] = {}
         for folder, _, names in os.walk(self._folder):
             for name in names:
                 path = Path(folder, name).relative_to(self._folder).as_posix()
@@ -236,7 +243,7 @@ def _folded(name: str) -> str:
     return _composed(_composed(name).casefold())
 
 
-def _identity(path: Path) -> tuple:
+def _identity(path: Path) -> tuple[Any, ...]:
     """Return what tells a file from any other, however its path is spelt."""
     try:
         found = path.stat()
@@ -254,7 +261,9 @@ def _read_folders(folder: Path, images: list[Path], class_names: tuple[str, ...]
     Raises:
         BloodkerasError: A folder is named by no class, or none is.
     """
-    places, meant, understood, left = {}, {}, Counter(), Counter()
+    places, meant = {}, {}
+    understood: Counter[tuple[str, str]] = Counter()
+    left: Counter[str] = Counter()
     for path in images:
         name = path.relative_to(folder)
         top = name.parts[0] if len(name.parts) > 1 else ""
@@ -294,7 +303,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _read(path: Path, framing: Framing) -> np.ndarray | str:
+def _read(path: Path, framing: Framing) -> Pixels | str:
     try:
         return read_image(path, framing)
     except BloodkerasError as error:

@@ -13,11 +13,12 @@ from bloodkeras.answers.formats import one_line
 from bloodkeras.answers.page_style import NO_DEVICE, answer_lines, head, picture, short_name
 from bloodkeras.contract import FOREIGN
 from bloodkeras.laboratory.labelled import Labelled
+from bloodkeras.named_types import Json
 
 MAX_TILES = 60  # pictures a section
 
 
-def render_mistakes(found: dict, text: str, cells: Labelled, answers: Answers) -> str:
+def render_mistakes(found: Json, text: str, cells: Labelled, answers: Answers) -> str:
     """Return the page: what is named wrongly by class, then what is foreign, so called nothing.
 
     Args:
@@ -42,7 +43,7 @@ def render_mistakes(found: dict, text: str, cells: Labelled, answers: Answers) -
             count = f"{len(rows):,} {'wrong' if name != FOREIGN else 'in all'}"
             note = count + f", the surest {MAX_TILES} shown" * (len(rows) > MAX_TILES)
             parts.append(f"<section><h2>{escape(name.capitalize())} <small>{note}</small></h2>\n")
-            tiles = "".join(_tile(row, labels, cells, answers) for row in rows[:MAX_TILES])
+            tiles = "".join(_tile(int(row), labels, cells, answers) for row in rows[:MAX_TILES])
             parts.append(f"<div class=tiles>\n{tiles}</div></section>\n")
     return "".join(parts) + "</body></html>\n"
 

@@ -7,6 +7,7 @@ sentence. The network is not asked: one that was made to overlook stains must no
 import numpy as np
 
 from bloodkeras.contract import IMAGE_SIDE
+from bloodkeras.named_types import Floats, Json, Labels, Pixels
 
 CENTRE = slice(IMAGE_SIDE // 4, 3 * IMAGE_SIDE // 4)  # rows and columns where the cell lies
 USUAL = 0.95  # share of the validation split's images whose colours count as usual
@@ -14,7 +15,7 @@ CERTAINTY = 2.33  # standard errors: a set as good as the worst class exceeds th
 PARTS = ("centre", "whitening", "means")
 
 
-def colours(images: np.ndarray) -> np.ndarray:
+def colours(images: Pixels) -> Floats:
     """Return mean and deviation of each channel, those of the centre, and its darkest values.
 
     What `foreign_score.colours` builds into the graph, in numpy.
@@ -31,7 +32,7 @@ def colours(images: np.ndarray) -> np.ndarray:
     return np.concatenate([*moments, centre.min((1, 2))], axis=-1)
 
 
-def describe_colours(fitted: dict, images: np.ndarray, labels: np.ndarray) -> dict:
+def describe_colours(fitted: Json, images: Pixels, labels: Labels) -> Json:
     """Return what a card must hold for `judge_colours`.
 
     Args:
@@ -54,7 +55,7 @@ def describe_colours(fitted: dict, images: np.ndarray, labels: np.ndarray) -> di
     }
 
 
-def judge_colours(described: dict, images: np.ndarray) -> dict:
+def judge_colours(described: Json, images: Pixels) -> Json:
     """Return how unusual the colours of a set of images are.
 
     A laboratory may have any mixture of the classes, so the limit is what the most unusual class
@@ -80,7 +81,7 @@ def judge_colours(described: dict, images: np.ndarray) -> dict:
     }
 
 
-def sentence(shift: dict | None, model: str) -> str:
+def sentence(shift: Json | None, model: str) -> str:
     """Say in plain words whether the images look like the training data.
 
     Args:
@@ -108,7 +109,7 @@ def sentence(shift: dict | None, model: str) -> str:
     )
 
 
-def distances(fitted: dict, images: np.ndarray) -> np.ndarray:
+def distances(fitted: Json, images: Pixels) -> Floats:
     """Return the distance of each image's colours to those of the nearest class.
 
     Args:
@@ -120,4 +121,5 @@ def distances(fitted: dict, images: np.ndarray) -> np.ndarray:
     """
     centre, whitening, means = (np.asarray(fitted[name]) for name in PARTS)
     white = (colours(images) - centre) @ whitening
-    return np.sqrt(((white[:, None] - means) ** 2).sum(-1).min(1))
+    found: Floats = np.sqrt(((white[:, None] - means) ** 2).sum(-1).min(1))
+    return found

@@ -116,11 +116,11 @@ def _refuse_out_in_source(out: Path, source: Path) -> None:
         )
 
 
-def _carry_out(options: Options, out: Path, plan: Plan) -> Counter:
+def _carry_out(options: Options, out: Path, plan: Plan) -> Counter[str]:
     """Finish what is not finished; return how many rows there are of each kind."""
     found = {k: finished(out, plan, k) for k in range(plan.partitions)}
     wanted = [k for k, done in found.items() if not done]
-    counts = Counter()
+    counts: Counter[str] = Counter()
     for done in filter(None, found.values()):
         counts.update(done.counts)
     if wanted and counts:
@@ -141,7 +141,7 @@ def _run(options: Options, out: Path, plan: Plan, wanted: list[int], tell: Tell)
     return run_local(out, wanted, options.workers or 1, core_count(), tell)
 
 
-def _conclude(counts: Counter, plan: Plan, out: str) -> None:
+def _conclude(counts: Counter[str], plan: Plan, out: str) -> None:
     """Say what came out, and fail if there is an image without an answer."""
     said = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in VERDICTS)
     parts = f"{plan.partitions:,} partition{'s' * (plan.partitions != 1)}"

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from bloodkeras.answers.formats import import_pyarrow, valid_text
 from bloodkeras.contract import IMAGE_SHAPE
@@ -51,7 +53,9 @@ def list_source(source: str, file: Path, group: int) -> Listing:
     source = os.path.abspath(source)
     digest, items = hashlib.sha256(), 0
     kind, passed = _kind(source), PassedOver()
-    entries = _images(source, passed) if kind == FOLDER else _tables(source)
+    entries: Iterator[tuple[bytes, Any, bytes]] = (
+        _images(source, passed) if kind == FOLDER else _tables(source)
+    )
     arrow = import_pyarrow()
     second = ("error", arrow.string()) if kind == FOLDER else ("rows", arrow.int64())
     schema = arrow.schema([("path", arrow.binary()), second])
@@ -158,10 +162,10 @@ def check_table(path: str) -> int:
             f"{path}: its column {name} is {schema.field(name).type}: expected text or whole "
             "numbers; write it as such, or leave it out"
         )
-    return rows
+    return int(rows)
 
 
-def image_types(arrow) -> tuple:
+def image_types(arrow: ModuleType) -> tuple[Any, ...]:
     """Return the types that the column of images may have: two of files, then raw pixels."""
     return arrow.binary(), arrow.large_binary(), arrow.binary(RAW_BYTES)
 
@@ -171,7 +175,7 @@ def name_column(names: list[str]) -> str | None:
     return next((name for name in NAME_COLUMNS if name in names), None)
 
 
-def _can_name(arrow, kind) -> bool:
+def _can_name(arrow: ModuleType, kind: Any) -> bool:
     if arrow.types.is_dictionary(kind):
         kind = kind.value_type
     texts = arrow.string(), arrow.large_string(), arrow.string_view()

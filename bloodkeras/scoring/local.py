@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.interrupts import end_with_parent
@@ -20,7 +21,7 @@ from bloodkeras.scoring.partition import Done, Tell, Worker, unheard
 ASK_SECONDS = 1.0  # between two looks at how far the processes are
 
 _worker: Worker | None = None  # of a process of several
-_images = None  # how many images of each partition are done, shared by the processes
+_images: Any = None  # how many images of each partition are done, shared by the processes
 
 
 def run_local(
@@ -73,7 +74,7 @@ def _ended(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
             child.terminate()
 
 
-def _start(out: Path, threads: int, images) -> None:
+def _start(out: Path, threads: int, images: Any) -> None:
     """Prepare a process: Ctrl-C is for the one that started it, whose death it does not outlive."""
     global _worker, _images
     _images = images
@@ -86,4 +87,5 @@ def _classify(row: int, partition: int) -> Done:
     def tell(count: int) -> None:
         _images[row] += count
 
+    assert _worker  # `_start` made it
     return _worker.classify(partition, tell)

@@ -3,16 +3,16 @@
 Flow: takes an open file; says whether it is this process' own now.
 """
 
-from typing import BinaryIO
+import importlib
+from contextlib import suppress
+from typing import Any, BinaryIO
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-try:
-    import msvcrt
-except ImportError:  # everywhere else
-    msvcrt = None
+fcntl: Any = None  # Windows has none
+msvcrt: Any = None  # nor has any other system
+with suppress(ImportError):
+    fcntl = importlib.import_module("fcntl")
+with suppress(ImportError):
+    msvcrt = importlib.import_module("msvcrt")
 
 
 def take_lock(file: BinaryIO) -> bool:

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.formats import (
@@ -22,6 +24,7 @@ from bloodkeras.answers.formats import (
 from bloodkeras.answers.predict import answer_batches
 from bloodkeras.answers.table import Row
 from bloodkeras.errors import BloodkerasError
+from bloodkeras.named_types import Json
 from bloodkeras.scoring.plan import MODEL_FOLDER, PLAN_FOLDER, Plan, describe_model, read_plan
 from bloodkeras.scoring.reading import read_items
 from bloodkeras.whole_file import temporary_files, whole_file
@@ -54,7 +57,7 @@ def unheard(count: int) -> None:
 class Worker:
     """A session of the plan's model, and the threads that feed it."""
 
-    def __init__(self, out: Path, threads: int):
+    def __init__(self, out: Path, threads: int) -> None:
         """Load the model of a folder of answers.
 
         Args:
@@ -134,7 +137,9 @@ def finished(out: Path, plan: Plan, partition: int) -> Done | None:
     return Done(partition, mark["counts"])
 
 
-def _tables(arrow, schema, batches, counts: Counter) -> Iterator:
+def _tables(
+    arrow: ModuleType, schema: Any, batches: Iterable[list[Row]], counts: Counter[str]
+) -> Iterator[Any]:
     """Yield the rows as pyarrow.Tables of some PARQUET_ROWS; count them."""
     held, rows_held = [], 0
     for rows in batches:
@@ -148,7 +153,7 @@ def _tables(arrow, schema, batches, counts: Counter) -> Iterator:
         yield arrow.Table.from_batches(held, schema).combine_chunks()
 
 
-def _columns(arrow, schema, rows: list[Row]):
+def _columns(arrow: ModuleType, schema: Any, rows: list[Row]) -> Any:
     """Return rows as a pyarrow.RecordBatch, spelt as `predict` does, numbers unrounded."""
     nothing = (None,) * (len(schema) - 5)  # all but path, label, confidence, verdict, error
     cells = [
@@ -166,7 +171,7 @@ def _columns(arrow, schema, rows: list[Row]):
     return arrow.record_batch([arrow.array(v, f.type) for f, v in arrays], schema=schema)
 
 
-def _check_model(plan: Plan, found: dict) -> None:
+def _check_model(plan: Plan, found: Json) -> None:
     for name, here in found.items():
         if (planned := getattr(plan, name)) != here:
             raise BloodkerasError(

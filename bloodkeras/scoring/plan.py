@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 
@@ -21,6 +22,7 @@ from bloodkeras.answers.classifier import Classifier, model_file, sha256_of
 from bloodkeras.answers.prior import Weights, describe
 from bloodkeras.contract import SUMS_FILE
 from bloodkeras.errors import BloodkerasError
+from bloodkeras.named_types import Json
 from bloodkeras.scoring.listing import Listing
 from bloodkeras.scoring.lock import take_lock
 from bloodkeras.whole_file import remove_temporary, whole_file
@@ -76,7 +78,7 @@ class Plan:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
-def describe_model(classifier: Classifier, folder: Path, precision: str) -> dict:
+def describe_model(classifier: Classifier, folder: Path, precision: str) -> Json:
     """Return what a plan says of the model, and of the programs that run it."""
     return {
         "model": str(classifier.card.get("model", folder.name)),
@@ -90,7 +92,7 @@ def describe_model(classifier: Classifier, folder: Path, precision: str) -> dict
     }
 
 
-def describe_asking(prior: Weights | None, microns_per_pixel: float, views: bool) -> dict:
+def describe_asking(prior: Weights | None, microns_per_pixel: float, views: bool) -> Json:
     """Return what a plan says of how the model is asked."""
     return {
         "prior": prior and dict(prior.by_class),
@@ -100,7 +102,7 @@ def describe_asking(prior: Weights | None, microns_per_pixel: float, views: bool
     }
 
 
-def make_plan(listing: Listing, partition_images: int, batch: int, **described) -> Plan:
+def make_plan(listing: Listing, partition_images: int, batch: int, **described: Any) -> Plan:
     """Return the plan for what was listed; `described` is the model and how it is asked."""
     return Plan(
         listing.kind,

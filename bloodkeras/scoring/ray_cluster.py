@@ -8,9 +8,12 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from types import ModuleType
+from typing import Any
 
 from bloodkeras.errors import BloodkerasError, gist, missing_package
 from bloodkeras.interrupts import heed_stops
+from bloodkeras.named_types import Json
 
 SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # no warning of what a later Ray will do
@@ -22,7 +25,7 @@ STORE_BYTES = 200_000_000  # of a cluster started here: only numbers of partitio
 
 
 @contextmanager
-def joined_cluster(address: str, workers: int) -> Iterator:
+def joined_cluster(address: str, workers: int) -> Iterator[Any]:
     """Connect to a cluster, or start one here; yield ray.
 
     Args:
@@ -41,7 +44,7 @@ def joined_cluster(address: str, workers: int) -> Iterator:
         raise missing_package("Ray", "ray") from None
     address = address or os.environ.get("RAY_ADDRESS", "") or "local"
     _reach(address)
-    options = {
+    options: Json = {
         "include_dashboard": False,
         "num_cpus": workers or None,
         "object_store_memory": STORE_BYTES,
@@ -92,7 +95,7 @@ def _no_start_up_notes() -> Iterator[None]:
         os.close(nothing)
 
 
-def _quiet(ray) -> None:
+def _quiet(ray: ModuleType) -> None:
     """Keep Ray's words off the terminal, the many last ones of a lost machine among them."""
     context = ray.data.DataContext.get_current()
     context.max_errored_blocks = -1  # the next round has them

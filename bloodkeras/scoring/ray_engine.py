@@ -12,8 +12,11 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from bloodkeras.errors import BloodkerasError, gist
+from bloodkeras.named_types import Json
 from bloodkeras.scoring.partition import Done, Worker
 from bloodkeras.scoring.ray_cluster import joined_cluster
 
@@ -26,19 +29,20 @@ AHEAD = 2  # blocks that an actor has, the one it is at among them
 class PartitionActor:
     """One session on some core, which Ray Data hands partitions to."""
 
-    def __init__(self, out: str):
+    def __init__(self, out: str) -> None:
         """Load the model; what is wrong is told with the first partition, for all to stop."""
         import ray
 
-        cores = ray.get_runtime_context().get_assigned_resources().get("CPU", 1)
-        self._host = ray.util.get_node_ip_address()
+        context: Any = ray.get_runtime_context()
+        cores = context.get_assigned_resources().get("CPU", 1)
+        self._host = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         self._failure = ""
         try:
             self._worker = Worker(Path(out), max(1, int(cores)))
         except Exception as error:  # raised, Ray Data would take it for a lost worker
             self._failure = _said(error)
 
-    def __call__(self, batch: dict) -> dict:
+    def __call__(self, batch: Json) -> Json:
         """Classify one partition; give its `Done`, or a failure, which another worker has too."""
         (partition,) = batch["partition"].tolist()
         failure, counts = self._failure, {}
@@ -95,7 +99,7 @@ def run_ray(
                 )
 
 
-def _round(ray, out: Path, partitions: list[int], workers: int) -> Iterator[Done]:
+def _round(ray: ModuleType, out: Path, partitions: list[int], workers: int) -> Iterator[Done]:
     """Hand the partitions to Ray Data; yield those whose end is heard of."""
     cores = int(ray.cluster_resources().get("CPU", 1))
     most = min(workers, len(partitions)) or len(partitions)  # machines may join
@@ -120,5 +124,5 @@ def _round(ray, out: Path, partitions: list[int], workers: int) -> Iterator[Done
         yield Done(row["partition"], json.loads(row["counts"]))
 
 
-def _machines(ray) -> int:
+def _machines(ray: ModuleType) -> int:
     return sum(node["Alive"] for node in ray.nodes())

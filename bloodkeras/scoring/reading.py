@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from bloodkeras.images.arrays import Item
 from bloodkeras.images.framing import Framing
 from bloodkeras.images.preprocess import read_content
 from bloodkeras.images.sources import file_part, read_ahead
+from bloodkeras.named_types import Pixels
 from bloodkeras.scoring.listing import FOLDER, IMAGE_COLUMN, RAW_BYTES, name_column
 from bloodkeras.scoring.plan import LIST_FILE, Plan
 
@@ -95,7 +97,7 @@ def _table_reads(path: str, first: int, last: int, framing: Framing) -> Iterator
         yield _error_read(path, range(row, last), error)
 
 
-def _row_groups(metadata, first: int, last: int) -> Iterator[tuple[int, range, range]]:
+def _row_groups(metadata: Any, first: int, last: int) -> Iterator[tuple[int, range, range]]:
     """Yield the row groups that hold rows from first to last: number, its rows, the wanted."""
     start = 0
     for group in range(metadata.num_row_groups):
@@ -107,7 +109,7 @@ def _row_groups(metadata, first: int, last: int) -> Iterator[tuple[int, range, r
 
 
 def _group_reads(
-    path: str, table, group: int, held: range, wanted: range, framing: Framing
+    path: str, table: Any, group: int, held: range, wanted: range, framing: Framing
 ) -> Iterator[Read]:
     """Yield what decodes the wanted rows of a row group."""
     arrow = import_pyarrow()
@@ -133,7 +135,7 @@ def _error_read(path: str, rows: range, error: Exception) -> Read:
     return lambda: [(f"{path}#{row}", reason) for row in rows]
 
 
-def _decode(path: str, first: int, chunk, framing: Framing) -> list[Item]:
+def _decode(path: str, first: int, chunk: Any, framing: Framing) -> list[Item]:
     """Return the images of a few rows."""
     names = _names(path, first, chunk)
     column = chunk.column(IMAGE_COLUMN)
@@ -150,14 +152,14 @@ def _decode(path: str, first: int, chunk, framing: Framing) -> list[Item]:
     ]
 
 
-def _decoded(content: bytes, name: str, framing: Framing) -> np.ndarray | str:
+def _decoded(content: bytes, name: str, framing: Framing) -> Pixels | str:
     try:
         return read_content(content, name, framing)
     except BloodkerasError as error:
         return str(error)
 
 
-def _raw(column) -> list[np.ndarray | None]:
+def _raw(column: Any) -> list[Pixels | str | None]:
     """Return the pixels of a pyarrow.FixedSizeBinaryArray, which are not copied."""
     held = np.frombuffer(column.buffers()[1], np.uint8)
     held = held[column.offset * RAW_BYTES : (column.offset + len(column)) * RAW_BYTES]
@@ -166,7 +168,7 @@ def _raw(column) -> list[np.ndarray | None]:
     return [None if gone else image for gone, image in zip(missing, images, strict=True)]
 
 
-def _names(path: str, first: int, chunk) -> list[str]:
+def _names(path: str, first: int, chunk: Any) -> list[str]:
     """Return what the rows are called: by their column, or as rows of arrays are."""
     numbered = [f"{path}#{first + row}" for row in range(len(chunk))]
     if (column := name_column(chunk.schema.names)) is None:

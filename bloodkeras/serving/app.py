@@ -4,6 +4,7 @@ Flow: takes an `Options`; gives an ASGI application.
 """
 
 import os
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -12,10 +13,12 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client import REGISTRY, CollectorRegistry, exposition, multiprocess
 from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 import bloodkeras
 from bloodkeras.answers.classifier import core_count
 from bloodkeras.interrupts import end_with_parent
+from bloodkeras.named_types import Json
 from bloodkeras.serving.audit_log import AuditLog
 from bloodkeras.serving.guard import Guard
 from bloodkeras.serving.options import VARIABLE, Options, read_token
@@ -29,7 +32,7 @@ LENGTH_HEADER = "inference-header-content-length"
 class Models:
     """The models by name and version; a name alone is its newest version."""
 
-    def __init__(self, models: list[ServedModel]):
+    def __init__(self, models: list[ServedModel]) -> None:
         self._versions: dict[str, dict[str, ServedModel]] = {}
         for model in sorted(models, key=lambda model: (model.name, _order(model.version))):
             self._versions.setdefault(model.name, {})[model.version] = model
@@ -60,7 +63,7 @@ class Models:
         return self._versions[name][version]
 
 
-def _order(version: str) -> tuple:
+def _order(version: str) -> tuple[Any, ...]:
     """Return by what versions are sorted: 10 comes after 9."""
     return (version.isdigit(), int(version) if version.isdigit() else 0, version)
 
@@ -68,7 +71,7 @@ def _order(version: str) -> tuple:
 class Addresses:
     """What each address of the protocol answers."""
 
-    def __init__(self, models: Models):
+    def __init__(self, models: Models) -> None:
         self._models = models
 
     async def server(self) -> dict[str, Any]:
@@ -121,7 +124,7 @@ class Addresses:
         )
 
 
-def build(options: Options | None = None):
+def build(options: Options | None = None) -> ASGIApp:
     """Load the models and return the ASGI application.
 
     Args:
@@ -145,7 +148,7 @@ def build(options: Options | None = None):
     return _opened(guard, options.cors) if options.cors else guard
 
 
-def _opened(app, origins: tuple[str, ...]) -> CORSMiddleware:
+def _opened(app: ASGIApp, origins: tuple[str, ...]) -> CORSMiddleware:
     """Return an application that pages of other origins may ask, refusals included.
 
     It answers a browser's question whether it may, which comes without the token.
@@ -164,8 +167,8 @@ async def metrics(request: Request) -> Response:
     registry = REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry)
-    encoder, content_type = exposition.choose_encoder(request.headers.get("accept"))
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    encoder, content_type = exposition.choose_encoder(request.headers.get("accept", ""))
     return Response(encoder(registry), headers={"content-type": content_type})
 
 
@@ -184,11 +187,11 @@ def _add_addresses(app: FastAPI, addresses: Addresses) -> None:
             },
         }
     }
-    refusals = {
+    refusals: dict[int | str, Json] = {
         status: {"description": HTTPStatus(status).phrase}
         for status in (400, 401, 404, 413, 415, 503)
     }
-    for path, method in {
+    answers: dict[str, Callable[..., Any]] = {
         "/v2": addresses.server,
         "/v2/health/live": addresses.live,
         "/v2/health/ready": addresses.ready,
@@ -198,7 +201,8 @@ def _add_addresses(app: FastAPI, addresses: Addresses) -> None:
         f"{one}/ready": addresses.model_ready,
         f"{one}{version}/ready": addresses.model_ready,
         "/metrics": metrics,
-    }.items():
+    }
+    for path, method in answers.items():
         app.add_api_route(
             path,
             method,
@@ -218,11 +222,12 @@ def _add_addresses(app: FastAPI, addresses: Addresses) -> None:
         )
 
 
-async def _refused(request: Request, error: AnyHTTPException) -> JSONResponse:
+async def _refused(request: Request, error: Exception) -> JSONResponse:
     """Answer what is refused with its status and one line."""
+    assert isinstance(error, AnyHTTPException)
     reason = error.detail
     if reason == HTTPStatus.NOT_FOUND.phrase:  # nobody here said that
         reason = f"there is no {request.url.path}: expected /v2/models/NAME/infer; see /v2/models"
     if reason == HTTPStatus.METHOD_NOT_ALLOWED.phrase:
-        reason = f"{reason}: expected {error.headers['Allow']}, found {request.method}"
+        reason = f"{reason}: expected {(error.headers or {})['Allow']}, found {request.method}"
     return JSONResponse({"error": reason}, error.status_code, error.headers)

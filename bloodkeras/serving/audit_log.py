@@ -8,16 +8,16 @@ import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from bloodkeras.errors import BloodkerasError, gist
+from bloodkeras.named_types import Json, Pixels
 
 
 class AuditLog:
     """A file that lines are added to; several processes may share it."""
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path) -> None:
         """Open it, and find out that it can be written.
 
         Raises:
@@ -29,7 +29,9 @@ class AuditLog:
         except OSError as error:
             raise BloodkerasError(f"cannot write the audit log {path}: {gist(error)}") from None
 
-    def note(self, request: str, model: dict, images: np.ndarray, answers: list[tuple]) -> None:
+    def note(
+        self, request: str, model: Json, images: Pixels, answers: list[tuple[Any, ...]]
+    ) -> None:
         """Add one line.
 
         Args:

@@ -11,6 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from bloodkeras.answers.classifier import Answers, Classifier
+from bloodkeras.named_types import Pixels
+
+Waiting = tuple[Pixels, "asyncio.Future[Answers]"]  # images, and who waits for their answers
 
 
 class Batcher:
@@ -21,7 +24,7 @@ class Batcher:
         images: How many images were in them.
     """
 
-    def __init__(self, classifier: Classifier, size: int, wait_ms: float):
+    def __init__(self, classifier: Classifier, size: int, wait_ms: float) -> None:
         """Take over a network.
 
         Args:
@@ -31,14 +34,14 @@ class Batcher:
         """
         self.batches = self.images = 0
         self._classifier, self._size, self._wait = classifier, size, wait_ms / 1000
-        self._waiting: deque[tuple[np.ndarray, asyncio.Future]] = deque()
+        self._waiting: deque[Waiting] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="network")
-        self._running: asyncio.Task | None = None
+        self._running: asyncio.Task[None] | None = None
         self._full = asyncio.Event()
 
-    async def answer(self, images: np.ndarray) -> Answers:
+    async def answer(self, images: Pixels) -> Answers:
         """Return what the network says of uint8 (N, 28, 28, 3)."""
-        future = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
         self._waiting.append((images, future))
         if sum(len(held) for held, _ in self._waiting) >= self._size:
             self._full.set()
@@ -73,9 +76,10 @@ class Batcher:
         finally:
             self._running = None
 
-    def _take(self) -> list[tuple[np.ndarray, asyncio.Future]]:
+    def _take(self) -> list[Waiting]:
         """Return the next batch: whole requests, without those that nobody waits for any more."""
-        batch, count = [], 0
+        batch: list[Waiting] = []
+        count = 0
         while self._waiting and (not batch or count + len(self._waiting[0][0]) <= self._size):
             images, future = self._waiting.popleft()
             if not future.done():  # a client that hung up
@@ -85,7 +89,7 @@ class Batcher:
         return batch
 
     @staticmethod
-    def _hand_out(batch, answers: Answers) -> None:
+    def _hand_out(batch: list[Waiting], answers: Answers) -> None:
         start = 0
         for images, future in batch:
             part = slice(start, start := start + len(images))

@@ -11,6 +11,7 @@ from contextlib import suppress
 from fastapi import HTTPException
 from prometheus_client import Counter, Gauge
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 REFUSED = Counter("bloodkeras_refused_total", "Requests that were refused", ["status"])
 IN_FLIGHT = Gauge(
@@ -24,7 +25,7 @@ LINGER = 30  # seconds that a refused client has to send the rest of its body in
 class Guard:
     """An ASGI application around another one."""
 
-    def __init__(self, app, token: bytes, most_bytes: int, most_requests: int):
+    def __init__(self, app: ASGIApp, token: bytes, most_bytes: int, most_requests: int) -> None:
         """Take over an application.
 
         Args:
@@ -37,7 +38,7 @@ class Guard:
         self._most_bytes, self._most_requests = most_bytes, most_requests
         self._in_flight = 0
 
-    async def __call__(self, scope, receive, send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection's event, as ASGI has it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -53,7 +54,7 @@ class Guard:
         except ClientDisconnect:
             return  # there is nobody to answer
 
-    def _check(self, scope) -> None:
+    def _check(self, scope: Scope) -> None:
         """Look at the headers."""
         headers = dict(scope["headers"])
         if self._token and scope["path"] not in OPEN_TO_ALL:
@@ -75,7 +76,7 @@ class Guard:
             "or serve with a larger --body-mb",
         )
 
-    async def _take(self, scope, receive, send) -> None:
+    async def _take(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in if there is room, once all of it is there."""
         if self._in_flight >= self._most_requests:
             raise HTTPException(
@@ -88,7 +89,7 @@ class Guard:
         try:
             whole = [{"type": "http.request", "body": await self._body(receive)}]
 
-            async def receive_whole():
+            async def receive_whole() -> Message:
                 return whole.pop() if whole else await receive()
 
             await self._app(scope, receive_whole, send)
@@ -96,7 +97,7 @@ class Guard:
             self._in_flight -= 1
             IN_FLIGHT.dec()
 
-    async def _body(self, receive) -> bytes:
+    async def _body(self, receive: Receive) -> bytes:
         """Read a body, counting: one in chunks does not say its length."""
         parts, read, more = [], 0, True
         while more:
@@ -110,7 +111,9 @@ class Guard:
             more = message.get("more_body", False)
         return b"".join(parts)
 
-    async def _refuse(self, refusal: HTTPException, scope, receive, send) -> None:
+    async def _refuse(
+        self, refusal: HTTPException, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         """Say no, then read what is still sent and keep nothing.
 
         Many clients (Python's http.client, Node's fetch) send all of a body before they look for
@@ -123,7 +126,7 @@ class Guard:
             "content-type": "application/json",
             "content-length": str(len(body)),
             "connection": "close",
-        } | (refusal.headers or {})
+        } | dict(refusal.headers or {})
         await send(
             {
                 "type": "http.response.start",

@@ -7,6 +7,7 @@ import errno
 import signal
 import socket
 from collections.abc import Callable
+from typing import Any
 
 from bloodkeras.errors import BloodkerasError, gist
 
@@ -42,7 +43,9 @@ def address(listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def run_until_stopped(run: Callable, stop: Callable, announce: Callable) -> None:
+def run_until_stopped(
+    run: Callable[..., Any], stop: Callable[..., Any], announce: Callable[..., Any]
+) -> None:
     """Run a server until Ctrl-C or SIGTERM.
 
     Args:
@@ -56,7 +59,7 @@ def run_until_stopped(run: Callable, stop: Callable, announce: Callable) -> None
     """
     came = []  # uvicorn, which has handlers too, raises what it caught again when it is through
 
-    def handle(number, frame):
+    def handle(number: int, frame: object) -> None:
         came.append(number)
         stop(number, frame)
 

@@ -7,6 +7,7 @@ processes, as JSON in an environment variable.
 import ipaddress
 import json
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -58,7 +59,7 @@ class Options:
         return cls(**fields | {"cors": tuple(fields["cors"])})
 
 
-def read_models(text: str, folder_of) -> tuple[Served, ...]:
+def read_models(text: str, folder_of: Callable[[str], str]) -> tuple[Served, ...]:
     """Return what `--model` names.
 
     Args:
@@ -69,7 +70,7 @@ def read_models(text: str, folder_of) -> tuple[Served, ...]:
     Raises:
         UsageError: A name or version cannot stand in an address, or stands twice.
     """
-    served = []
+    served: list[Served] = []
     for word in filter(None, text.split(",")):
         title, _, place = word.rpartition("=")
         folder = folder_of(place)

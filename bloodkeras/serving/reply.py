@@ -10,11 +10,12 @@ import orjson
 
 from bloodkeras.answers.classifier import Answers
 from bloodkeras.contract import FOREIGN_NAME, OUTPUT_NAME
+from bloodkeras.named_types import Array, Json
 
 LABEL_NAME, CONFIDENCE_NAME, VERDICT_NAME = "label", "confidence", "verdict"
 
 
-def outputs_of(labels: tuple[str, ...]) -> list[dict]:
+def outputs_of(labels: tuple[str, ...]) -> list[Json]:
     """Return the outputs of a model as its metadata name them; the labels are a parameter."""
     return [
         {
@@ -30,8 +31,8 @@ def outputs_of(labels: tuple[str, ...]) -> list[dict]:
     ]
 
 
-def values_of(answers: Answers, labels: list[str]) -> dict[str, np.ndarray]:
-    """Return the outputs by name: float32, or text as objects.
+def values_of(answers: Answers, labels: list[str]) -> dict[str, Array]:
+    """Return the outputs by name: float32 (N,) or (N, K), or text as objects (N,).
 
     Args:
         answers: Of N images.
@@ -47,7 +48,7 @@ def values_of(answers: Answers, labels: list[str]) -> dict[str, np.ndarray]:
 
 
 def write_reply(
-    head: dict, values: dict[str, np.ndarray], wanted: dict[str, bool]
+    head: Json, values: dict[str, Array], wanted: dict[str, bool]
 ) -> tuple[bytes, int | None]:
     """Return the body of a reply, and how many bytes of it are JSON: None where all are.
 
@@ -61,7 +62,7 @@ def write_reply(
         if name not in wanted:
             continue
         datatype = "BYTES" if value.dtype == object else "FP32"
-        output = {"name": name, "datatype": datatype, "shape": value.shape}
+        output: Json = {"name": name, "datatype": datatype, "shape": value.shape}
         if wanted[name]:
             behind.append(_binary(value))
             output["parameters"] = {"binary_data_size": len(behind[-1])}
@@ -72,7 +73,7 @@ def write_reply(
     return b"".join([text, *behind]), len(text) if behind else None
 
 
-def _binary(value: np.ndarray) -> bytes:
+def _binary(value: Array) -> bytes:
     """Return a tensor's bytes, little-endian; before each text its length."""
     if value.dtype != object:
         return value.astype("<f4").tobytes()

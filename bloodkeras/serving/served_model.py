@@ -6,13 +6,14 @@ foreign score of every image.
 
 import uuid
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from fastapi import HTTPException
 from prometheus_client import Counter, Histogram
 
 from bloodkeras.answers.classifier import Classifier, model_file, sha256_of
 from bloodkeras.contract import FOREIGN
+from bloodkeras.named_types import Pixels
 from bloodkeras.serving.audit_log import AuditLog
 from bloodkeras.serving.batcher import Batcher
 from bloodkeras.serving.guard import RETRY_AFTER
@@ -50,7 +51,7 @@ class ServedModel:
         audit: AuditLog | None,
         reader: PhotographReader,
         threads: int,
-    ):
+    ) -> None:
         """Load an export.
 
         Args:
@@ -107,7 +108,7 @@ class ServedModel:
         head = {"model_name": self.name, "model_version": self.version, "id": request_id}
         return write_reply(head, values, asked.outputs)
 
-    def _note(self, request_id: str, images: np.ndarray, rows: list[tuple]) -> None:
+    def _note(self, request_id: str, images: Pixels, rows: list[tuple[Any, ...]]) -> None:
         """Write it down, or refuse to answer."""
         if self._audit is None:
             return

@@ -8,12 +8,15 @@ import os
 import socket
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import partial
+from types import FrameType
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from bloodkeras.answers.classifier import advise
+from bloodkeras.named_types import Json
 from bloodkeras.serving.listener import address, listen, run_until_stopped
 from bloodkeras.serving.options import VARIABLE, Options, is_loopback
 
@@ -42,7 +45,7 @@ def serve(options: Options) -> None:
 
         app = build(options)  # here too with workers: what is wrong is said once, and now
         listener = listen(options.host, options.port)
-        settings = {
+        settings: Json = {
             "log_config": None,
             "access_log": False,
             "server_header": False,
@@ -53,13 +56,15 @@ def serve(options: Options) -> None:
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
         if options.workers == 1:
             server = uvicorn.Server(uvicorn.Config(app, **settings))
-            run, stop = partial(server.run, [listener]), server.handle_exit
+            run: Callable[[], None] = partial(server.run, [listener])
+            stop: Callable[[int, FrameType | None], None] = server.handle_exit
         else:
             del app
             os.environ[VARIABLE] = options.to_text()
             config = uvicorn.Config("bloodkeras.serving.app:build", factory=True, **settings)
             supervisor = Multiprocess(config, [listener])
-            run, stop = supervisor.run, lambda number, frame: supervisor.should_exit.set()
+            run = supervisor.run
+            stop = lambda number, frame: supervisor.should_exit.set()  # noqa: E731
         run_until_stopped(run, stop, partial(_announce, options, listener))
 
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, StrictInt, StrictStr, ValidationError
 from bloodkeras.contract import IMAGE_SHAPE, INPUT_NAME
 from bloodkeras.errors import UsageError
 from bloodkeras.images.framing import UNKNOWN, Framing
+from bloodkeras.named_types import Json, Pixels
 
 PHOTOGRAPHS_NAME = "photographs"  # files, as a camera or a browser has them
 INPUTS = [
@@ -77,7 +78,7 @@ class Asked:
         request_id: What the client calls it; "" for nothing.
     """
 
-    images: np.ndarray | None
+    images: Pixels | None
     photographs: list[bytes]
     framing: Framing
     outputs: dict[str, bool]
@@ -168,7 +169,7 @@ def _outputs(fields: Body, known: list[str]) -> dict[str, bool]:
     return wanted or dict.fromkeys(known, bool(binary))
 
 
-def _framing(parameters: dict) -> Framing:
+def _framing(parameters: Json) -> Framing:
     told = parameters.get(MICRONS, 0)
     if type(told) not in (int, float):
         raise _wrong(f"parameters.{MICRONS}: expected a number, found {told!r:.40}")
@@ -178,7 +179,7 @@ def _framing(parameters: dict) -> Framing:
         raise _wrong(f"parameters.{MICRONS}: {error}") from None
 
 
-def _images(tensor: Tensor, behind: bytes) -> np.ndarray:
+def _images(tensor: Tensor, behind: bytes) -> Pixels:
     """Return the pixels of a request, uint8 (N, 28, 28, 3)."""
     shape = tuple(tensor.shape)
     right = tensor.name == INPUT_NAME and tensor.datatype == "UINT8"
@@ -210,7 +211,7 @@ def _check_binary(tensor: Tensor, behind: bytes) -> None:
         )
 
 
-def _from_json(data: Any, size: int) -> np.ndarray:
+def _from_json(data: Any, size: int) -> Pixels:
     """Return the pixels of a list, flat or nested."""
     try:
         found = np.asarray(data)

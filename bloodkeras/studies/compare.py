@@ -8,6 +8,7 @@ Sources: McNemar 1947, exact (binomial) form: of the images that one of two mode
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.evaluation import figures
 from bloodkeras.evaluation.evaluate import Report, load_report
 from bloodkeras.evaluation.metrics import INTERVAL, accuracy, macro_f1, resample_weights
+from bloodkeras.named_types import Floats, Json, Labels, Probs
 from bloodkeras.studies.targets import Places
 from bloodkeras.whole_file import make_folder
 
@@ -77,7 +79,7 @@ def report_of(target: str, split: str, runs: Path) -> Report:
     return report
 
 
-def compare(names: list[str], reports: list[Report]) -> list[dict]:
+def compare(names: list[str], reports: list[Report]) -> list[Json]:
     """Compare reports on one split with the first of them.
 
     Returns:
@@ -100,7 +102,7 @@ def compare(names: list[str], reports: list[Report]) -> list[dict]:
     weights = resample_weights(len(first.labels))
     found = []
     for name, report in zip(names, reports, strict=True):
-        row = {"name": name, "engine": report.engine, "weights": report.weights}
+        row: Json = {"name": name, "engine": report.engine, "weights": report.weights}
         row |= {key: _interval(score, [report], weights) for key, score in COMPARED.items()}
         if report is not first:
             pair = [report, first]
@@ -110,7 +112,7 @@ def compare(names: list[str], reports: list[Report]) -> list[dict]:
     return found
 
 
-def mcnemar(report: Report, first: Report) -> dict:
+def mcnemar(report: Report, first: Report) -> Json:
     """Return how many images only one of two models gets right, and the exact two-sided p."""
     right, right_first = (r.probs.argmax(1) == r.labels for r in (report, first))
     only_this, only_first = int((right & ~right_first).sum()), int((right_first & ~right).sum())
@@ -119,7 +121,7 @@ def mcnemar(report: Report, first: Report) -> dict:
     return {"only_this": only_this, "only_first": only_first, "p": p}
 
 
-def comparison_table(found: list[dict], split: str, count: int) -> str:
+def comparison_table(found: list[Json], split: str, count: int) -> str:
     """Return what `compare` found as text."""
     width = max(len(row["name"]) for row in found) + 2
     head = f"{'':{width}}{'accuracy':>10}{'macro F1':>10}{'accuracy - first':>28}"
@@ -145,10 +147,12 @@ def short_names(targets: tuple[str, ...]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(Path(target)) for target in targets]
 
 
-def _interval(score, reports: list[Report], weights: np.ndarray) -> dict:
+def _interval(
+    score: Callable[[Labels, Probs, Floats], Floats], reports: list[Report], weights: Floats
+) -> Json:
     """Return a score's value and interval; of two reports, of the first's minus the second's."""
 
-    def scores(weights):
+    def scores(weights: Floats) -> Floats:
         each = [score(report.labels, report.probs, weights) for report in reports]
         return each[0] if len(each) == 1 else each[0] - each[1]
 

@@ -12,6 +12,7 @@ thresholds and scores are fitted anew each time, without the class too.
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -21,6 +22,7 @@ from bloodkeras.contract import CLASS_NAMES
 from bloodkeras.data.splits import Split, Splits
 from bloodkeras.export.calibration import calibrate
 from bloodkeras.export.ood_score import SCORES, score_images, with_features
+from bloodkeras.named_types import Json
 from bloodkeras.progress import Stages
 from bloodkeras.recipe import Recipe
 from bloodkeras.training.train import finished_run, load_run, train
@@ -64,12 +66,13 @@ def without(splits: Splits, label: int) -> Splits:
         kept = split.labels != label
         return Split(split.images[kept], split.labels[kept])
 
-    return dataclasses.replace(splits, **{name: rest(s) for name, s in splits.named().items()})
+    left: dict[str, Any] = {name: rest(s) for name, s in splits.named().items()}
+    return dataclasses.replace(splits, **left)
 
 
 def judge_held_out(
     model: keras.Model, recipe: Recipe, known: Splits, test: Split, label: int
-) -> dict:
+) -> Json:
     """Return how well the images of a class are told from those of the classes in training.
 
     Args:
@@ -97,7 +100,7 @@ def judge_held_out(
     }
 
 
-def held_out_table(recipe: Recipe, results: dict[str, dict]) -> str:
+def held_out_table(recipe: Recipe, results: dict[str, Json]) -> str:
     """Return the results as text, with mean and standard deviation over the classes."""
     rows = [
         f"{recipe.model_name}, {recipe.train_epochs} epochs, seed {recipe.train_seed}: test images "
@@ -120,5 +123,5 @@ def _mean_and_std(values: list[float]) -> str:
     return f"{np.mean(values):>8.4f} +- {np.std(values, ddof=1):.4f}"
 
 
-def _write(folder: Path, found: dict) -> None:
+def _write(folder: Path, found: Json) -> None:
     (folder / RESULT_FILE).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")

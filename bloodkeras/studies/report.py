@@ -14,6 +14,7 @@ from bloodkeras.answers.page_style import NO_DEVICE, table
 from bloodkeras.contract import CLASS_NAMES, DATA_CREDITS, DATA_LICENSE, SYNTHETIC_STAMP
 from bloodkeras.evaluation.evaluate import Report, classification_table
 from bloodkeras.export.document import render_document, render_figures, render_preformatted
+from bloodkeras.named_types import Json
 from bloodkeras.recipe import Recipe
 from bloodkeras.training.train import Run
 
@@ -59,7 +60,7 @@ def write_report(
 COMPARED = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "auc", "ece")
 
 
-def gain(reports: list[Report]) -> dict:
+def gain(reports: list[Report]) -> Json:
     """Return how much the most accurate of the other models gains over the baseline.
 
     Args:
@@ -101,7 +102,7 @@ def interpret(baseline: Report, improved: Report) -> list[str]:
         name: improved.metrics["per_class"][name]["f1"] - baseline.metrics["per_class"][name]["f1"]
         for name in CLASS_NAMES
     }
-    ranked = sorted(by_class, key=by_class.get, reverse=True)
+    ranked = sorted(by_class, key=by_class.__getitem__, reverse=True)
     best = " and ".join(f"{name} ({by_class[name]:+.3f} F1)" for name in ranked[:2])
     sentences.append(f"The classes that changed most for the better are {best}.")
     worse = [name for name in ranked if by_class[name] < 0]
@@ -130,7 +131,7 @@ def _confused_pair(report: Report) -> str:
     )
 
 
-def render_text(results: dict, reports: list[Report]) -> str:
+def render_text(results: Json, reports: list[Report]) -> str:
     """Return results.txt."""
     models = results["models"]
     data = models[0]["data"]
@@ -152,12 +153,12 @@ def render_text(results: dict, reports: list[Report]) -> str:
     return "\n".join(lines)
 
 
-def _described(data: dict) -> str:
+def _described(data: Json) -> str:
     sizes = ", ".join(f"{name} {size:,}" for name, size in data["sizes"].items())
     return f"{data['file']} ({sizes})"
 
 
-def _settings(models: list[dict]) -> list[tuple[str, list[str]]]:
+def _settings(models: list[Json]) -> list[tuple[str, list[str]]]:
     """Return what each model is: the name of a setting, and a cell a model."""
     used = _settings_used([model["recipe"] for model in models])
     return [
@@ -171,12 +172,12 @@ def _settings(models: list[dict]) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _score_heads(results: dict) -> list[str]:
+def _score_heads(results: Json) -> list[str]:
     names = [model["name"] for model in results["models"]]
     return [*names, f"gain of {results['gain']['model']}"] if results["gain"] else names
 
 
-def _scores(results: dict) -> list[tuple[str, list[str]]]:
+def _scores(results: Json) -> list[tuple[str, list[str]]]:
     """Return how good each model is: the name of a number, a cell a model, and the gain."""
     models, rows = results["models"], []
     for name in COMPARED:
@@ -191,7 +192,7 @@ def _scores(results: dict) -> list[tuple[str, list[str]]]:
 
 
 def render_page(
-    results: dict, reports: list[Report], text: str, audit: str, figures: dict[str, list[Path]]
+    results: Json, reports: list[Report], text: str, audit: str, figures: dict[str, list[Path]]
 ) -> str:
     """Return one page that needs no other file: the answer first, the full text last.
 
@@ -232,7 +233,7 @@ def _opening(reports: list[Report]) -> str:
     )
 
 
-def _number_tables(results: dict) -> str:
+def _number_tables(results: Json) -> str:
     """Return all scores and all settings as tables."""
     names, heads = [model["name"] for model in results["models"]], _score_heads(results)
     # Only some numbers have a gain.
@@ -278,7 +279,7 @@ def _class_table(reports: list[Report], best: Report) -> str:
     return table([*heads, *[f"gain of {best.model}"] * gained], rows)
 
 
-def _model_results(run: Run, keras: Report, onnx: Report | None) -> dict:
+def _model_results(run: Run, keras: Report, onnx: Report | None) -> Json:
     agreement = None
     if onnx is not None:
         same = int((keras.probs.argmax(1) == onnx.probs.argmax(1)).sum())
@@ -295,7 +296,7 @@ def _model_results(run: Run, keras: Report, onnx: Report | None) -> dict:
     }
 
 
-def _settings_used(recipes: list[dict]) -> list[str]:
+def _settings_used(recipes: list[Json]) -> list[str]:
     """Return the settings that some model has otherwise than switched off."""
     defaults = dataclasses.asdict(Recipe(model_name=""))
     del defaults["model_name"]
@@ -306,7 +307,7 @@ def _settings_used(recipes: list[dict]) -> list[str]:
     ]
 
 
-def _agreement(model: dict) -> str:
+def _agreement(model: Json) -> str:
     if model["agreement"] is None:
         return "no export"
     return f"{model['agreement']['same_labels']:,}/{model['agreement']['images']:,}"

@@ -16,8 +16,10 @@ What comes of drawn cells stays apart, under <runs>/synthetic/.
 import dataclasses
 import json
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,10 +38,14 @@ from bloodkeras.evaluation.evaluate import (
     seeds_table,
     spread_table,
 )
+from bloodkeras.named_types import Json
 from bloodkeras.progress import Stages, about_when, duration
 from bloodkeras.recipe import JOINED, RECIPES, Recipe
 from bloodkeras.studies.targets import Places
 from bloodkeras.whole_file import make_folder
+
+if TYPE_CHECKING:
+    from bloodkeras.training.train import Run
 
 BESIDE_TRAINING = 0.25  # what all other steps of a study take, as a share of its trainings
 
@@ -53,7 +59,7 @@ class Study:
         exports: Where ONNX files are published; by default <runs>/exports.
     """
 
-    def __init__(self, splits: Splits, runs: str = "runs", exports: str = ""):
+    def __init__(self, splits: Splits, runs: str = "runs", exports: str = "") -> None:
         self.splits = splits
         self.runs = Path(runs, "synthetic") if splits.synthetic else Path(runs)
         self.exports = Path(exports) if exports else self.runs / "exports"
@@ -83,7 +89,7 @@ class Study:
         (folder / "audit.txt").write_text(text + "\n", encoding="utf-8")
         print(f"{text}\nfigures and audit in {folder}")
 
-    def train(self, recipe: Recipe, out: str | None = None, **options):
+    def train(self, recipe: Recipe, out: str | None = None, **options: Any) -> "Run":
         """Train one model into its run folder; return the `Run`.
 
         Args:
@@ -106,7 +112,7 @@ class Study:
         print(f"in plain Keras: {loading(folder)}")
         return run
 
-    def train_seeds(self, recipe: Recipe, seeds: list[int], **options) -> None:
+    def train_seeds(self, recipe: Recipe, seeds: list[int], **options: Any) -> None:
         """Train one recipe with several seeds; print mean and standard deviation on validation."""
         from bloodkeras.training.train import kept_numbers
 
@@ -123,10 +129,10 @@ class Study:
         from bloodkeras.training.join import join
         from bloodkeras.training.train import load_run
 
-        runs = [load_run(self.places.run_folder(target)) for target in (home, elsewhere)]
-        usual = self.places.joined_folder(runs[1].recipe.train_seed)
+        first, second = (load_run(self.places.run_folder(name)) for name in (home, elsewhere))
+        usual = self.places.joined_folder(second.recipe.train_seed)
         folder = Path(out) if out else usual
-        run = load_run(join(*runs, self.splits, folder))
+        run = load_run(join(first, second, self.splits, folder))
         print(
             f"{JOINED}: {run.info['parameters']:,} parameters, validation accuracy "
             f"{run.best_val_accuracy:.4f}; run in {folder}"
@@ -185,7 +191,7 @@ class Study:
 
         for target in targets or self.places.trained():
             if is_export(self.places.run_folder(target)):
-                _say_requantised(target, requantise(target, self.splits))
+                _say_requantised(target, requantise(Path(target), self.splits))
                 continue
             run = load_run(self.places.run_folder(target))
             folder = export_run(run, self.splits, self.exports / run.recipe.model_name)
@@ -272,7 +278,7 @@ class Study:
         """Run every step in order; print each one's time at the end."""
         folders = [str(self.places.run_folder_of(recipe)) for recipe in recipes]
         exported = [str(self.exports / recipe.model_name) for recipe in recipes]
-        steps = [
+        steps: list[tuple[str, Callable[[], object]]] = [
             ("data", partial(show_data, self.splits)),
             ("eda", self.explore),
             *((f"train {recipe.model_name}", partial(self.train, recipe)) for recipe in recipes),
@@ -337,7 +343,7 @@ def _seed_stages(recipe: Recipe, seeds: list[int]) -> Stages:
     return Stages(f"{recipe.model_name} with several seeds", [f"seed {seed}" for seed in seeds])
 
 
-def _say_requantised(target: str, int8: dict) -> None:
+def _say_requantised(target: str, int8: Json) -> None:
     """Print what came of an export's int8 file, which `requantise` has made anew."""
     if not int8["published"]:
         print(f"{target} has no int8 file now: {int8['reason']}")

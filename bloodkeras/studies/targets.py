@@ -6,13 +6,17 @@ Flow: takes a model name, a run folder or an export folder; gives the folder, or
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bloodkeras import contract
 from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.exports import is_export, published, results_name
 from bloodkeras.errors import BloodkerasError, UsageError
-from bloodkeras.evaluation.evaluate import Report, load_report
+from bloodkeras.evaluation.evaluate import PredictProba, Report, load_report
 from bloodkeras.recipe import JOINED, RECIPES, STUDIED, Recipe, hint
+
+if TYPE_CHECKING:
+    from bloodkeras.training.train import Run
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Places:
     runs: Path
     exports: Path
 
-    def open(self, target: str):
+    def open(self, target: str) -> tuple[Path, str, str, PredictProba, str]:
         """Return folder for results, model name, engine, predict_proba and weights' SHA-256."""
         if is_export(target):
             classifier = Classifier.load(Path(target))
@@ -67,7 +71,7 @@ class Places:
             print(f"left out: {name}, which has no run (`python -m bloodkeras train {name}`)")
         return found
 
-    def evaluation_of(self, run) -> Report:
+    def evaluation_of(self, run: "Run") -> Report:
         """Return a run's report on test, refusing one of earlier weights."""
         report = load_report(run.folder / "evaluation", "test")
         if report.weights != run.weights:
@@ -77,7 +81,7 @@ class Places:
             )
         return report
 
-    def export_evaluation_of(self, run) -> Report | None:
+    def export_evaluation_of(self, run: "Run") -> Report | None:
         """Return the report on test of the run's own export; None, and say so, without one."""
         name = run.recipe.model_name
         try:

@@ -6,11 +6,14 @@ Sources: mixup, Zhang et al. 2018 (arXiv:1710.09412); CutMix, Yun et al. 2019 (a
 """
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
 
 from bloodkeras.contract import IMAGE_SIDE
+from bloodkeras.named_types import Tensor
 from bloodkeras.recipe import Recipe
 from bloodkeras.training.stain import (
     ImageLayer,
@@ -19,6 +22,7 @@ from bloodkeras.training.stain import (
     RandomNoise,
     RandomStain,
     RandomSurroundings,
+    Seed,
     Sometimes,
 )
 
@@ -34,7 +38,7 @@ def build_augmentation(recipe: Recipe) -> list[keras.layers.Layer]:
     scale, shift = recipe.augment_scale, recipe.augment_shift_pixels / IMAGE_SIDE
     random = keras.layers
     other_laboratory = build_other_laboratory(recipe)
-    chosen = [
+    chosen: list[tuple[object, Callable[[], keras.layers.Layer]]] = [
         (recipe.augment_flip, lambda: random.RandomFlip("horizontal")),
         (recipe.augment_turns, RandomTurn),
         (turn, lambda: random.RandomRotation(turn, fill_mode="reflect", interpolation=blur)),
@@ -60,7 +64,7 @@ def build_other_laboratory(recipe: Recipe) -> Sometimes | None:
         for name, value in dataclasses.asdict(recipe).items()
         if name.startswith(prefix)
     }
-    chosen = [
+    chosen: list[tuple[object, Callable[[], ImageLayer]]] = [
         (recipe.augment_field, lambda: RandomFieldOfView(recipe.augment_field)),
         (recipe.augment_surroundings, lambda: RandomSurroundings(recipe.augment_surroundings)),
         (any(stain.values()), lambda: RandomStain(**stain)),
@@ -77,11 +81,15 @@ class RandomTurn(ImageLayer):
     Called the way Keras' own image-augmentation layers are.
     """
 
-    def get_random_transformation(self, data, training=True, seed=None):
+    def get_random_transformation(
+        self, data: dict[str, Any], training: bool = True, seed: Seed = None
+    ) -> Tensor:
         """Draw which of the eight, int (B,)."""
         return keras.random.randint((ops.shape(data["images"])[0],), 0, 8, seed=seed)
 
-    def transform_images(self, images, transformation, training=True):
+    def transform_images(
+        self, images: Tensor, transformation: Tensor, training: bool = True
+    ) -> Tensor:
         """Turn float32 (B, 28, 28, 3)."""
         which = ops.reshape(transformation, (-1, 1, 1, 1))
         images = ops.where(which % 2 == 1, ops.flip(images, 1), images)

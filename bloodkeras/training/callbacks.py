@@ -20,6 +20,7 @@ import numpy as np
 from bloodkeras.data.splits import Split
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.interrupts import raise_noted
+from bloodkeras.named_types import Labels, Logs
 from bloodkeras.recipe import Recipe
 from bloodkeras.training.checkpoint import (
     FOLDER,
@@ -45,7 +46,7 @@ class Keeper(keras.callbacks.Callback):
         averaging: The SwapEMAWeights callback, if the recipe has one.
     """
 
-    def __init__(self, run: Path, recipe: Recipe, state: Checkpoint | None):
+    def __init__(self, run: Path, recipe: Recipe, state: Checkpoint | None) -> None:
         """Take over a run.
 
         Args:
@@ -55,7 +56,7 @@ class Keeper(keras.callbacks.Callback):
         """
         super().__init__()
         self.run, self.recipe, self.state = run, recipe, state
-        self.averaging = None
+        self.averaging: keras.callbacks.SwapEMAWeights | None = None
         self._since = time.perf_counter()
 
     @property
@@ -75,6 +76,7 @@ class Keeper(keras.callbacks.Callback):
 
     def publish(self) -> None:
         """Make model.keras and history.csv what the state says."""
+        assert self.state is not None
         publish(self.run, self.state)
 
     def settle(self) -> None:
@@ -93,7 +95,7 @@ class Keeper(keras.callbacks.Callback):
             f"best model so far is in {self.run}, ready for evaluate and export"
         )
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         """Put everything back to the state, or note the initial one."""
         self.model.optimizer.build(self.model.trainable_variables)
         if self.state is None:
@@ -102,8 +104,10 @@ class Keeper(keras.callbacks.Callback):
             self.restore()
             self.publish()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Keep the state, then publish the best model and the history from it."""
+        assert self.state is not None
+        assert logs is not None
         row = {"epoch": epoch} | {name: float(logs[name]) for name in sorted(logs)}
         rows = [*self.state.rows, row]
         now = time.perf_counter()
@@ -121,6 +125,7 @@ class Keeper(keras.callbacks.Callback):
 
     def restore(self) -> None:
         """Give the network and the optimiser the values that the state holds."""
+        assert self.state is not None
         put_back(self.model, self.state)
         if self.averaging:
             # Keras swaps the averaged weights in at the end of an epoch and out at the next one's
@@ -134,27 +139,28 @@ class LossGuard(keras.callbacks.Callback):
     Ends it too at a stop that got lost on the way here (`interrupts.py`).
     """
 
-    def __init__(self, keeper: Keeper, split: Split):
+    def __init__(self, keeper: Keeper, split: Split) -> None:
         super().__init__()
         self._keeper, self._split = keeper, split
         self._epoch = self._first = 0
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Note the epoch, from 0."""
         self._epoch = epoch
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         """Note the first step of a group: several run in one call of TensorFlow."""
         self._first = batch
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Look at the loss: the mean of the epoch so far, so one bad batch shows."""
         raise_noted()
-        if not math.isfinite(loss := float(logs["loss"])):
+        if not math.isfinite(loss := float((logs or {})["loss"])):
             raise self._explained(loss, batch)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Look at the validation loss."""
+        assert logs is not None
         if not math.isfinite(logs["val_loss"]):
             raise BloodkerasError(
                 f"the validation loss became {logs['val_loss']} after epoch {epoch + 1}, though no "
@@ -240,19 +246,21 @@ def _timeless(path: Path) -> bytes:
             content = saved.read(name)
             if name == "metadata.json":
                 fields = json.loads(content)
-                content = json.dumps({key: fields[key] for key in fields if key != "date_saved"})
+                content = json.dumps(
+                    {key: fields[key] for key in fields if key != "date_saved"}
+                ).encode()
             if name == "config.json":
-                content = _numbered(content.decode())
+                content = _numbered(content.decode()).encode()
             copy.writestr(zipfile.ZipInfo(name), content)
     return buffer.getvalue()
 
 
 def _numbered(config: str) -> str:
     """Return a model's configuration with shared objects numbered as they come."""
-    numbers = collections.defaultdict(itertools.count(1).__next__)
+    numbers: dict[str, int] = collections.defaultdict(itertools.count(1).__next__)
     return re.sub(r'(?<="shared_object_id": )\d+', lambda found: str(numbers[found[0]]), config)
 
 
-def listed(rows: np.ndarray) -> str:
+def listed(rows: Labels) -> str:
     """Return row indices as text."""
     return ", ".join(map(str, rows.tolist()))

@@ -14,13 +14,19 @@ import io
 import json
 import os
 import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bloodkeras.contract import RUN_HISTORY, RUN_MODEL
 from bloodkeras.errors import BloodkerasError, gist
+from bloodkeras.named_types import Array
+
+if TYPE_CHECKING:
+    import keras
 
 FOLDER = "checkpoints"
 KEPT = 2  # the newest, and the one before in case the newest is damaged
@@ -41,8 +47,8 @@ class Checkpoint:
 
     rows: list[dict[str, float]]
     seconds: float
-    model: list[np.ndarray]
-    optimizer: list[np.ndarray]
+    model: list[Array]
+    optimizer: list[Array]
     best: bytes
 
     @property
@@ -51,7 +57,7 @@ class Checkpoint:
         return len(self.rows)
 
 
-def variables_of(model) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def variables_of(model: "keras.Model") -> tuple[list[Array], list[Array]]:
     """Return copies of all variables of a compiled network and of its optimiser.
 
     Copies, because what Keras returns may be TensorFlow's own memory, which the next step changes.
@@ -61,7 +67,7 @@ def variables_of(model) -> tuple[list[np.ndarray], list[np.ndarray]]:
     return network, optimizer
 
 
-def put_back(model, state: Checkpoint) -> None:
+def put_back(model: "keras.Model", state: Checkpoint) -> None:
     """Give a compiled network and its optimiser the values that a checkpoint holds."""
     pairs = ((model.variables, state.model), (model.optimizer.variables, state.optimizer))
     for variables, values in pairs:
@@ -92,7 +98,7 @@ def save_checkpoint(run: Path, state: Checkpoint) -> None:
     """Write the state after an epoch; keep the one before, remove older ones."""
     folder = run / FOLDER
     folder.mkdir(exist_ok=True)
-    arrays = {f"model_{n}": value for n, value in enumerate(state.model)}
+    arrays: dict[str, Any] = {f"model_{n}": value for n, value in enumerate(state.model)}
     arrays |= {f"optimizer_{n}": value for n, value in enumerate(state.optimizer)}
     arrays["best"] = np.frombuffer(state.best, np.uint8)
     plain = json.dumps({"rows": state.rows, "seconds": state.seconds})
@@ -162,7 +168,7 @@ def remove_checkpoints(run: Path) -> None:
 
 
 @contextlib.contextmanager
-def written_plainly(run: Path):
+def written_plainly(run: Path) -> Iterator[None]:
     """Turn a failed write (full disk, read-only or vanished folder) into one line.
 
     Raises:
@@ -183,7 +189,7 @@ def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob("epoch-*"), reverse=True)
 
 
-def _numbered(arrays, name: str) -> list[np.ndarray]:
+def _numbered(arrays: Mapping[str, Array], name: str) -> list[Array]:
     count = sum(key.startswith(f"{name}_") for key in arrays)
     return [arrays[f"{name}_{n}"] for n in range(count)]
 

@@ -10,8 +10,11 @@ from keras import ops
 
 from bloodkeras.contract import CLASS_COUNT, IMAGE_SIDE
 from bloodkeras.laboratory.shift_score import CENTRE, PARTS
+from bloodkeras.named_types import Floats, Tensor
 
-REGIONS = np.zeros((2, IMAGE_SIDE, IMAGE_SIDE), np.float32)  # weights of the whole and the centre
+REGIONS: Floats = np.zeros(
+    (2, IMAGE_SIDE, IMAGE_SIDE), np.float32
+)  # weights of the whole and the centre
 REGIONS[0] = 1 / IMAGE_SIDE**2
 REGIONS[1, CENTRE, CENTRE] = 4 / IMAGE_SIDE**2
 REGIONS = REGIONS.reshape(2, -1)
@@ -25,7 +28,7 @@ class Colours(keras.layers.Layer):
     One layer, so that none of its steps shares a name with one of the network.
     """
 
-    def call(self, images):
+    def call(self, images: Tensor) -> Tensor:
         """Return float (B, 15), of pixels scaled to 0..1, of float (B, 28, 28, 3), 0..255."""
         pixels = ops.reshape(images / 255.0, (-1, IMAGE_SIDE * IMAGE_SIDE, 3))
         # By products of matrices, which take a quarter of the time of reductions in onnxruntime.
@@ -40,7 +43,7 @@ class Colours(keras.layers.Layer):
 class Usual(keras.layers.Layer):
     """Whether colours are those of the training data: near enough to those of one class."""
 
-    def build(self, shape):
+    def build(self, shape: tuple[int | None, ...]) -> None:
         """Make room for what `set` is told."""
         sizes = {
             "centre": (COLOUR_COUNT,),
@@ -53,7 +56,7 @@ class Usual(keras.layers.Layer):
             for name, size in sizes.items()
         }
 
-    def set(self, fitted: dict[str, np.ndarray], limit: float) -> None:
+    def set(self, fitted: dict[str, Floats], limit: float) -> None:
         """Take over what is usual.
 
         Args:
@@ -64,7 +67,7 @@ class Usual(keras.layers.Layer):
             self._told[name].assign(fitted[name])
         self._told["limit"].assign(limit)
 
-    def call(self, colours):
+    def call(self, colours: Tensor) -> Tensor:
         """Return float (B, 1), 1 or 0, of what `Colours` gives, (B, 15)."""
         white = ops.matmul(colours - self._told["centre"], self._told["whitening"])
         squares = ops.sum((white[:, None] - self._told["means"]) ** 2, axis=-1)

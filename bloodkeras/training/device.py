@@ -79,7 +79,7 @@ def has_quick_bfloat16() -> bool:
 
     if gpus := tf.config.get_visible_devices("GPU"):
         details = tf.config.experimental.get_device_details(gpus[0])
-        return details.get("compute_capability", (0, 0)) >= BFLOAT16_CAPABILITY
+        return bool(details.get("compute_capability", (0, 0)) >= BFLOAT16_CAPABILITY)
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
     limited = limit not in NO_LIMIT and "BF16" not in limit and "AMX" not in limit
     if limited or os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0":
@@ -107,4 +107,4 @@ def processor() -> str:
     """Return the kind of processor, such as zen4, m2 or x86_64_v4."""
     import archspec.cpu
 
-    return archspec.cpu.host().name
+    return str(archspec.cpu.host().name)

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from bloodkeras.data.splits import Split
+from bloodkeras.named_types import Floats, Logs
 from bloodkeras.progress import Line, about_when, duration
 from bloodkeras.recipe import Recipe
 from bloodkeras.training.models import build_model, multiply_adds
@@ -32,7 +33,7 @@ class Forecast(keras.callbacks.Callback):
     starts at its end.
     """
 
-    def __init__(self, name: str = "", patient: bool = False, bar: bool | None = None):
+    def __init__(self, name: str = "", patient: bool = False, bar: bool | None = None) -> None:
         """Take over the terminal's line.
 
         Args:
@@ -45,16 +46,17 @@ class Forecast(keras.callbacks.Callback):
         self._name = f"{name}, " if name else ""
         self._done = "done at the latest" if patient else "done"
         self._epoch = self._step = self._first_steps = 0
-        self._first_end = self._epoch_end = None
+        self._first_end: float | None = None
+        self._epoch_end: float | None = None
         self._whole: list[float] = []  # seconds of each whole epoch, but the first
         self._each = 0.0  # seconds an epoch; 0 as long as nobody knows
         self._said = False
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Note the epoch, from 0."""
         self._epoch, self._step = epoch, 0
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Time the steps; say the first time that their speed is known."""
         now, self._step = time.monotonic(), batch + 1
         steps = self.params["steps"]
@@ -67,19 +69,24 @@ class Forecast(keras.callbacks.Callback):
         if not self._line.bar and not self._said and timed >= TIMED_SECONDS:
             self._said = True
             self._line.say(self._text())
-        losses = ", ".join(f"{name} {float(logs[name]):.4f}" for name in sorted(logs or {}))
+        losses = ", ".join(
+            f"{name} {float(value):.4f}" for name, value in sorted((logs or {}).items())
+        )
         self._line.draw(f"{self._text()}; {losses}", self._step / steps, now)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Say how good the epoch was, and when the last will be done."""
         now, steps = time.monotonic(), self.params["steps"]
         if self._epoch_end is not None:
             self._whole.append(now - self._epoch_end)
             self._each = statistics.median(self._whole[-3:])
-        elif steps > self._first_steps:  # the first epoch here, with its validation
+        elif self._first_end and steps > self._first_steps:
+            # The first epoch here, with its validation.
             self._each = (now - self._first_end) / (steps - self._first_steps) * steps
         self._epoch_end, self._said, self._step = now, True, steps
-        numbers = ", ".join(f"{name} {float(logs[name]):.4f}" for name in sorted(logs))
+        numbers = ", ".join(
+            f"{name} {float(value):.4f}" for name, value in sorted((logs or {}).items())
+        )
         self._line.say(self._text(numbers))
 
     def close(self) -> None:
@@ -135,7 +142,7 @@ def guessed_training(recipe: Recipe, train: Split, val: Split) -> float:
     return recipe.train_epochs * guessed_seconds(model, recipe, train, val)
 
 
-def _step(model: keras.Model, images: np.ndarray) -> float:
+def _step(model: keras.Model, images: Floats) -> float:
     """Go forward and back once with float32 (B, 28, 28, 3); return the seconds."""
     started = time.monotonic()
     with tf.GradientTape() as tape:

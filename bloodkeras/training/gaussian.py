@@ -5,10 +5,12 @@ Flow: takes features and labels; gives arrays that `ood_score.py`, `join.py` and
 
 import numpy as np
 
+from bloodkeras.named_types import Floats, Labels
+
 SHRINKAGE = 0.05  # of the features' covariance towards its diagonal: it is to be inverted
 
 
-def gaussian(features: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+def gaussian(features: Floats, labels: Labels) -> dict[str, Floats]:
     """Fit one normal distribution a class, all with the same covariance.
 
     Args:

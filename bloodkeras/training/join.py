@@ -20,6 +20,7 @@ from bloodkeras.contract import IMAGE_SHAPE, RUN_HISTORY, RUN_MODEL
 from bloodkeras.data.splits import Splits
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.laboratory.shift_score import colours, distances
+from bloodkeras.named_types import Floats, Tensor
 from bloodkeras.progress import told
 from bloodkeras.recipe import JOINED
 from bloodkeras.training.checkpoint import written_plainly
@@ -95,10 +96,10 @@ def build_joined(home: keras.Model, elsewhere: keras.Model) -> keras.Model:
     return keras.Model(images, ops.log(probs + TINY), name=JOINED)
 
 
-def graft(model: keras.Model, images, prefix: str):
+def graft(model: keras.Model, images: Tensor, prefix: str) -> Tensor:
     """Return what a copy of a network says of an input; its layers get a prefix to their names."""
 
-    def renamed(layer):
+    def renamed(layer: keras.Layer) -> keras.Layer:
         return type(layer).from_config(layer.get_config() | {"name": f"{prefix}_{layer.name}"})
 
     copy = keras.models.clone_model(model, input_tensors=images, clone_function=renamed)
@@ -106,7 +107,7 @@ def graft(model: keras.Model, images, prefix: str):
     return copy.output
 
 
-def usual_colours(splits: Splits) -> tuple[dict[str, np.ndarray], float]:
+def usual_colours(splits: Splits) -> tuple[dict[str, Floats], float]:
     """Return what `Usual.set` is told: the colours of the training split, and how far is usual."""
     fitted = gaussian(colours(splits.train.images), splits.train.labels)
     return fitted, float(np.quantile(distances(fitted, splits.val.images), USUAL_ON_VAL))

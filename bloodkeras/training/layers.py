@@ -9,6 +9,7 @@ model.keras may hold, optimiser included:
 
 import keras
 
+from bloodkeras.named_types import Tensor
 from bloodkeras.training import (
     optimizers,  # noqa: F401  registered too
 )
@@ -24,7 +25,12 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     Needs a float (B, H, W, C) input; on another backend it is Keras' layer unchanged.
     """
 
-    def call(self, inputs, training=None, mask=None):
+    def call(
+        self,
+        inputs: Tensor,
+        training: bool | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """Normalise (B, H, W, C) by the batch's statistics in training, else the moving ones."""
         if not (training and self.trainable and keras.backend.backend() == "tensorflow"):
             return super().call(inputs, training=training, mask=mask)

@@ -5,11 +5,14 @@ Scaling is the first layer, so a model cannot be fed wrongly scaled pixels; soft
 loss and to the export, which is the numerically stable place for it.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers
 
 from bloodkeras.contract import CLASS_COUNT, IMAGE_SHAPE
+from bloodkeras.named_types import Floats, Pixels, Probs, Tensor
 from bloodkeras.recipe import Recipe
 from bloodkeras.training.device import choose_precision
 from bloodkeras.training.layers import FusedBatchNormalization
@@ -31,7 +34,7 @@ def build_model(recipe: Recipe) -> keras.Model:
 def build_simple(recipe: Recipe) -> keras.Model:
     """Build the baseline: three convolutions, 102,024 parameters."""
 
-    def stage(x, filters):
+    def stage(x: Tensor, filters: int) -> Tensor:
         for count in deepen([(filters,)], recipe):
             x = layers.Conv2D(widen(count, recipe), 3, padding="same", activation="relu")(x)
         return x
@@ -51,7 +54,7 @@ def build_simple(recipe: Recipe) -> keras.Model:
 def build_deeper(recipe: Recipe) -> keras.Model:
     """Build the improved network: six normalised convolutions, 313,192 trainable parameters."""
 
-    def stage(x, *filters):
+    def stage(x: Tensor, *filters: int) -> Tensor:
         for count in deepen([filters], recipe):
             x = layers.Conv2D(widen(count, recipe), 3, padding="same")(x)
             x = FusedBatchNormalization(momentum=recipe.model_norm_momentum)(x)
@@ -79,8 +82,8 @@ def build_residual(recipe: Recipe) -> keras.Model:
     """
     images = keras.Input(IMAGE_SHAPE, name="images")
     x = normalised_conv(scale(images), widen(32, recipe), recipe)
-    filters = deepen([(32,), (64, 64, 64), (128, 128)], recipe)
-    widths = [widen(count, recipe) for count in filters]
+    blocks = deepen([(32,), (64, 64, 64), (128, 128)], recipe)
+    widths = [widen(count, recipe) for count in blocks]
     for index, filters in enumerate(widths):
         drop = recipe.model_stochastic_depth * (index + 1) / len(widths)
         x = residual_block(x, filters, drop, recipe)
@@ -109,12 +112,12 @@ def widen(filters: int, recipe: Recipe) -> int:
     return max(8, 8 * round(filters * recipe.model_width / 8))
 
 
-def deepen(stages: list[tuple], recipe: Recipe) -> list:
+def deepen(stages: list[tuple[Any, ...]], recipe: Recipe) -> list[Any]:
     """Return the blocks of all stages, the last one of each repeated as the recipe's depth says."""
     return [block for stage in stages for block in stage + stage[-1:] * recipe.model_depth]
 
 
-def residual_block(x, filters: int, drop: float, recipe: Recipe):
+def residual_block(x: Tensor, filters: int, drop: float, recipe: Recipe) -> Tensor:
     """Two normalised convolutions with attention, added to what came in.
 
     Where the number of filters grows, the height and the width are halved.
@@ -133,7 +136,7 @@ def residual_block(x, filters: int, drop: float, recipe: Recipe):
     return layers.ReLU()(layers.Add()([x, y]))
 
 
-def inverted_block(x, filters: int, expansion: int, strides: int, recipe: Recipe):
+def inverted_block(x: Tensor, filters: int, expansion: int, strides: int, recipe: Recipe) -> Tensor:
     """Widen by 1x1, filter each channel by itself, attend, narrow by 1x1 (MobileNetV3)."""
     wide = expansion * x.shape[-1]
     y = normalised_conv(x, wide, recipe, kernel=1)
@@ -144,14 +147,21 @@ def inverted_block(x, filters: int, expansion: int, strides: int, recipe: Recipe
     return layers.Add()([x, y]) if x.shape == y.shape else y
 
 
-def normalised_conv(x, filters, recipe: Recipe, kernel=3, strides=1, activation="relu"):
+def normalised_conv(
+    x: Tensor,
+    filters: int,
+    recipe: Recipe,
+    kernel: int = 3,
+    strides: int = 1,
+    activation: str | None = "relu",
+) -> Tensor:
     """Convolve without bias, normalise, and apply ReLU unless told otherwise."""
     x = layers.Conv2D(filters, kernel, strides=strides, padding="same", use_bias=False)(x)
     x = FusedBatchNormalization(momentum=recipe.model_norm_momentum)(x)
     return layers.ReLU()(x) if activation == "relu" else x
 
 
-def attend(x, units: int):
+def attend(x: Tensor, units: int) -> Tensor:
     """Weigh each channel by what all of the image says of it (squeeze-and-excitation)."""
     weight = layers.GlobalAveragePooling2D(keepdims=True)(x)  # (B, 1, 1, C)
     weight = layers.Conv2D(units, 1, activation="relu")(weight)
@@ -159,12 +169,12 @@ def attend(x, units: int):
     return layers.Multiply()([x, weight])
 
 
-def scale(images):
+def scale(images: Tensor) -> Tensor:
     """Normalise pixels 0..255 to mean .5, standard deviation .5: to -1..1."""
     return layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(images)
 
 
-def predict_proba(model: keras.Model, images: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+def predict_proba(model: keras.Model, images: Pixels, temperature: float = 1.0) -> Probs:
     """Return a model's class probabilities: the Keras side of the seam.
 
     Args:
@@ -176,10 +186,11 @@ def predict_proba(model: keras.Model, images: np.ndarray, temperature: float = 1
         float32 (N, 8), rows sum to 1.
     """
     (logits,) = predict_outputs(model, images)
-    return keras.ops.convert_to_numpy(keras.ops.softmax(logits / temperature))
+    found: Probs = keras.ops.convert_to_numpy(keras.ops.softmax(logits / temperature))
+    return found
 
 
-def predict_outputs(model: keras.Model, images: np.ndarray) -> list[np.ndarray]:
+def predict_outputs(model: keras.Model, images: Pixels) -> list[Floats]:
     """Return what a model with one or more outputs says of uint8 (N, 28, 28, 3), an array each.
 
     Not by model.predict: it traces a function for each network and batch size, and TensorFlow

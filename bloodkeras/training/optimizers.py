@@ -8,6 +8,8 @@ Sources: Jordan et al. 2024, Muon, https://kellerjordan.github.io/posts/muon; Li
 import keras
 from keras import ops
 
+from bloodkeras.named_types import Tensor
+
 
 @keras.saving.register_keras_serializable(package="bloodkeras")
 class ConvMuon(keras.optimizers.Muon):
@@ -17,11 +19,17 @@ class ConvMuon(keras.optimizers.Muon):
     matrix (h w C in, C out); depthwise kernels, biases and normalisation stay with AdamW.
     """
 
-    def _should_use_adamw(self, variable):
+    def _should_use_adamw(self, variable: keras.Variable) -> bool:
         is_conv = len(variable.shape) == 4 and variable.shape[-1] > 1
         return not is_conv and super()._should_use_adamw(variable)
 
-    def _muon_update_step(self, gradient, variable, lr, m):
+    def _muon_update_step(
+        self,
+        gradient: Tensor,
+        variable: keras.Variable,
+        lr: Tensor,
+        m: keras.Variable,
+    ) -> None:
         self.assign_add(m, gradient + m * (self.momentum - 1))
         g = gradient + self.momentum * m if self.nesterov else m
         matrix = ops.reshape(g, (-1, variable.shape[-1]))

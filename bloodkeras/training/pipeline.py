@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from bloodkeras.contract import CLASS_COUNT
 from bloodkeras.data.splits import Split, class_weights
+from bloodkeras.named_types import Array, Floats, Labels, Pixels
 from bloodkeras.recipe import Recipe
 from bloodkeras.training.augment import build_augmentation, build_other_laboratory
 
@@ -23,7 +24,7 @@ class StepSeed(keras.random.SeedGenerator):
     is derived from where in the training the batch stands.
     """
 
-    def __init__(self, seed: int, epoch: tf.Tensor, step: tf.Tensor):
+    def __init__(self, seed: int, epoch: tf.Tensor, step: tf.Tensor) -> None:
         # The parent's constructor would create the variable; nothing else of it is needed.
         self._key = tf.random.experimental.stateless_fold_in(_key(seed, epoch), step)
         self._calls = 0
@@ -39,7 +40,7 @@ def steps_per_epoch(split: Split, recipe: Recipe) -> int:
     return -(-len(split) // recipe.train_batch_size)
 
 
-def batch_rows(split: Split, recipe: Recipe, epoch: int, step: int) -> np.ndarray:
+def batch_rows(split: Split, recipe: Recipe, epoch: int, step: int) -> Labels:
     """Return the rows of the split in one batch of the training, int32 (B,).
 
     Args:
@@ -49,7 +50,8 @@ def batch_rows(split: Split, recipe: Recipe, epoch: int, step: int) -> np.ndarra
         step: Within the epoch, from 0.
     """
     first = step * recipe.train_batch_size
-    return _shuffled(split, recipe, epoch).numpy()[first : first + recipe.train_batch_size]
+    found: Labels = _shuffled(split, recipe, epoch).numpy()[first : first + recipe.train_batch_size]
+    return found
 
 
 def train_dataset(split: Split, recipe: Recipe, first_epoch: int = 0) -> tf.data.Dataset:
@@ -67,12 +69,12 @@ def train_dataset(split: Split, recipe: Recipe, first_epoch: int = 0) -> tf.data
     weights = tf.constant(_row_weights(split, recipe))
     layers = build_augmentation(recipe)
 
-    def epoch_batches(epoch):
+    def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
         shuffled = _shuffled(split, recipe, epoch)
         batches = tf.data.Dataset.from_tensor_slices(shuffled).batch(recipe.train_batch_size)
         return batches.enumerate().map(lambda step, batch: (epoch, step, batch))
 
-    def load(epoch, step, batch):
+    def load(epoch: tf.Tensor, step: tf.Tensor, batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
         pixels = tf.cast(tf.gather(images, batch), tf.float32)
         seeds = StepSeed(recipe.train_seed, epoch, step)
         pixels, answers = augment(pixels, tf.gather(labels, batch), layers, seeds)
@@ -123,7 +125,7 @@ def as_elsewhere(split: Split, recipe: Recipe, batch_size: int = 256) -> Split:
     return Split(images, split.labels)
 
 
-def augmented_views(images: np.ndarray, recipe: Recipe, views: int = 8) -> np.ndarray:
+def augmented_views(images: Pixels, recipe: Recipe, views: int = 8) -> Floats:
     """Return float32 (views, N, 28, 28, 3): each of uint8 (N, 28, 28, 3) augmented some times.
 
     But for the blending of images: the rows of a figure are to show one cell each.
@@ -135,7 +137,12 @@ def augmented_views(images: np.ndarray, recipe: Recipe, views: int = 8) -> np.nd
     return np.stack([augment(pixels, labels, layers, seed)[0] for seed in seeds])
 
 
-def augment(images, labels, layers: list[keras.layers.Layer], seeds: keras.random.SeedGenerator):
+def augment(
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    layers: list[keras.layers.Layer],
+    seeds: keras.random.SeedGenerator,
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Apply augmentation layers one after the other.
 
     Args:
@@ -168,7 +175,7 @@ def _options() -> tf.data.Options:
     return options
 
 
-def _shuffled(split: Split, recipe: Recipe, epoch) -> tf.Tensor:
+def _shuffled(split: Split, recipe: Recipe, epoch: tf.Tensor) -> tf.Tensor:
     """Return all rows in the order of an epoch, int32 (N,)."""
     rows = np.arange(len(split), dtype=np.int32)
     return tf.random.experimental.stateless_shuffle(rows, _key(recipe.train_seed, epoch))
@@ -178,12 +185,12 @@ def _key(seed: int, epoch: tf.Tensor) -> tf.Tensor:
     return tf.stack([tf.constant(seed, tf.int32), tf.cast(epoch, tf.int32)])
 
 
-def _labels(split: Split, soft: bool) -> np.ndarray:
+def _labels(split: Split, soft: bool) -> Array:
     """Return int64 (N,), or float32 (N, 8)."""
     return np.eye(CLASS_COUNT, dtype=np.float32)[split.labels] if soft else split.labels
 
 
-def _row_weights(split: Split, recipe: Recipe) -> np.ndarray:
+def _row_weights(split: Split, recipe: Recipe) -> Floats:
     """Return float32 (N,): each row's class weight, or ones."""
     if not recipe.train_class_weights:
         return np.ones(len(split), np.float32)

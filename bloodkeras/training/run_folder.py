@@ -16,6 +16,7 @@ from bloodkeras.answers.classifier import core_count
 from bloodkeras.contract import RUN_DATA, RUN_INFO, RUN_RECIPE
 from bloodkeras.data.splits import Splits
 from bloodkeras.errors import BloodkerasError, gist
+from bloodkeras.named_types import Json
 from bloodkeras.recipe import Recipe, read_recipe, settled, write_recipe
 from bloodkeras.training.checkpoint import (
     Checkpoint,
@@ -30,7 +31,7 @@ TO_LOAD = "import bloodkeras.training.layers, keras; keras.models.load_model('mo
 VERSIONED = ("keras", "tensorflow", "numpy", "tf2onnx", "onnx", "onnxruntime")
 
 
-def begin_run(folder: Path, recipe: Recipe, splits: Splits, info: dict) -> None:
+def begin_run(folder: Path, recipe: Recipe, splits: Splits, info: Json) -> None:
     """Make a run folder; an earlier run there is moved to <folder>.1, .2, ...
 
     It gets its name last: a folder of that name is never half made.
@@ -56,7 +57,7 @@ def begin_run(folder: Path, recipe: Recipe, splits: Splits, info: dict) -> None:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def take_up(folder: Path, recipe: Recipe, splits: Splits, info: dict) -> Checkpoint | None:
+def take_up(folder: Path, recipe: Recipe, splits: Splits, info: Json) -> Checkpoint | None:
     """Return where an interrupted run goes on, and say so; None for its first epoch.
 
     Raises:
@@ -86,14 +87,15 @@ def take_up_finished(folder: Path, recipe: Recipe, splits: Splits) -> None:
     print(f"{folder} is finished already: nothing to go on with")
 
 
-def read_info(folder: Path) -> dict:
+def read_info(folder: Path) -> Json:
     """Read a run folder's run.json.
 
     Raises:
         BloodkerasError: It is no run folder.
     """
     try:
-        return json.loads((folder / RUN_INFO).read_text(encoding="utf-8"))
+        found: Json = json.loads((folder / RUN_INFO).read_text(encoding="utf-8"))
+        return found
     except (OSError, ValueError) as error:
         raise BloodkerasError(
             f"cannot go on with {folder}, which is no run ({gist(error)}): choose another --out, "
@@ -110,13 +112,13 @@ def begun_in(folder: Path) -> str:
     return read_info(folder).get("precision") or read_recipe(folder / RUN_RECIPE).train_precision
 
 
-def write_info(folder: Path, info: dict) -> None:
+def write_info(folder: Path, info: Json) -> None:
     """Write a run folder's run.json, and into it how to load the model."""
     content = json.dumps(info | {"to_load": TO_LOAD}, indent=2) + "\n"
     write_atomically(folder / RUN_INFO, content.encode())
 
 
-def conditions(deterministic: bool) -> dict:
+def conditions(deterministic: bool) -> Json:
     """Return what numbers depend on, apart from recipe and data: equal for equal bits."""
     gpus = tf.config.list_logical_devices("GPU")
     # Threads share a sum out among them, so another number of cores rounds another way.
@@ -156,12 +158,12 @@ def _refuse_another(folder: Path, recipe: Recipe, splits: Splits) -> None:
         )
 
 
-def _options(recipe: Recipe) -> dict:
+def _options(recipe: Recipe) -> Json:
     """Return the recipe by the names that the command line has for its fields."""
     return {f"--{name.split('_', 1)[1]}": value for name, value in vars(recipe).items()}
 
 
-def _difference(was: dict, now: dict) -> str:
+def _difference(was: Json, now: Json) -> str:
     differing = sorted(key for key in was | now if was.get(key) != now.get(key))
     return ", ".join(f"{key} {was.get(key)!r}, not {now.get(key)!r}" for key in differing)
 

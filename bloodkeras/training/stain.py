@@ -10,12 +10,16 @@ Sources: stain separation, Ruifrok & Johnston 2001; its vectors for Giemsa's sta
 Colour Deconvolution; stain augmentation, Tellez et al. 2019 (arXiv:1902.06543).
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 from bloodkeras.contract import IMAGE_SIDE
+from bloodkeras.named_types import Tensor
 
+Seed = Any  # a keras.random.SeedGenerator, or None
 # OD of red, green and blue for methylene blue (azure), eosin, and what neither explains.
 AZURE, EOSIN = (0.8348, 0.5136, 0.1963), (0.0928, 0.9541, 0.2831)
 STAINS = np.array([AZURE, EOSIN, np.cross(AZURE, EOSIN)], np.float32)
@@ -33,7 +37,9 @@ DISTANCE = np.hypot(ROWS, COLUMNS).astype(np.float32)  # of each pixel from the 
 class ImageLayer(keras.layers.Layer):
     """What the layers here share: they are called as Keras' own, and leave labels alone."""
 
-    def transform_labels(self, labels, transformation, training=True):
+    def transform_labels(
+        self, labels: Tensor, transformation: Tensor, training: bool = True
+    ) -> Tensor:
         """Return the labels: the same cell seen otherwise."""
         return labels
 
@@ -46,17 +52,21 @@ class Sometimes(ImageLayer):
         kept: Share of the images that stay what they are, 0..1.
     """
 
-    def __init__(self, layers: list[ImageLayer], kept: float):
+    def __init__(self, layers: list[ImageLayer], kept: float) -> None:
         super().__init__()
         self.layers, self._kept = layers, kept
 
-    def get_random_transformation(self, data, training=True, seed=None):
+    def get_random_transformation(
+        self, data: dict[str, Any], training: bool = True, seed: Seed = None
+    ) -> Tensor:
         """Draw which images change, bool (B,), and how, a transformation a layer."""
         changed = _uniform(data, (), 0, 1, seed) >= self._kept
         drawn = [layer.get_random_transformation(data, training, seed) for layer in self.layers]
         return changed, drawn
 
-    def transform_images(self, images, transformation, training=True):
+    def transform_images(
+        self, images: Tensor, transformation: Tensor, training: bool = True
+    ) -> Tensor:
         """Change some of float32 (B, 28, 28, 3)."""
         changed, drawn = transformation
         found = images
@@ -79,12 +89,22 @@ class RandomStain(ImageLayer):
         tint: OD of the background, 0..this in each channel; its own if 0.
     """
 
-    def __init__(self, strength=0.0, mix=0.0, swap=0.0, grey=0.0, curve=0.0, tint=0.0):
+    def __init__(
+        self,
+        strength: float = 0.0,
+        mix: float = 0.0,
+        swap: float = 0.0,
+        grey: float = 0.0,
+        curve: float = 0.0,
+        tint: float = 0.0,
+    ) -> None:
         super().__init__()
         self._strength, self._mix, self._curve, self._tint = strength, mix, curve, tint
         self._swap, self._grey = swap, grey
 
-    def get_random_transformation(self, data, training=True, seed=None):
+    def get_random_transformation(
+        self, data: dict[str, Any], training: bool = True, seed: Seed = None
+    ) -> Tensor:
         """Draw the map's matrix (B, 3, 3) and offset (B, 3), and the curve's exponent (B, 1)."""
         stains = ops.exp(_uniform(data, (1, 3), -self._strength, self._strength, seed))
         matrix = ops.matmul(np.linalg.inv(STAINS) * stains, STAINS)
@@ -94,7 +114,9 @@ class RandomStain(ImageLayer):
         exponent = ops.exp(_uniform(data, (1,), -self._curve, self._curve, seed))
         return matrix, _uniform(data, (3,), 0, self._tint, seed), exponent
 
-    def transform_images(self, images, transformation, training=True):
+    def transform_images(
+        self, images: Tensor, transformation: Tensor, training: bool = True
+    ) -> Tensor:
         """Stain float32 (B, 28, 28, 3) anew."""
         matrix, tint, exponent = transformation
         density = ops.log(256.0 / (images + 1.0))
@@ -109,7 +131,7 @@ class RandomStain(ImageLayer):
         light = ops.reshape(tint, (-1, 1, 1, 3)) if self._tint else background
         return ops.clip(256.0 * ops.exp(-above - light) - 1.0, 0.0, 255.0)
 
-    def _mixing(self, data, seed):
+    def _mixing(self, data: dict[str, Any], seed: Seed) -> Tensor:
         """Draw (B, 3, 3): channels that take of each other, and sometimes change places."""
         eye = ops.eye(3)
         parts = eye + _uniform(data, (3, 3), -self._mix, self._mix, seed) * (1.0 - eye)
@@ -118,7 +140,7 @@ class RandomStain(ImageLayer):
         swapped = _uniform(data, (1, 1), 0, 1, seed) < self._swap
         return ops.matmul(parts, ops.where(swapped, ops.one_hot(order, 3), eye))
 
-    def _decolour(self, matrix, data, seed):
+    def _decolour(self, matrix: Tensor, data: dict[str, Any], seed: Seed) -> Tensor:
         """Make all three channels of some images their mean."""
         grey = _uniform(data, (1, 1), 0, 1, seed) < self._grey
         return ops.where(grey, ops.mean(matrix, 2, keepdims=True), matrix)
@@ -132,15 +154,19 @@ class RandomFieldOfView(ImageLayer):
             large as often. What lies outside of the photograph is filled by reflection.
     """
 
-    def __init__(self, factor: float):
+    def __init__(self, factor: float) -> None:
         super().__init__()
         self._most = float(np.log1p(factor))
 
-    def get_random_transformation(self, data, training=True, seed=None):
+    def get_random_transformation(
+        self, data: dict[str, Any], training: bool = True, seed: Seed = None
+    ) -> Tensor:
         """Draw by how much, (B,)."""
         return ops.exp(_uniform(data, (), -self._most, self._most, seed))
 
-    def transform_images(self, images, transformation, training=True):
+    def transform_images(
+        self, images: Tensor, transformation: Tensor, training: bool = True
+    ) -> Tensor:
         """Zoom float32 (B, 28, 28, 3) about the centre, bilinear."""
         side = transformation
         start, none = (1.0 - side) * (IMAGE_SIDE - 1) / 2, ops.zeros_like(side)
@@ -156,16 +182,20 @@ class RandomSurroundings(ImageLayer):
             centre, with a soft edge.
     """
 
-    def __init__(self, share: float):
+    def __init__(self, share: float) -> None:
         super().__init__()
         self._share = share
 
-    def get_random_transformation(self, data, training=True, seed=None):
+    def get_random_transformation(
+        self, data: dict[str, Any], training: bool = True, seed: Seed = None
+    ) -> Tensor:
         """Draw the circle's radius in pixels, (B,); far outside of the image for the others."""
         radius = _uniform(data, (), *RADII, seed)
         return ops.where(_uniform(data, (), 0, 1, seed) < self._share, radius, IMAGE_SIDE)
 
-    def transform_images(self, images, transformation, training=True):
+    def transform_images(
+        self, images: Tensor, transformation: Tensor, training: bool = True
+    ) -> Tensor:
         """Empty the background of float32 (B, 28, 28, 3)."""
         inside = ops.reshape(transformation, (-1, 1, 1)) - DISTANCE  # pixels
         inside = ops.clip(inside / SOFT_EDGE + 0.5, 0.0, 1.0)[..., None]
@@ -180,15 +210,19 @@ class RandomFocus(ImageLayer):
         strength: Up to this share of the way to a blurred image (Gaussian, 1 pixel), or away.
     """
 
-    def __init__(self, strength: float):
+    def __init__(self, strength: float) -> None:
         super().__init__()
         self._strength = strength
 
-    def get_random_transformation(self, data, training=True, seed=None):
+    def get_random_transformation(
+        self, data: dict[str, Any], training: bool = True, seed: Seed = None
+    ) -> Tensor:
         """Draw which share of the way, (B, 1, 1, 1); below 0 away from it."""
         return _uniform(data, (1, 1, 1), -self._strength, self._strength, seed)
 
-    def transform_images(self, images, transformation, training=True):
+    def transform_images(
+        self, images: Tensor, transformation: Tensor, training: bool = True
+    ) -> Tensor:
         """Blur or sharpen float32 (B, 28, 28, 3)."""
         blurred = images
         for axis in (1, 2):
@@ -207,20 +241,26 @@ class RandomNoise(ImageLayer):
         most: The largest standard deviation, in grey levels; each image has its own.
     """
 
-    def __init__(self, most: float):
+    def __init__(self, most: float) -> None:
         super().__init__()
         self._most = most
 
-    def get_random_transformation(self, data, training=True, seed=None):
+    def get_random_transformation(
+        self, data: dict[str, Any], training: bool = True, seed: Seed = None
+    ) -> Tensor:
         """Draw the noise itself, (B, 28, 28, 3)."""
         deviation = _uniform(data, (1, 1, 1), 0, self._most, seed)
         return deviation * keras.random.normal(ops.shape(data["images"]), seed=seed)
 
-    def transform_images(self, images, transformation, training=True):
+    def transform_images(
+        self, images: Tensor, transformation: Tensor, training: bool = True
+    ) -> Tensor:
         """Add it to float32 (B, 28, 28, 3)."""
         return ops.clip(images + transformation, 0.0, 255.0)
 
 
-def _uniform(data, shape: tuple[int, ...], low: float, high: float, seed):
+def _uniform(
+    data: dict[str, Any], shape: tuple[int, ...], low: float, high: float, seed: Seed
+) -> Tensor:
     """Draw float32 (B, *shape), for each image its own."""
     return keras.random.uniform((ops.shape(data["images"])[0], *shape), low, high, seed=seed)

@@ -25,6 +25,7 @@ from bloodkeras.answers.classifier import sha256_of
 from bloodkeras.contract import RUN_DATA, RUN_HISTORY, RUN_INFO, RUN_MODEL, RUN_RECIPE
 from bloodkeras.data.splits import Splits
 from bloodkeras.errors import BloodkerasError, gist
+from bloodkeras.named_types import Floats, Json
 from bloodkeras.recipe import Recipe, read_recipe, settled
 from bloodkeras.training import layers  # noqa: F401  registered for load_model
 from bloodkeras.training.callbacks import Keeper, LossGuard
@@ -53,9 +54,9 @@ class Run:
 
     folder: Path
     recipe: Recipe
-    history: dict[str, np.ndarray]  # column of history.csv -> float (epochs,)
-    data: dict  # Splits.fingerprint()
-    info: dict  # run.json
+    history: dict[str, Floats]  # column of history.csv -> float (epochs,)
+    data: Json  # Splits.fingerprint()
+    info: Json  # run.json
 
     @property
     def best_epoch(self) -> int:
@@ -70,7 +71,7 @@ class Run:
     @property
     def precision(self) -> str:
         """What it was trained in: float32 or mixed_bfloat16."""
-        return self.info.get("precision", self.recipe.train_precision)
+        return str(self.info.get("precision", self.recipe.train_precision))
 
     @property
     def weights(self) -> str:
@@ -216,7 +217,7 @@ def load_run(folder: Path) -> Run:
         table = np.genfromtxt(folder / RUN_HISTORY, delimiter=",", names=True)
     except (OSError, ValueError) as error:
         raise _no_run(folder, error) from None
-    history = {name: np.atleast_1d(table[name]) for name in table.dtype.names}
+    history = {name: np.atleast_1d(table[name]) for name in table.dtype.names or ()}
     return Run(folder, recipe, history, data, info)
 
 
@@ -224,7 +225,8 @@ def kept_numbers(runs: list[Run]) -> dict[str, list[float]]:
     """Return the history's numbers of each run's best epoch, a list a column."""
     columns = [name for name in runs[0].history if name != "epoch"]
     numbers = {c: [float(run.history[c][run.best_epoch - 1]) for run in runs] for c in columns}
-    return {"best epoch": [run.best_epoch for run in runs]} | numbers
+    epochs: list[float] = [run.best_epoch for run in runs]
+    return {"best epoch": epochs} | numbers
 
 
 def finished_run(folder: Path, recipe: Recipe, splits: Splits) -> Run | None:
@@ -241,7 +243,7 @@ def finished_run(folder: Path, recipe: Recipe, splits: Splits) -> Run | None:
 def in_float32(model: keras.Model) -> keras.Model:
     """Return the same network computing in float32, whatever precision it was trained in."""
 
-    def rebuild(layer):
+    def rebuild(layer: keras.Layer) -> keras.Layer:
         kind = {"dtype": "float32"} if isinstance(layer, keras.Layer) else {}  # else an operation
         return type(layer).from_config(layer.get_config() | kind)
 
@@ -250,7 +252,9 @@ def in_float32(model: keras.Model) -> keras.Model:
     return copy
 
 
-def _run_epochs(model, keeper: Keeper, splits: Splits, tensorboard: bool, info: dict) -> None:
+def _run_epochs(
+    model: keras.Model, keeper: Keeper, splits: Splits, tensorboard: bool, info: Json
+) -> None:
     """Run the epochs that are left; leave run.json saying how it went."""
     status, seconds_before = "failed", keeper.seconds
     started = time.perf_counter()
@@ -271,7 +275,9 @@ def _run_epochs(model, keeper: Keeper, splits: Splits, tensorboard: bool, info: 
     remove_checkpoints(keeper.run)
 
 
-def _fit(model, keeper: Keeper, splits: Splits, tensorboard: bool, precision: str) -> None:
+def _fit(
+    model: keras.Model, keeper: Keeper, splits: Splits, tensorboard: bool, precision: str
+) -> None:
     """Run the epochs."""
     recipe, steps = keeper.recipe, steps_per_epoch(splits.train, keeper.recipe)
     if keeper.is_complete:  # killed between its last checkpoint and its end
@@ -298,7 +304,7 @@ def _fit(model, keeper: Keeper, splits: Splits, tensorboard: bool, precision: st
         )
 
 
-def _forecast(model, keeper: Keeper, splits: Splits, precision: str) -> Forecast:
+def _forecast(model: keras.Model, keeper: Keeper, splits: Splits, precision: str) -> Forecast:
     """Say how long the epochs that are left may take, before the first; return what goes on."""
     recipe, left = keeper.recipe, keeper.recipe.train_epochs - keeper.epochs
     steps = steps_per_epoch(splits.train, recipe)

@@ -10,9 +10,12 @@ import contextlib
 import os
 import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent import futures
+from typing import Any
 
 import grpc
+from keras_tuner import Oracle
 from keras_tuner.src import protos
 from keras_tuner.src.distribute import oracle_client
 from keras_tuner.src.distribute.oracle_chief import OracleServicer
@@ -39,7 +42,7 @@ def split_address(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def serve(oracle, address: str, lost_after: float) -> None:
+def serve(oracle: Oracle, address: str, lost_after: float) -> None:
     """Hand out trials until the search has ended and every worker knows.
 
     Args:
@@ -78,7 +81,7 @@ class Chief:
     longer is a BloodkerasError.
     """
 
-    def __init__(self, name: str, address: str):
+    def __init__(self, name: str, address: str) -> None:
         host, port = split_address(address)
         os.environ["KERASTUNER_ORACLE_IP"] = host
         os.environ["KERASTUNER_ORACLE_PORT"] = str(port)
@@ -87,10 +90,10 @@ class Chief:
         self._client = oracle_client.OracleClient(None)
         self._address = address
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Callable[..., Any]:
         call = getattr(self._client, name)
 
-        def checked(*args, **options):
+        def checked(*args: Any, **options: Any) -> Any:
             try:
                 return call(*args, **options)
             except grpc.RpcError as error:
@@ -103,11 +106,11 @@ class Chief:
 
 
 @contextlib.contextmanager
-def heartbeat(chief: Chief, trial_id: str, lost_after: float):
+def heartbeat(chief: Chief, trial_id: str, lost_after: float) -> Iterator[None]:
     """Let the chief know, while the block runs, that this worker is alive."""
     done = threading.Event()
 
-    def beat():
+    def beat() -> None:
         while not done.wait(lost_after / BEATS):
             with contextlib.suppress(BloodkerasError):  # the next report will say so
                 chief.get_trial(trial_id)

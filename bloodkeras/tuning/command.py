@@ -7,10 +7,14 @@ import dataclasses
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bloodkeras.errors import UsageError, missing_package
 from bloodkeras.recipe import Recipe, full_names, hint, named_recipe, override
 from bloodkeras.tuning.search_space import OBJECTIVES, STRATEGIES
+
+if TYPE_CHECKING:
+    from bloodkeras.data.splits import Splits
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,16 @@ class Options:
 
 
 def check_options(
-    model, trials, strategy, budget_minutes, epochs, objective, chief, worker, lost_after, settings
+    model: str,
+    trials: int,
+    strategy: str,
+    budget_minutes: float,
+    epochs: int,
+    objective: str,
+    chief: str,
+    worker: str,
+    lost_after: float,
+    settings: dict[str, str],
 ) -> Options:
     """Return the options of the command line.
 
@@ -52,7 +65,7 @@ def check_options(
         BloodkerasError: KerasTuner is not installed.
     """
 
-    def require(holds: bool, name: str, expected: str, found) -> None:
+    def require(holds: bool, name: str, expected: str, found: object) -> None:
         if not holds:
             raise UsageError(f"--{name} must be {expected}, not {found!r}")
 
@@ -75,7 +88,7 @@ def check_options(
     )
 
 
-def run_tune(options: Options, splits, folder: Path) -> None:
+def run_tune(options: Options, splits: "Splits", folder: Path) -> None:
     """Search on this machine, or be the chief or a worker of a search on several.
 
     Args:

@@ -11,29 +11,40 @@ import dataclasses
 import io
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from keras_tuner import Oracle
+from keras_tuner.engine.trial import Trial
+
+from bloodkeras.named_types import Json
 from bloodkeras.recipe import Recipe, write_recipe
+from bloodkeras.tuning.plan import Plan
 from bloodkeras.tuning.search_space import OBJECTIVES, SPACE, recipe_of
 from bloodkeras.tuning.trial import write_file
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 SHOWN = 10  # rows on the terminal
 CHANGES_SHOWN = 6
 MEASURED = ("loss", *OBJECTIVES)
 
 
-def rows(oracle, plan) -> list[dict]:
+def rows(oracle: Oracle, plan: Plan) -> list[Json]:
     """Return a row for each trial, the best first: what it was, and its best epoch's metrics."""
     found = [_row(oracle, trial, plan) for trial in oracle.trials.values()]
     sign = -1 if oracle.objective.direction == "max" else 1
 
-    def place(row: dict) -> tuple:  # an unfinished trial's best epoch is not comparable yet
+    def place(
+        row: Json,
+    ) -> tuple[Any, ...]:  # an unfinished trial's best epoch is not comparable yet
         done = row["status"] == "completed"
         return (not done, sign * row[plan.objective] if done else 0, row["trial"])
 
     return sorted(found, key=place)
 
 
-def write_tables(oracle, plan, folder: Path) -> None:
+def write_tables(oracle: Oracle, plan: Plan, folder: Path) -> None:
     """Write tuning.csv, history.csv, leaderboard.txt and, once a trial is completed, recipe.json.
 
     Raises:
@@ -50,7 +61,7 @@ def write_tables(oracle, plan, folder: Path) -> None:
         write_recipe(best, folder / "recipe.json")
 
 
-def best_recipe(oracle, plan) -> Recipe | None:
+def best_recipe(oracle: Oracle, plan: Plan) -> Recipe | None:
     """Return the best completed trial's recipe, with the epochs of a whole training."""
     best = [trial for trial in oracle.get_best_trials(1) if trial.status == "COMPLETED"]
     if not best:
@@ -59,7 +70,7 @@ def best_recipe(oracle, plan) -> Recipe | None:
     return dataclasses.replace(recipe, train_epochs=plan.full_epochs)
 
 
-def history(oracle) -> list[dict]:
+def history(oracle: Oracle) -> list[Json]:
     """Return a row for each trial and epoch."""
     found = []
     for key, trial in sorted(oracle.trials.items()):
@@ -74,7 +85,7 @@ def history(oracle) -> list[dict]:
     return found
 
 
-def changed(row: dict, plan) -> str:
+def changed(row: Json, plan: Plan) -> str:
     """Return as text how a trial's settings differ from the starting recipe."""
     start = dataclasses.asdict(plan.start)
     parts = [
@@ -85,7 +96,7 @@ def changed(row: dict, plan) -> str:
     return ", ".join(parts) or "the starting recipe"
 
 
-def lines(found: list[dict], plan, changes: dict[str, str]) -> list[str]:
+def lines(found: list[Json], plan: Plan, changes: dict[str, str]) -> list[str]:
     """Return the leaderboard as text."""
     text = [f"{'trial':>5} {plan.objective:>14} {'epoch':>7} {'seconds':>8}  {'status':10} what"]
     for row in found:
@@ -101,7 +112,7 @@ def lines(found: list[dict], plan, changes: dict[str, str]) -> list[str]:
 class Leaderboard:
     """Shows the best trials as they come: redrawn on a terminal, else a line when one ends."""
 
-    def __init__(self, plan, folder: Path):
+    def __init__(self, plan: Plan, folder: Path) -> None:
         self.plan, self.folder = plan, folder
         self.live = None
         if sys.stdout.isatty():
@@ -110,7 +121,7 @@ class Leaderboard:
             self.live = Live(auto_refresh=False)
             self.live.start()
 
-    def show(self, oracle, trial) -> None:
+    def show(self, oracle: Oracle, trial: Trial) -> None:
         """Show what changed; write the tables when a trial ended."""
         ended = trial.status in ("COMPLETED", "FAILED")
         if ended:
@@ -127,7 +138,7 @@ class Leaderboard:
         if self.live:
             self.live.stop()
 
-    def _said(self, row: dict) -> str:
+    def _said(self, row: Json) -> str:
         start = f"trial {row['trial']} {row['status']}"
         if row["status"] != "completed":
             return f"{start}: {row['message']}"
@@ -138,7 +149,7 @@ class Leaderboard:
             f"{row['seconds']:.0f} s ({what})"
         )
 
-    def _table(self, oracle):
+    def _table(self, oracle: Oracle) -> "Table":
         from rich.table import Table
 
         found = rows(oracle, self.plan)
@@ -161,7 +172,7 @@ class Leaderboard:
         return table
 
 
-def _row(oracle, trial, plan) -> dict:
+def _row(oracle: Oracle, trial: Trial, plan: Plan) -> Json:
     seen = trial.metrics.exists(plan.objective)
     best = trial.metrics.get_best_step(plan.objective) if seen else None
     epochs = len(trial.metrics.get_history(plan.objective)) if seen else 0
@@ -180,13 +191,13 @@ def _row(oracle, trial, plan) -> dict:
     }
 
 
-def _at(trial, name: str, epoch: int | None) -> float | str:
+def _at(trial: Trial, name: str, epoch: int | None) -> float | str:
     """Return a metric of one epoch, "" where there is none."""
     series = trial.metrics.get_history(name) if trial.metrics.exists(name) else []
     return next((float(seen.mean()) for seen in series if seen.step == epoch), "")
 
 
-def _csv(found: list[dict]) -> bytes:
+def _csv(found: list[Json]) -> bytes:
     text = io.StringIO()
     if found:
         writer = csv.DictWriter(text, fieldnames=list(found[0]))

@@ -13,11 +13,13 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras_tuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from bloodkeras.errors import BloodkerasError, gist
+from bloodkeras.named_types import Json
 from bloodkeras.tuning.plan import plan_of, require_same
 from bloodkeras.tuning.trial import write_file
 
@@ -27,7 +29,7 @@ MAX_LOSSES = 3  # a trial that took its process with it so often, without a new 
 MAX_FAILURES = 10  # in a row: the search has no prospects
 
 
-class SteadyOracle:
+class SteadyOracle(keras_tuner.Oracle):
     """Goes before one of KerasTuner's oracles.
 
     Attributes:
@@ -41,9 +43,9 @@ class SteadyOracle:
     file: Path
     deadline: float
     failure: str | None
-    on_change: Callable
+    on_change: Callable[..., Any]
 
-    def open(self, file: Path, seconds: float, on_change: Callable) -> None:
+    def open(self, file: Path, seconds: float, on_change: Callable[..., Any]) -> None:
         """Start anew, or go on from the file.
 
         Raises:
@@ -53,8 +55,9 @@ class SteadyOracle:
         self.deadline = time.monotonic() + seconds
         self.heard: dict[str, float] = {}  # tuner id -> time.monotonic() of its last call
         self.began: dict[str, float] = {}  # trial id -> time.monotonic() of its start
-        self.seconds = collections.Counter()  # trial id -> spent on it
-        self.losses = collections.Counter()  # trial id -> processes that it died with
+        self.seconds: dict[str, float] = collections.defaultdict(float)  # trial id -> spent on it
+        # trial id -> processes that it died with
+        self.losses: collections.Counter[str] = collections.Counter()
         self.exhausted = False  # nothing is left to try
         self.verbose = 0
         if file.exists():
@@ -95,7 +98,7 @@ class SteadyOracle:
         for tuner_id in list(self.ongoing_trials):
             self.give_back(tuner_id)
 
-    def populate_space(self, trial_id: str) -> dict:
+    def populate_space(self, trial_id: str) -> Json:
         """Choose values: the starting recipe's first, so that there is something to beat."""
         if not self.trials:
             start = keras_tuner.HyperParameters()
@@ -105,7 +108,8 @@ class SteadyOracle:
                     start.values[entry.name] = entry.default
             return {"status": TrialStatus.RUNNING, "values": start.values}
         try:
-            return super().populate_space(trial_id)
+            found: Json = super().populate_space(trial_id)
+            return found
         except Exception as error:  # see `failure`
             self.failure = f"{type(error).__name__}: {gist(error)}"
             return {"status": TrialStatus.STOPPED}
@@ -136,7 +140,7 @@ class SteadyOracle:
         return trial
 
     @keras_tuner.synchronized
-    def update_trial(self, trial_id: str, metrics: dict, step: int = 0) -> Trial:
+    def update_trial(self, trial_id: str, metrics: Json, step: int = 0) -> Trial:
         """Note an epoch's metrics, step counting from 1; STOPPED in the answer: end the trial."""
         trial = self.trials[trial_id]
         if step == 1:  # a trial that is run again reports all of its epochs again
@@ -215,7 +219,7 @@ class SteadyOracle:
 
     def complete(self) -> bool:
         """Return whether all trials of the plan have ended."""
-        return len(self.end_order) >= self.max_trials
+        return bool(len(self.end_order) >= self.max_trials)
 
     def spent(self) -> bool:
         """Return whether the budget is spent."""

@@ -7,9 +7,13 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.recipe import Recipe
+
+if TYPE_CHECKING:
+    from keras_tuner import HyperParameters
 
 PLAN = "search/plan"  # a fixed entry of the space, which is how a worker is told
 
@@ -47,7 +51,7 @@ class Plan:
         return cls(**fields | {"start": Recipe(**fields["start"]), "held": tuple(fields["held"])})
 
 
-def plan_of(space) -> Plan:
+def plan_of(space: "HyperParameters") -> Plan:
     """Return the plan that a space carries."""
     return Plan.from_json(next(entry.value for entry in space.space if entry.name == PLAN))
 
@@ -67,5 +71,5 @@ def require_same(new: Plan, old: Plan, folder: Path) -> None:
             )
 
 
-def _short(value) -> str:
+def _short(value: object) -> str:
     return value.model_name + " otherwise set" if isinstance(value, Recipe) else str(value)

@@ -8,17 +8,20 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn
+from matplotlib.colors import Normalize
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.inspection import permutation_importance
 
 from bloodkeras.evaluation.figures import BLUE, save_figure
-from bloodkeras.tuning.search_space import SPACE
+from bloodkeras.named_types import Floats, Json
+from bloodkeras.tuning.plan import Plan
+from bloodkeras.tuning.search_space import SPACE, Range
 
 TREES, SHUFFLES = 100, 10
 ENOUGH = 5  # completed trials: below, there is nothing to fit
 
 
-def draw(found: list[dict], plan, folder: Path, synthetic: bool) -> list[Path]:
+def draw(found: list[Json], plan: Plan, folder: Path, synthetic: bool) -> list[Path]:
     """Draw both figures of the completed trials; none where there are too few."""
     done = [row for row in found if row["status"] == "completed"]
     names = [name for name in SPACE if len({row[name] for row in done}) > 1]
@@ -31,13 +34,13 @@ def draw(found: list[dict], plan, folder: Path, synthetic: bool) -> list[Path]:
 
 
 def parallel_coordinates(
-    done: list[dict], names: list[str], plan, path: Path, synthetic: bool
+    done: list[Json], names: list[str], plan: Plan, path: Path, synthetic: bool
 ) -> None:
     """Draw a line for each trial through an axis for each field, coloured by its score."""
     scores = np.array([row[plan.objective] for row in done])
     columns = [_column(done, name) for name in names]
     colours = plt.colormaps["viridis"]
-    norm = plt.Normalize(scores.min(), scores.max())
+    norm = Normalize(scores.min(), scores.max())
     figure, axis = plt.subplots(figsize=(max(8, 1.1 * len(names)), 5.5))
     for index in np.argsort(scores if plan.objective != "val_loss" else -scores):
         heights = [heights[index] for heights, _ in columns]
@@ -62,7 +65,7 @@ def parallel_coordinates(
     save_figure(figure, [], path, synthetic)
 
 
-def importance(done: list[dict], names: list[str], plan, path: Path, synthetic: bool) -> None:
+def importance(done: list[Json], names: list[str], plan: Plan, path: Path, synthetic: bool) -> None:
     """Draw how much worse a random forest predicts the score when a field is shuffled."""
     features = [*names, "epochs"]  # how long a trial was trained explains much under hyperband
     table = np.array([_column(done, name)[0] for name in features]).T
@@ -82,16 +85,16 @@ def importance(done: list[dict], names: list[str], plan, path: Path, synthetic: 
     save_figure(figure, [], path, synthetic)
 
 
-def _column(done: list[dict], name: str) -> tuple[np.ndarray, list[tuple[float, str]]]:
+def _column(done: list[Json], name: str) -> tuple[Floats, list[tuple[float, str]]]:
     """Return a field's values as heights 0..1, and the (height, label) of its ticks."""
     values = [row[name] for row in done]
     kinds = sorted(set(values))
     if isinstance(values[0], bool | str) or len(kinds) <= 3:
         place = {kind: k / max(len(kinds) - 1, 1) for k, kind in enumerate(kinds)}
         return np.array([place[v] for v in values]), [(h, str(k)) for k, h in place.items()]
-    domain = SPACE.get(name)
     numbers = np.array(values, float)
-    if getattr(domain, "log", False):  # a weight decay of 0 is drawn at the low end
+    domain = SPACE.get(name)
+    if isinstance(domain, Range) and domain.log:  # a weight decay of 0 is drawn at the low end
         numbers = np.log(np.maximum(numbers, domain.low))
     low, high = numbers.min(), max(numbers.max(), numbers.min() + 1e-9)
     return (numbers - low) / (high - low), [(0.0, f"{kinds[0]:.3g}"), (1.0, f"{kinds[-1]:.3g}")]

@@ -11,9 +11,12 @@ import contextlib
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
-from keras_tuner.engine.trial import TrialStatus
+from keras_tuner import Oracle
+from keras_tuner.engine.trial import Trial, TrialStatus
 
 from bloodkeras.errors import BloodkerasError, gist
 from bloodkeras.progress import about_when, duration
@@ -38,7 +41,7 @@ def tune(
     data: TuningData,
     folder: Path,
     seconds: float = float("inf"),
-    serve: Callable | None = None,
+    serve: Callable[..., Any] | None = None,
 ) -> None:
     """Search, or go on with the search in the folder.
 
@@ -84,7 +87,9 @@ def _foretell(plan: Plan, trials: int, data: TuningData, seconds: float) -> None
     )
 
 
-def _search(oracle, plan: Plan, data: TuningData, folder: Path, serve: Callable | None) -> None:
+def _search(
+    oracle: Oracle, plan: Plan, data: TuningData, folder: Path, serve: Callable[..., Any] | None
+) -> None:
     """Serve the oracle, or train its trials here."""
     if oracle.trials:
         print(f"going on with the {len(oracle.trials)} trials in {folder}", flush=True)
@@ -99,7 +104,14 @@ def _search(oracle, plan: Plan, data: TuningData, folder: Path, serve: Callable 
         raise
 
 
-def work(oracle, name: str, plan: Plan, data: TuningData, folder: Path, beating=None) -> None:
+def work(
+    oracle: Oracle,
+    name: str,
+    plan: Plan,
+    data: TuningData,
+    folder: Path,
+    beating: Callable[[str], AbstractContextManager[None]] | None = None,
+) -> None:
     """Train one trial after the other until the oracle has no more.
 
     Args:
@@ -124,7 +136,7 @@ def work(oracle, name: str, plan: Plan, data: TuningData, folder: Path, beating=
             oracle.end_trial(trial)
 
 
-def attempt(oracle, trial, plan: Plan, data: TuningData, folder: Path) -> bool:
+def attempt(oracle: Oracle, trial: Trial, plan: Plan, data: TuningData, folder: Path) -> bool:
     """Train one trial and note how it ended; False where the oracle wants it back.
 
     Raises:
@@ -135,7 +147,7 @@ def attempt(oracle, trial, plan: Plan, data: TuningData, folder: Path) -> bool:
 
     def report(epoch: int, row: dict[str, float]) -> bool:
         status = oracle.update_trial(trial.trial_id, row, step=epoch).status
-        return status != TrialStatus.STOPPED
+        return bool(status != TrialStatus.STOPPED)
 
     try:
         done = run_trial(
@@ -187,14 +199,14 @@ def join(model: str, name: str, address: str, data: TuningData, folder: Path) ->
         )
     print(f"worker {name}: working for the chief at {address}", flush=True)
 
-    def beating(trial_id: str):
+    def beating(trial_id: str) -> AbstractContextManager[None]:
         return heartbeat(chief, trial_id, plan.lost_after)
 
     work(chief, name, plan, data, folder, beating)
     print(f"worker {name}: done")
 
 
-def conclude(oracle, plan: Plan, data: TuningData, folder: Path) -> None:
+def conclude(oracle: Oracle, plan: Plan, data: TuningData, folder: Path) -> None:
     """Write and draw the results, and say what to do with them."""
     write_tables(oracle, plan, folder)
     found = rows(oracle, plan)

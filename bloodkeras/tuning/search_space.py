@@ -6,9 +6,15 @@ it chose the `Recipe`. The names are the recipe's own.
 
 import dataclasses
 import typing
+from collections.abc import Set
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from bloodkeras.named_types import Json
 from bloodkeras.recipe import Recipe
+
+if TYPE_CHECKING:
+    from keras_tuner import HyperParameters
 
 STRATEGIES = ("hyperband", "bayesian", "random")
 # What a search may be steered by, and whether more of it is better.
@@ -28,7 +34,7 @@ class Range:
 
 # A tuple lists the choices. What the starting recipe says is always possible too: a range is
 # widened to hold it, a choice added.
-SPACE: dict[str, Range | tuple] = {
+SPACE: dict[str, Range | tuple[Any, ...]] = {
     "train_optimizer": ("adam", "adamw", "muon"),
     "train_learning_rate": Range(2e-4, 2e-2, log=True),
     "train_weight_decay": Range(1e-3, 0.2, log=True),
@@ -48,7 +54,7 @@ SPACE: dict[str, Range | tuple] = {
 }
 
 
-def search_space(start: Recipe, held: set[str] = frozenset()):
+def search_space(start: Recipe, held: Set[str] = frozenset()) -> "HyperParameters":
     """Declare the space to KerasTuner.
 
     Args:
@@ -73,7 +79,7 @@ def search_space(start: Recipe, held: set[str] = frozenset()):
     return space
 
 
-def recipe_of(values: dict, start: Recipe) -> Recipe:
+def recipe_of(values: Json, start: Recipe) -> Recipe:
     """Return the starting recipe with the values that a search chose.
 
     Args:
@@ -82,14 +88,14 @@ def recipe_of(values: dict, start: Recipe) -> Recipe:
     """
     kinds = typing.get_type_hints(Recipe)
     chosen = {name: kinds[name](value) for name, value in values.items() if name in SPACE}
-    rounded = {
+    rounded: Json = {
         name: float(f"{value:.{DIGITS}g}") if kinds[name] is float else value
         for name, value in chosen.items()
     }
     return dataclasses.replace(start, **rounded)
 
 
-def _declare(space, name: str, start: Recipe) -> None:
+def _declare(space: "HyperParameters", name: str, start: Recipe) -> None:
     domain, default = SPACE[name], getattr(start, name)
     if isinstance(domain, Range):
         default = max(default, domain.low) if domain.log else default

@@ -25,7 +25,7 @@ class _Random(SteadyOracle, oracles.RandomSearchOracle):
     pass
 
 
-def make_oracle(plan: Plan, trials: int):
+def make_oracle(plan: Plan, trials: int) -> SteadyOracle:
     """Return the plan's oracle, to be opened."""
     space = search_space(plan.start, set(plan.held))
     space.Fixed(PLAN, plan.to_json())

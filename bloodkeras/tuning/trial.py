@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,6 +21,7 @@ from bloodkeras.contract import RUN_RECIPE
 from bloodkeras.data.splits import Split, Splits
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.evaluation import metrics
+from bloodkeras.named_types import Json
 from bloodkeras.recipe import Recipe, read_recipe, write_recipe
 from bloodkeras.training.checkpoint import (
     Checkpoint,
@@ -110,13 +112,20 @@ def run_trial(
 class _Watcher(keras.callbacks.Callback):
     """Judges, keeps and reports the model after every epoch."""
 
-    def __init__(self, recipe: Recipe, val: Split, folder: Path, report, history: list[dict]):
+    def __init__(
+        self,
+        recipe: Recipe,
+        val: Split,
+        folder: Path,
+        report: Callable[..., Any],
+        history: list[Json],
+    ) -> None:
         super().__init__()
         self.recipe, self.val, self.folder = recipe, val, folder
         self.report, self.history = report, history
         self.stopped = False
 
-    def on_epoch_end(self, epoch: int, logs: dict) -> None:
+    def on_epoch_end(self, epoch: int, logs: Json) -> None:
         """Stop at a loss that is no number, keep a checkpoint, report."""
         row = {"loss": float(logs["loss"]), **judge(self.model, self.val)}
         if not all(map(math.isfinite, row.values())):
@@ -143,7 +152,7 @@ def judge(model: keras.Model, val: Split) -> dict[str, float]:
     return found | {"val_loss": float(-np.log(likely).mean())}
 
 
-def restore(model: keras.Model, recipe: Recipe, folder: Path) -> list[dict]:
+def restore(model: keras.Model, recipe: Recipe, folder: Path) -> list[Json]:
     """Read a checkpoint of the same recipe into a model; return its history, [] where none fits."""
     state = newest_checkpoint(folder) if _is_of(recipe, folder) else None
     if state is None:
