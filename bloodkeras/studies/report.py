@@ -203,7 +203,7 @@ def _model_results(run: Run, keras: Report, onnx: Report | None) -> dict:
 def _settings_used(recipes: list[dict]) -> list[str]:
     """Return the settings that some model has otherwise than switched off."""
     defaults = dataclasses.asdict(Recipe(model_name=""))
-    del defaults["model_name"]
+    del defaults["model_name"], defaults["model_architecture"]
     return [
         name
         for name, default in defaults.items()

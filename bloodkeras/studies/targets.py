@@ -121,6 +121,6 @@ def check_target(target: str) -> None:
     """
     if target not in (*RECIPES, JOINED) and not Path(target).is_dir():
         raise UsageError(
-            f"{target!r} is neither a model, a run folder nor an export: expected "
+            f"{target!r} is neither a model, a run folder nor an export: "
             f"{hint(target, (*RECIPES, JOINED))}, or a folder"
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bloodkeras.errors import UsageError, missing_package
-from bloodkeras.recipe import Recipe, full_names, hint, named_recipe, override
+from bloodkeras.recipe import Recipe, full_names, named_recipe, override
 from bloodkeras.tuning.search_space import OBJECTIVES, STRATEGIES
 
 
@@ -57,8 +57,8 @@ def check_options(
             raise UsageError(f"--{name} must be {expected}, not {found!r}")
 
     start = override(named_recipe(model), settings)
-    require(strategy in STRATEGIES, "strategy", hint(strategy, STRATEGIES), strategy)
-    require(objective in OBJECTIVES, "objective", hint(objective, OBJECTIVES), objective)
+    require(strategy in STRATEGIES, "strategy", f"one of {', '.join(STRATEGIES)}", strategy)
+    require(objective in OBJECTIVES, "objective", f"one of {', '.join(OBJECTIVES)}", objective)
     require(trials > 0, "trials", "above 0", trials)
     require(epochs >= 0, "epochs", "above 0", epochs)
     require(budget_minutes >= 0, "budget-minutes", "above 0", budget_minutes)
