@@ -76,7 +76,7 @@ class Recipe:
     model_norm_momentum: float = share(0.99, "momentum of batch normalisation's moving averages")
     model_stochastic_depth: float = share(0.0, "share of images that skip the last block")
     model_width: float = number(
-        1.0, "filters of every convolution, in steps of eight", "times", allowed=ABOVE_ZERO
+        1.0, "times the filters of every convolution, in steps of eight", allowed=ABOVE_ZERO
     )
     model_depth: int = number(0, "further blocks at the end of every stage", "blocks")
 
@@ -108,7 +108,9 @@ class Recipe:
     augment_field: float = number(0.0, "field of view times 1 / (1 + this) to 1 + this")
     augment_surroundings: float = share(0.0, "share of images without anything around the cell")
     augment_focus: float = number(0.0, "blur or sharpen by up to this share")
-    augment_noise: float = number(0.0, "of up to this standard deviation", "grey levels of 255")
+    augment_noise: float = number(
+        0.0, "noise of up to this standard deviation", "grey levels of 255"
+    )
     augment_kept: float = share(
         0.0, "share of images that stain, field, focus and noise leave alone"
     )
@@ -117,7 +119,7 @@ class Recipe:
 
     train_epochs: int = number(20, "how often every image is seen", "epochs", allowed=ABOVE_ZERO)
     train_patience: int = number(0, "stop after so many without a better one; 0: never", "epochs")
-    train_batch_size: int = number(64, "of a step", "images", allowed=ABOVE_ZERO)
+    train_batch_size: int = number(64, "how many go into a step", "images", allowed=ABOVE_ZERO)
     train_optimizer: str = word(
         "adam", "the rule that changes the weights", ("adam", "adamw", "muon")
     )
@@ -126,7 +128,7 @@ class Recipe:
         "constant", "cosine: warm up, then fall to 0", ("constant", "cosine")
     )
     train_warmup: float = share(0.1, "share of the training over which a schedule warms up")
-    train_weight_decay: float = number(0.0, "of adamw and muon, times the learning rate", "a step")
+    train_weight_decay: float = number(0.0, "of adamw and muon, times the learning rate, a step")
     train_label_smoothing: float = share(0.0, "share of the label spread over all classes")
     train_ema: float = share(
         0.0, "momentum, a step, of averaged weights that are then used; 0: none"
