@@ -27,19 +27,20 @@ MOST_BYTES = "100mb"  # of a file
 GRACE = 2  # seconds for what is being answered when it is stopped
 
 
-def demo(folder: str, host: str, port: int) -> None:
+def demo(folder: str, host: str, port: int, **asking) -> None:
     """Serve the page until Ctrl-C or SIGTERM.
 
     Args:
         folder: Of an export.
         host: Where to listen.
         port: 0 takes any that is free.
+        asking: As `Explainer` takes it.
 
     Raises:
         BloodkerasError: The export cannot be used, or the port is taken.
         KeyboardInterrupt: Ctrl-C.
     """
-    explainer = Explainer(folder)
+    explainer = Explainer(folder, **asking)
     listener = listen(host, port)
     with tempfile.TemporaryDirectory(prefix="bloodkeras-demo-") as scratch:
         os.environ["GRADIO_TEMP_DIR"] = scratch  # what was uploaded goes with it

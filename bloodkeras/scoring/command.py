@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bloodkeras.answers.classifier import Classifier, advise, core_count
 from bloodkeras.answers.formats import import_pyarrow
-from bloodkeras.answers.prior import BLOOD, ESTIMATE
+from bloodkeras.answers.prior import refuse_estimate
 from bloodkeras.contract import VERDICTS
 from bloodkeras.errors import BloodkerasError, UsageError, missing_package
 from bloodkeras.images.framing import Framing
@@ -72,11 +72,7 @@ def check(options: Options) -> None:
         if not least <= (value := getattr(options, name)) <= most:
             option = name.replace("_", "-")
             raise UsageError(f"--{option}: expected {least} to {most:,}, found {value:,}")
-    if options.prior == ESTIMATE:
-        raise UsageError(
-            "--prior estimate is for `predict`: it reads all images before the first is answered; "
-            f"expected {BLOOD}, or a file of weights"
-        )
+    refuse_estimate(options.prior)
     Framing(options.microns_per_pixel)  # refuses what is no scale
     if options.engine == "ray" and importlib.util.find_spec("ray") is None:
         raise missing_package("Ray", "ray")
