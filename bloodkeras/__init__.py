@@ -38,10 +38,15 @@ it, so the same `evaluate` judges both.
 From Python: `bloodkeras.load("residual").predict("cell.jpg")`.
 """
 
+import logging
 import os
 
 __version__ = "0.1.0"
 __all__ = ["Classifier", "load"]
+
+# Progress and warnings are logged. Nobody sees them who has not asked, as `logging.basicConfig` or
+# the command line does.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 # Nothing leaves the machine. Some packages count their users, and read these variables when they
 # are imported; this file is always run before that, in worker processes too. Whoever has set one

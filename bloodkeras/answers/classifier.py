@@ -7,8 +7,8 @@ Flow: takes exports/<model>/ (model.onnx or model.int8.onnx, card.json, SHA256SU
 import dataclasses
 import hashlib
 import json
+import logging
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +56,8 @@ from bloodkeras.images.preprocess import (
     kind_of,
     read_any,
 )
+
+LOG = logging.getLogger(__name__)
 
 # Measured, not guessed: `python -m bloodkeras benchmark exports/deeper`, on two cores of a Xeon,
 # milliseconds for one image in fp32: 0.330 with one thread, 0.339 with two, 0.206 with two that
@@ -407,7 +409,7 @@ def model_file(folder: Path, precision: str) -> Path:
 
 
 def advise(folder: str | Path, precision: str) -> None:
-    """Say on standard error where int8 is not the quicker way to run an export.
+    """Warn where int8 is not the quicker way to run an export.
 
     Args:
         folder: An export that `Classifier.load` has loaded.
@@ -417,16 +419,14 @@ def advise(folder: str | Path, precision: str) -> None:
         return
     card = json.loads((Path(folder) / CARD_FILE).read_text(encoding="utf-8"))
     if _may_overflow(card):
-        print(
-            f"bloodkeras: the int8 file of {folder} was made by an earlier version and is run in a "
-            "slower way, as the quick one overflows on some processors: export it again",
-            file=sys.stderr,
+        LOG.warning(
+            f"the int8 file of {folder} was made by an earlier version and is run in a slower way, "
+            "as the quick one overflows on some processors: export it again"
         )
     elif card.get("multiply_adds", INT8_PAYS) < INT8_PAYS:
-        print(
-            f"bloodkeras: {folder} is so small a network that int8 is no quicker than float32 "
-            "(and on some processors slower); only its file is smaller",
-            file=sys.stderr,
+        LOG.warning(
+            f"{folder} is so small a network that int8 is no quicker than float32 (and on some "
+            "processors slower); only its file is smaller"
         )
 
 

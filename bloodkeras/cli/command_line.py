@@ -4,6 +4,7 @@ Flow: takes {name: function}; gives an exit status: 0 done, 1 failed, 2 wrong us
 """
 
 import errno
+import logging
 import os
 import re
 import sys
@@ -23,13 +24,15 @@ from bloodkeras.cli.options import (
     settings_table,
 )
 from bloodkeras.errors import BloodkerasError, UsageError, missing_package
+from bloodkeras.progress import show
 from bloodkeras.recipe import hint
 
+LOG = logging.getLogger(__name__)
 EXTRAS = {name: name for name in ("calibrate", "demo", "serve", "tune")}  # others need train
-QUIET, VERBOSE = ("-q", "--quiet"), ("-v", "--verbose")
+QUIET, VERBOSE = {"-q", "--quiet"}, {"-v", "--verbose"}
 EVERYWHERE = """EVERYWHERE
     -q, --quiet: only warnings, no progress
-    -v, --verbose: what is of use to find a fault, too"""
+    -v, --verbose: versions, and where in the program an error comes from, too"""
 LINE_LENGTH = 100  # characters
 
 
@@ -40,7 +43,10 @@ def run(commands: dict[str, Callable]) -> None:
         commands: Name to function.
     """
     print_anything()
-    words = [word for word in sys.argv[1:] if word not in QUIET + VERBOSE]
+    given = set(sys.argv[1:])
+    loud = logging.DEBUG if given & VERBOSE else logging.INFO
+    show(logging.WARNING if given & QUIET else loud)
+    words = [word for word in sys.argv[1:] if word not in QUIET | VERBOSE]
     name = words[0].replace("_", "-") if words else ""
     try:
         if words == ["--version"]:
@@ -51,6 +57,7 @@ def run(commands: dict[str, Callable]) -> None:
             _run(commands, name, words[1:])
         sys.stdout.flush()  # what cannot be written is to be said here
     except BloodkerasError as error:
+        LOG.debug("it comes from here:", exc_info=error)
         print(f"bloodkeras: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
     except ModuleNotFoundError as error:
@@ -108,6 +115,7 @@ def _run(commands: dict[str, Callable], name: str, words: list[str]) -> None:
     if name not in commands:
         raise UsageError(f"unknown command {name!r}: {hint(name, commands)}")
     refuse_unclear(commands[name], words)
+    LOG.debug(f"bloodkeras {bloodkeras.__version__}, Python {sys.version}, {sys.platform}: {name}")
     # fire would read --out 1e3 as a number and 'false' as a text, which is true.
     called = fire.decorators.SetParseFn(str)(catching(name, commands[name]))
     # It would take - for its own separator.

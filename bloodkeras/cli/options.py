@@ -26,9 +26,9 @@ ARGS = re.compile(r"^    (\w+): (.+(?:\n {8,}.+)*)", re.M)  # of a docstring
 SWITCHED_ON = "True"  # what fire makes of an option without a value
 MANY = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 # What an option of before has become.
-MOVED = {("evaluate", name): "judge" for name in ("photos", "labels", "tightness", "prior")}
-MOVED |= {("evaluate", name): "judge" for name in ("classes", "microns_per_pixel")}
-MOVED |= {("evaluate", "shifts"): "shifts"}
+JUDGED = ("photos", "labels", "tightness", "microns_per_pixel", "classes", "prior")
+MOVED = {("evaluate", name): "judge EXPORT --photos FOLDER" for name in JUDGED}
+MOVED |= {("evaluate", "shifts"): "shifts EXPORT"}
 
 Model = Annotated[str, f"A recipe: {', '.join(RECIPES)}."]
 Target = Annotated[
@@ -200,10 +200,8 @@ def bound(
     for typed, text in options.items():
         full = _spelt_out(typed, command)
         if (name, full) in MOVED:
-            now = MOVED[name, full]
             raise UsageError(
-                f"{option(full)} has moved: `bloodkeras {now} EXPORT` does it, and "
-                f"`bloodkeras {now} --help` says what it takes"
+                f"{option(full)} of {name} has moved: `bloodkeras {MOVED[name, full]}`"
             )
         if full not in known:
             raise unknown_option(full, [o for o in known if o not in settings()])

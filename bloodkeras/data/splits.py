@@ -6,8 +6,8 @@ Sources: MedMNIST v2's file layout: keys {train,val,test}_{images,labels}, uint8
 
 import hashlib
 import io
+import logging
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from bloodkeras import contract
 from bloodkeras.data.download import DownloadError, cached_or_downloaded
 from bloodkeras.errors import BloodkerasError, gist
 from bloodkeras.images.synthetic import draw_arrays
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def load_splits(data: str | None = None) -> Splits:
     except DownloadError as error:
         if data != "auto":
             raise
-        print(f"bloodkeras: {error}\nbloodkeras: going on with drawn cells", file=sys.stderr)
+        LOG.warning(f"{error}: going on with drawn cells")
         return _synthetic_splits()
 
 

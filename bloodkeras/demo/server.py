@@ -5,7 +5,6 @@ Flow: takes an export and an address; returns when it was stopped.
 
 import logging
 import os
-import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,8 @@ from bloodkeras.demo.tile import STYLE
 from bloodkeras.images.synthetic import draw_arrays
 from bloodkeras.serving.listener import address, listen, run_until_stopped
 from bloodkeras.serving.options import is_loopback
+
+LOG = logging.getLogger(__name__)
 
 FONTS = ["system-ui", "sans-serif"]  # of the machine: nothing is fetched from elsewhere
 MOST_BYTES = "100mb"  # of a file
@@ -86,7 +87,4 @@ def draw_examples(folder: Path) -> list[str]:
 def _announce(listener, host: str, folder: str) -> None:
     print(f"{address(listener)} shows {folder}; Ctrl-C stops it", flush=True)
     if not is_loopback(host):
-        print(
-            f"bloodkeras: {host} can be reached from other machines, and anybody may look",
-            file=sys.stderr,
-        )
+        LOG.warning(f"{host} can be reached from other machines, and anybody may look")

@@ -4,6 +4,7 @@ Flow: takes the options; gives a folder of Parquet files, and says on one line w
 """
 
 import importlib.util
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -32,6 +33,8 @@ from bloodkeras.scoring.plan import (
 )
 from bloodkeras.scoring.ray_engine import run_ray
 from bloodkeras.whole_file import TEMPORARY
+
+LOG = logging.getLogger(__name__)
 
 ENGINES = ("local", "ray")
 RANGES = {"partition_images": (1, 1_000_000), "batch": (1, 256), "workers": (0, 100_000)}
@@ -120,7 +123,7 @@ def _carry_out(options: Options, out: Path, plan: Plan) -> Counter:
     for done in filter(None, found.values()):
         counts.update(done.counts)
     if wanted and counts:
-        print(f"{len(found) - len(wanted):,} of {len(found):,} partitions are finished already")
+        LOG.info(f"{len(found) - len(wanted):,} of {len(found):,} partitions are finished already")
     if wanted:
         with Progress(lambda: plan.items, counts.total()) as progress:
             for done in _run(options, out, plan, wanted, progress.add):
@@ -131,7 +134,7 @@ def _carry_out(options: Options, out: Path, plan: Plan) -> Counter:
 
 def _run(options: Options, out: Path, plan: Plan, wanted: list[int], tell: Tell) -> Iterator[Done]:
     if options.engine == "ray":
-        print(f"{len(wanted):,} partitions to do: how long is said when the first are", flush=True)
+        LOG.info(f"{len(wanted):,} partitions to do: how long is said when the first are")
         find = partial(finished, out, plan)
         return run_ray(out, wanted, options.workers, options.address, find)
     return run_local(out, wanted, options.workers or 1, core_count(), tell)

@@ -8,6 +8,7 @@ import contextlib
 import io
 import itertools
 import json
+import logging
 import math
 import re
 import time
@@ -31,6 +32,8 @@ from bloodkeras.training.checkpoint import (
     variables_of,
 )
 from bloodkeras.training.pipeline import batch_rows, steps_per_epoch, train_dataset
+
+LOG = logging.getLogger(__name__)
 
 WATCHED = "val_accuracy"  # the best epoch is the first of the highest
 
@@ -116,7 +119,7 @@ class Keeper(keras.callbacks.Callback):
         self.state = state
         self.publish()
         if is_complete(rows, self.recipe) and len(rows) < self.recipe.train_epochs:
-            print(f"no better {WATCHED} for {self.recipe.train_patience} epochs: stopped early")
+            LOG.info(f"no better {WATCHED} for {self.recipe.train_patience} epochs: stopped early")
             self.model.stop_training = True
 
     def restore(self) -> None:
@@ -167,7 +170,7 @@ class LossGuard(keras.callbacks.Callback):
         steps = steps_per_epoch(self._split, recipe)
         start = f"the loss became {loss} in epoch {epoch + 1}"
         span = f"{self._first + 1} to {last + 1}"
-        print(f"\n{start}, steps {span}: looking for the batch", flush=True)
+        LOG.warning(f"{start}, steps {span}: looking for the batch")
         found = self._first_bad_step(last)
         if found is not None:
             rows = batch_rows(self._split, recipe, epoch, found)

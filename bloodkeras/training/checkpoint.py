@@ -12,6 +12,7 @@ import csv
 import hashlib
 import io
 import json
+import logging
 import os
 import shutil
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ import numpy as np
 
 from bloodkeras.contract import RUN_HISTORY, RUN_MODEL
 from bloodkeras.errors import BloodkerasError, gist
+
+LOG = logging.getLogger(__name__)
 
 FOLDER = "checkpoints"
 KEPT = 2  # the newest, and the one before in case the newest is damaged
@@ -116,7 +119,7 @@ def newest_checkpoint(run: Path) -> Checkpoint | None:
         try:
             return read_checkpoint(path)
         except BloodkerasError as error:
-            print(f"{error}: going back to the one before")
+            LOG.warning(f"{error}: going back to the one before")
     return None
 
 

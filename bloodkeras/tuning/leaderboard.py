@@ -9,12 +9,15 @@ Flow: takes an oracle; gives
 import csv
 import dataclasses
 import io
+import logging
 import sys
 from pathlib import Path
 
 from bloodkeras.recipe import Recipe, write_recipe
 from bloodkeras.tuning.search_space import OBJECTIVES, SPACE, recipe_of
 from bloodkeras.tuning.trial import write_file
+
+LOG = logging.getLogger(__name__)
 
 SHOWN = 10  # rows on the terminal
 CHANGES_SHOWN = 6
@@ -120,7 +123,7 @@ class Leaderboard:
         elif ended:
             found = {row["trial"]: row for row in rows(oracle, self.plan)}
             row, best = found[trial.trial_id], next(iter(found.values()))
-            print(f"{self._said(row)}; best: trial {best['trial']}", flush=True)
+            LOG.info(f"{self._said(row)}; best: trial {best['trial']}")
 
     def close(self) -> None:
         """Leave the terminal as it was."""

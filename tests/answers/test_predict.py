@@ -604,5 +604,5 @@ def test_it_says_how_many_were_what_and_when_something_is_wrong_with_all(
     err = capsys.readouterr().err
     accepted, unsure, foreign = counts
     assert f"3 images: {accepted} accepted, {unsure} unsure, {foreign} foreign" in err
-    assert ("evaluate EXPORT --photos DIR" in err) == bool(said)
+    assert ("judge EXPORT --photos DIR" in err) == bool(said)
     assert said in err

@@ -413,12 +413,12 @@ def test_what_sort_into_writes_can_be_read_back(tmp_path):
     (tmp_path / "sorted" / "unsure").mkdir()
     (found,) = (tmp_path / "sorted").glob("*/c.png")
     found.rename(tmp_path / "sorted" / "unsure" / "c.png")
-    done = run(tmp_path, "evaluate", "export", "--photos", "sorted")
+    done = run(tmp_path, "judge", "export", "--photos", "sorted")
     assert "3 photographs, 1 more have no label" in done.stdout
     assert "without a label, so left out: 1 in unsure/" in done.stderr
     (found,) = (tmp_path / "runs").glob("onnx-*/photos-sorted/photos.json")
     assert json.loads(found.read_text(encoding="utf-8"))["all_classes"]["accuracy"] == 1
-    assert "no folder" in run(tmp_path, "evaluate", "export", "--photos", "x", status=2).stderr
+    assert "no folder" in run(tmp_path, "judge", "export", "--photos", "x", status=2).stderr
     assert "give that too" in run(tmp_path, "evaluate", "export", "--labels", "x", status=2).stderr
 
 
@@ -428,4 +428,4 @@ def test_a_name_that_is_no_text_is_no_obstacle(tmp_path):
     (tmp_path / "cells" / "EOS").mkdir(parents=True)
     Image.new("RGB", (28, 28), "red").save(tmp_path / "cells/EOS/a.png")
     os.rename(tmp_path / "cells/EOS/a.png", os.fsencode(tmp_path / "cells/EOS") + b"/\xe4.png")
-    run(tmp_path, "evaluate", "export", "--photos", "cells")
+    run(tmp_path, "judge", "export", "--photos", "cells")

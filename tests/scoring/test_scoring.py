@@ -303,7 +303,7 @@ def test_only_what_is_missing_or_damaged_is_done_again(table, tmp_path, monkeypa
     capsys.readouterr()
     assert run(table, out, partition_images=50) == rows
     assert done == [1, 3, 4]
-    assert "3 of 6 partitions are finished already" in capsys.readouterr().out
+    assert "3 of 6 partitions are finished already" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in out.glob("part-*")} == whole
     assert not list(out.glob(".writing*"))
     assert run(table, out, partition_images=50) == rows
