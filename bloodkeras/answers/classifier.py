@@ -171,6 +171,8 @@ class Classifier:
             BloodkerasError: A file is missing, was changed after the export, or is no such model.
             UsageError: There is no such precision.
         """
+        if not isinstance(folder, str | os.PathLike):
+            raise UsageError(f"cannot load {folder!r}: expected a name such as tiny, or a folder")
         folder = find_export(folder) if isinstance(folder, str) else Path(folder)
         file = model_file(folder, precision)
         verify_checksums(folder, file.name)
@@ -368,12 +370,13 @@ def _named(images) -> Iterator[tuple[str, object]]:
 
 
 def load(
-    model: str | Path = DEFAULT, threads: int | None = None, precision: str = "float32"
+    model: str | Path | None = None, threads: int | None = None, precision: str = "float32"
 ) -> Classifier:
     """Load a published model by its name, or any export by its folder.
 
     Args:
-        model: deeper, joined, residual, robust, simple or tiny; or a folder that `export` wrote.
+        model: A published name, such as "tiny"; or a folder that `export` wrote. By default
+            "residual", the most accurate.
         threads: As in `Classifier.load`.
         precision: As in `Classifier.load`.
 
@@ -386,7 +389,7 @@ def load(
         >>> bloodkeras.load("residual").predict("cell.jpg")[0].label
         'neutrophil'
     """
-    return Classifier.load(model, threads, precision)
+    return Classifier.load(DEFAULT if model is None else model, threads, precision)
 
 
 def model_file(folder: Path, precision: str) -> Path:

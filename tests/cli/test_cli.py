@@ -390,17 +390,63 @@ def test_help_lists_every_recipe_field_with_its_unit_range_and_default(command):
         assert f"default {field.default}" in lines[place + 1]
 
 
-@pytest.mark.parametrize("after", [0.0, 0.02, 0.05, 0.1, 0.2, 0.4])
-def test_ctrl_c_at_the_start_is_one_line(after, cell, tmp_path):
-    """Python itself, before it runs anything of ours, ends with or without a line of its own."""
-    code = (
-        "import os, signal, sys, threading, time\n"
-        f"sys.argv = ['bloodkeras', 'predict', {str(cell)!r}]\n"
-        f"stop = lambda: (time.sleep({after}), os.kill(os.getpid(), signal.SIGINT))\n"
-        "threading.Thread(target=stop, daemon=True).start()\n"
-        "from bloodkeras.__main__ import main\n"
-        "main()\n"
-    )
+STARTING = ("bloodkeras.cli", "fire", "bloodkeras.recipe", "bloodkeras.cli.making", "numpy", "PIL")
+
+
+@pytest.mark.parametrize("module", [*STARTING, "onnxruntime", "bloodkeras.answers.predict"])
+def test_ctrl_c_while_anything_is_imported_is_one_line(module, cell):
+    code = f"""
+import sys
+
+def stop(event, arguments):
+    if event == "import" and arguments[0] == {module!r}:
+        raise KeyboardInterrupt
+
+sys.addaudithook(stop)
+sys.argv = ["bloodkeras", "predict", {str(cell)!r}]
+from bloodkeras.__main__ import main
+main()
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    if done.returncode:  # it came in time
-        assert (done.returncode, done.stderr) == (130, "bloodkeras: stopped by Ctrl-C\n")
+    assert (done.returncode, done.stderr) == (130, "bloodkeras: stopped by Ctrl-C\n")
+
+
+def test_quiet_leaves_warnings_and_verbose_says_where_an_error_comes_from(tmp_path, cell):
+    (tmp_path / "notes.txt").write_text("no image", encoding="utf-8")
+    (tmp_path / "again.png").write_bytes(cell.read_bytes())
+    words = ["predict", tmp_path, "--model", "tiny", "--format", "csv"]
+    usual, quiet = bloodkeras(*words), bloodkeras("-q", *words)
+    assert quiet.stdout == usual.stdout  # the answers
+    assert "2 images: " in usual.stderr
+    assert "2 images: " not in quiet.stderr
+    for done in (usual, quiet):
+        assert "bloodkeras: passed over 1 file" in done.stderr
+    plain, loud = (bloodkeras("predict", "none.png", *extra) for extra in ([], ["--verbose"]))
+    assert plain.stderr.count("\n") == 1
+    assert plain.stderr in loud.stderr
+    assert "Traceback" in loud.stderr
+    assert f"bloodkeras {__version__}, Python 3" in loud.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["predict", "{cell}", "--model", "tiny", "--sort-into", "{file}"],
+        ["predict", "{cell}", "--model", "tiny", "--sort-into", "{file}/below"],
+        ["score", "{cells}", "--model", "tiny", "--out", "{file}"],
+        ["judge", "tiny", "--photos", "{cells}", "--labels", "{labels}", "--runs", "{file}"],
+    ],
+)
+def test_a_file_where_a_folder_is_meant_is_said_to_be_one(words, cell, tmp_path):
+    if words[0] == "score":
+        pytest.importorskip("pyarrow")
+    (tmp_path / "cells").mkdir()
+    cell = cell.rename(tmp_path / "cells/cell.png")
+    labels, file = tmp_path / "labels.csv", tmp_path / "file"
+    labels.write_text("file,label\ncell.png,0\n", encoding="utf-8")
+    file.write_text("taken", encoding="utf-8")
+    places = {"cell": cell, "cells": cell.parent, "file": file, "labels": labels}
+    done = bloodkeras(*(word.format(**places) for word in words))
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert f"expected a folder, found the file {file}; choose another name" in done.stderr
+    assert file.read_text(encoding="utf-8") == "taken"
