@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from test_imports import PACKAGE, imported, own
+from test_imports import PACKAGE, imported, own, run_blocked
 
 from bloodkeras.__main__ import COMMANDS
 from bloodkeras.cli.command_line import EXTRAS
@@ -136,6 +136,14 @@ def test_every_missing_package_is_told_with_an_extra():
         "extra",  # answering's
     }
     assert {place: extra for place, extra in told.items() if extra not in known} == {}
+
+
+@pytest.mark.parametrize("words", [["evaluate", "tiny"], ["shifts", "tiny"], ["compare", "a", "b"]])
+def test_a_plain_install_is_told_the_extra_by_commands_that_need_no_tensorflow(words):
+    code = f"sys.argv[1:] = {words!r}\nfrom bloodkeras.__main__ import main; main()"
+    done = run_blocked(code)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "pip install 'bloodkeras[train]'" in done.stderr
 
 
 def test_the_message_names_the_installed_package():

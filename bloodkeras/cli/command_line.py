@@ -61,9 +61,10 @@ def run(commands: dict[str, Callable]) -> None:
         print(f"bloodkeras: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] == "bloodkeras":
+        package = (error.name or "bloodkeras").split(".")[0]
+        if package == "bloodkeras":
             raise
-        line = missing_package(error.name, EXTRAS.get(name, "train"))
+        line = missing_package(package, EXTRAS.get(name, "train"))
         print(f"bloodkeras: {line}", file=sys.stderr)
         sys.exit(line.exit_status)
     except OSError as error:
