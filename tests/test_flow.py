@@ -210,7 +210,7 @@ def test_a_loss_that_explodes_ends_the_run_with_advice(drawn, tmp_path):
     from bloodkeras.training.train import train
 
     recipe = override(RECIPES["simple"], {"epochs": "2", "learning_rate": "1e30"})
-    with pytest.raises(BloodkerasError, match="lower --learning_rate"):
+    with pytest.raises(BloodkerasError, match="lower --learning-rate"):
         train(recipe, drawn, tmp_path / "run")
     assert json.loads((tmp_path / "run/run.json").read_text(encoding="utf-8"))["status"] == "failed"
 

@@ -200,7 +200,7 @@ class LossGuard(keras.callbacks.Callback):
 
     def _advice(self) -> str:
         rate = self._keeper.recipe.train_learning_rate
-        return f"try a lower --learning_rate than {rate}, or look at those images"
+        return f"try a lower --learning-rate than {rate}, or look at those images"
 
 
 def best_epoch(rows: list[dict[str, float]]) -> int:

@@ -17,7 +17,7 @@ from bloodkeras.answers.classifier import core_count
 from bloodkeras.contract import RUN_DATA, RUN_INFO, RUN_RECIPE
 from bloodkeras.data.splits import Splits
 from bloodkeras.errors import BloodkerasError, gist
-from bloodkeras.recipe import Recipe, read_recipe, settled, write_recipe
+from bloodkeras.recipe import Recipe, option, read_recipe, settled, short, write_recipe
 from bloodkeras.training.checkpoint import (
     Checkpoint,
     newest_checkpoint,
@@ -161,7 +161,7 @@ def _refuse_another(folder: Path, recipe: Recipe, splits: Splits) -> None:
 
 def _options(recipe: Recipe) -> dict:
     """Return the recipe by the names that the command line has for its fields."""
-    return {f"--{name.split('_', 1)[1]}": value for name, value in vars(recipe).items()}
+    return {option(short(name)): value for name, value in vars(recipe).items()}
 
 
 def _difference(was: dict, now: dict) -> str:

@@ -371,7 +371,7 @@ def test_a_folder_for_each_class_is_a_labelled_set(sorted_photos, capsys):
     assert said[0] == "understood NEU as neutrophil (3 images), bands as neutrophil (2 images)"
     left = "without a label, so left out: 1 beside the folders, 1 in foreign/, 2 in unsure/"
     assert said[1] == f"bloodkeras: {left}"
-    assert said[2].startswith("passed over 2 folders of a system's or hidden: ")
+    assert said[2].startswith("bloodkeras: passed over 2 folders of a system's or hidden: ")
 
 
 @pytest.mark.parametrize("name", ["Neutrofils", "blasts", "e", "0", "train"])

@@ -310,7 +310,7 @@ def test_a_bad_loss_names_its_batch(tmp_path, few):
     assert np.array_equal(few.train.images[rows], images)  # not augmented
     message = str(caught.value)
     assert f"step 2 of 14, rows {', '.join(map(str, rows))} of the training split" in message
-    assert "lower --learning_rate" in message
+    assert "lower --learning-rate" in message
     assert json.loads((tmp_path / "run/run.json").read_text(encoding="utf-8"))["status"] == "failed"
 
 
