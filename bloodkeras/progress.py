@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 BAR_SECONDS = 0.2  # between two pictures of the bar
 LINE_SECONDS = 5.0  # between two lines
@@ -116,7 +117,7 @@ class Progress:
     def __enter__(self) -> "Progress":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._line.clear()
 
     def add(self, done: int) -> None:
@@ -174,7 +175,7 @@ class Stages:
         LOG.info(text + end)
 
 
-def told(work: Callable, images, at_once: int = 256) -> list:
+def told(work: Callable[..., Any], images: Any, at_once: int = 256) -> list[Any]:
     """Do some work on many images, a slice at a time, and say how far it is.
 
     Args:

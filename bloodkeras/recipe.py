@@ -163,7 +163,7 @@ class Recipe:
 RENAMED = {"robust": "residual", "joined": "residual"}
 
 
-def settings() -> dict[str, dataclasses.Field]:
+def settings() -> dict[str, dataclasses.Field[Any]]:
     """Return the fields that can be set, by full name: all but what the recipe is called."""
     return {field.name: field for field in dataclasses.fields(Recipe) if field.metadata}
 
@@ -173,13 +173,14 @@ def short(name: str) -> str:
     return name.split("_", 1)[1]
 
 
-def _require(field: dataclasses.Field, value: Any, name: str) -> None:
+def _require(field: dataclasses.Field[Any], value: Any, name: str) -> None:
     """Refuse a value that a field may not take.
 
     Raises:
         UsageError: The message calls the field by `name`.
     """
-    kind, allowed = field.type, field.metadata["range"]
+    kind: Any = field.type
+    allowed = field.metadata["range"]
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not (whole if kind is int else isinstance(value, kind) or (whole and kind is float)):
         raise UsageError(f"{name} must be {KINDS[kind]}, not {value!r}")
@@ -325,12 +326,12 @@ def override(recipe: Recipe, changes: dict[str, str]) -> Recipe:
     return dataclasses.replace(recipe, **typed)
 
 
-def full_names(names) -> set[str]:
+def full_names(names: Iterable[str]) -> set[str]:
     """Return the fields that some options stand for, whose prefix may be missing."""
     return {_field(name).name for name in names}
 
 
-def convert(text: str, kind: type, name: str):
+def convert(text: str, kind: type, name: str) -> Any:
     """Convert one command-line value to the type its parameter declares.
 
     Args:
@@ -351,10 +352,11 @@ def convert(text: str, kind: type, name: str):
     return value
 
 
-def hint(name: str, choices) -> str:
+def hint(name: str, choices: Iterable[str]) -> str:
     """Return what a mistyped word was probably meant to be, and all that was expected."""
-    close = difflib.get_close_matches(name, choices, n=1)
-    listed = ", ".join(sorted(choices))
+    known = sorted(choices)
+    close = difflib.get_close_matches(name, known, n=1)
+    listed = ", ".join(known)
     return (
         f"did you mean {close[0]!r}? (one of: {listed})" if close else f"expected one of: {listed}"
     )
@@ -371,7 +373,7 @@ def unknown_option(name: str, options: Iterable[str]) -> UsageError:
     return UsageError(f"unknown option {option(name)}: {hint(option(name)[2:], known)}")
 
 
-def _field(name: str) -> dataclasses.Field:
+def _field(name: str) -> dataclasses.Field[Any]:
     """Return the field that an option stands for, whose prefix may be missing."""
     fields = {short(field): field for field in settings()}
     full = fields.get(name.replace("-", "_"), name.replace("-", "_"))

@@ -9,7 +9,6 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
@@ -17,6 +16,7 @@ import fire
 
 import bloodkeras
 from bloodkeras.cli.options import (
+    Command,
     catching,
     described,
     parameters,
@@ -36,7 +36,7 @@ EVERYWHERE = """EVERYWHERE
 LINE_LENGTH = 100  # characters
 
 
-def run(commands: dict[str, Callable]) -> None:
+def run(commands: dict[str, Command]) -> None:
     """Run what the command line names and exit with its status.
 
     Args:
@@ -77,12 +77,12 @@ def run(commands: dict[str, Callable]) -> None:
     except KeyboardInterrupt as stop:
         end_stopped(stop)
     except ImportError as error:
-        if not (stop := _stop_behind(error)):
+        if not (behind := _stop_behind(error)):
             raise
-        end_stopped(stop)
+        end_stopped(behind)
 
 
-def show_help(commands: dict[str, Callable], name: str) -> None:
+def show_help(commands: dict[str, Command], name: str) -> None:
     """Show fire's help of a command, or of all; and what fire does not know of."""
     fire.core.Display = lambda lines, out: print(_page("\n".join(lines)), file=out)  # in no pager
     shown = {each: described(command) for each, command in commands.items()}
@@ -107,7 +107,7 @@ def _page(text: str) -> str:
     return "\n".join(lines)
 
 
-def _run(commands: dict[str, Callable], name: str, words: list[str]) -> None:
+def _run(commands: dict[str, Command], name: str, words: list[str]) -> None:
     """Let fire sort the words, and call the command.
 
     Raises:

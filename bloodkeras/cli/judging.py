@@ -153,7 +153,7 @@ def benchmark(
     rounds: int = 5,
     seconds: float = 0.5,
 ) -> None:
-    """Compare Keras, ONNX fp32 and int8 (and PyTorch and OpenVINO where installed) side by side.
+    """Compare Keras, ONNX fp32 and int8 (and what else is installed) side by side.
 
     Size, accuracy on the test split, cold start, latency, images a second, peak memory; the
     results lie in <runs>/benchmark-<model>. It takes some minutes, on an otherwise idle machine.

@@ -5,11 +5,15 @@ Flow: takes the options that most commands have; gives a `Study`.
 
 import os
 import tempfile
+from typing import TYPE_CHECKING
 
 from bloodkeras.errors import missing_package
 
+if TYPE_CHECKING:
+    from bloodkeras.studies.study import Study
 
-def open_study(data: str, runs: str, exports: str = ""):
+
+def open_study(data: str, runs: str, exports: str = "") -> "Study":
     """Return the study of some data in some folders."""
     from bloodkeras.data.splits import load_splits
     from bloodkeras.studies.study import Study

@@ -24,6 +24,7 @@ from bloodkeras.recipe import RECIPES, convert, option, settings, short, unknown
 FLAG = re.compile(r"--?([a-zA-Z][\w-]*)")  # what fire takes for an option
 ARGS = re.compile(r"^    (\w+): (.+(?:\n {8,}.+)*)", re.M)  # of a docstring
 SWITCHED_ON = "True"  # what fire makes of an option without a value
+Command = Callable[..., Any]
 MANY = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 # What an option of before has become.
 JUDGED = ("photos", "labels", "tightness", "microns_per_pixel", "classes", "prior")
@@ -105,7 +106,7 @@ def seed_numbers(text: str) -> list[int]:
     return [convert(seed, int, "seeds") for seed in text.split(",")]
 
 
-def parameters(command: Callable) -> dict[str, Parameter]:
+def parameters(command: Command) -> dict[str, Parameter]:
     """Return what a command takes, each field of a dataclass by itself, with plain types."""
     kinds, found = typing.get_type_hints(command), {}
     for taken in inspect.signature(command).parameters.values():
@@ -124,7 +125,7 @@ def parameters(command: Callable) -> dict[str, Parameter]:
     return found
 
 
-def described(command: Callable) -> Callable:
+def described(command: Command) -> Command:
     """Return a function that looks to fire's help as the command does to its users."""
     hints = typing.get_type_hints(command, include_extras=True)
     for kind in [kind for kind in hints.values() if dataclasses.is_dataclass(kind)]:
@@ -138,7 +139,7 @@ def described(command: Callable) -> Callable:
 
     def shown() -> None: ...
 
-    shown.__signature__ = inspect.Signature(list(parameters(command).values()))
+    vars(shown)["__signature__"] = inspect.Signature(list(parameters(command).values()))
     shown.__doc__ = f"{text}\n\nArgs:\n" + "\n".join(lines)
     return shown
 
@@ -156,7 +157,7 @@ def settings_table() -> str:
     return "\n".join(lines)
 
 
-def catching(name: str, command: Callable) -> Callable[..., Any]:
+def catching(name: str, command: Command) -> Command:
     """Return the command as fire is to see it: it takes any words, so all are checked here."""
     known = _known(command)
 
@@ -165,11 +166,11 @@ def catching(name: str, command: Callable) -> Callable[..., Any]:
 
     flags = [Parameter(each, Parameter.KEYWORD_ONLY, default=None) for each in known]
     rest = [Parameter("words", MANY[0]), *flags, Parameter("options", MANY[1])]
-    called.__signature__ = inspect.Signature(rest)
+    vars(called)["__signature__"] = inspect.Signature(rest)
     return called
 
 
-def refuse_unclear(command: Callable, words: list[str]) -> None:
+def refuse_unclear(command: Command, words: list[str]) -> None:
     """Refuse what fire would understand otherwise: an option given twice, a text switched off.
 
     Raises:
@@ -186,9 +187,7 @@ def refuse_unclear(command: Callable, words: list[str]) -> None:
         found.append(full)
 
 
-def bound(
-    name: str, command: Callable, words: tuple[str, ...], options: dict[str, str]
-) -> Callable:
+def bound(name: str, command: Command, words: tuple[str, ...], options: dict[str, str]) -> Command:
     """Return the command with its words and options, typed.
 
     Raises:
@@ -210,13 +209,13 @@ def bound(
         given[full] = convert(text, known[full], full) if full in taken else text
     _check_count(name, taken, words, given)
     for group, kind in typing.get_type_hints(command).items():
-        if dataclasses.is_dataclass(kind):
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
             names = [field.name for field in dataclasses.fields(kind) if field.name in given]
             given[group] = kind(**{each: given.pop(each) for each in names})
     return functools.partial(command, *words, **given)
 
 
-def _known(command: Callable) -> dict[str, type]:
+def _known(command: Command) -> dict[str, type]:
     """Return the type of everything that can be given by name, recipe fields by both names."""
     taken = parameters(command).values()
     known = {each.name: each.annotation for each in taken if each.kind not in MANY}
@@ -227,7 +226,7 @@ def _known(command: Callable) -> dict[str, type]:
     return known
 
 
-def _spelt_out(typed: str, command: Callable) -> str:
+def _spelt_out(typed: str, command: Command) -> str:
     """Return o as out.
 
     Raises:
@@ -243,7 +242,9 @@ def _spelt_out(typed: str, command: Callable) -> str:
     return meant[0]
 
 
-def _check_count(name: str, taken: dict[str, Parameter], words, given: dict[str, Any]) -> None:
+def _check_count(
+    name: str, taken: dict[str, Parameter], words: tuple[str, ...], given: dict[str, Any]
+) -> None:
     """Refuse too few words and too many.
 
     Raises:
