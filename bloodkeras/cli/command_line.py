@@ -90,7 +90,7 @@ def show_help(commands: dict[str, Command], name: str) -> None:
         asked = [name] if name in commands else []
         fire.Fire(shown, [*asked, "--", "--help"], name="bloodkeras")
     if name in commands and "settings" in parameters(commands[name]):
-        print(f"\n{settings_table()}", file=sys.stderr)
+        print(f"\n{settings_table(commands[name])}", file=sys.stderr)
     print(f"\n{EVERYWHERE}", file=sys.stderr)
 
 

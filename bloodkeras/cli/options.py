@@ -144,15 +144,19 @@ def described(command: Command) -> Command:
     return shown
 
 
-def settings_table() -> str:
-    """Return what `**settings` may be: a line for each field of a recipe, and where it differs."""
+def settings_table(command: Command) -> str:
+    """Return what `**settings` may be: the fields of a recipe, and where recipes differ.
+
+    A field whose short name is an option of the command is shown by its full one.
+    """
     lines = ["RECIPE FIELDS"]
     for name, field in settings().items():
         unit = f", in {field.metadata['unit']}" * bool(field.metadata["unit"])
         values = {model: getattr(recipe, name) for model, recipe in RECIPES.items()}
         others = [f"{model} {v}" for model, v in values.items() if v != field.default]
         default = ", ".join([f"default {field.default}", *others])
-        lines.append(f"    {option(short(name))}: {field.metadata['about']}")
+        typed = name if short(name) in parameters(command) else short(name)
+        lines.append(f"    {option(typed)}: {field.metadata['about']}")
         lines.append(f"        {field.metadata['range'].text}{unit}; {default}")
     return "\n".join(lines)
 
