@@ -379,7 +379,7 @@ def test_a_stopped_command_says_one_line_and_loses_nothing(
 ):
     """Stopped after an epoch, then refused a vanished file and a full disk: all can be resumed."""
     folder, errors = tmp_path / "run", tmp_path / "errors"
-    command = ["train", "simple", "--epochs", "99", "--batch_size", "8", "--out", str(folder)]
+    command = ["-q", "train", "simple", "--epochs", "99", "--batch-size", "8", "--out", str(folder)]
     data = ["--data", str(few_file)]
 
     def outcome(words, largest_file=0, stop=False):
