@@ -170,7 +170,7 @@ class LossGuard(keras.callbacks.Callback):
         steps = steps_per_epoch(self._split, recipe)
         start = f"the loss became {loss} in epoch {epoch + 1}"
         span = f"{self._first + 1} to {last + 1}"
-        LOG.warning(f"{start}, steps {span}: looking for the batch")
+        LOG.info(f"{start}, steps {span}: looking for the batch")
         found = self._first_bad_step(last)
         if found is not None:
             rows = batch_rows(self._split, recipe, epoch, found)
