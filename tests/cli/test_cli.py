@@ -99,7 +99,7 @@ def test_it_is_quick_because_nothing_slow_is_imported(words, slow, cell):
         (["xyz"], "unknown command 'xyz': expected one of: benchmark"),
         (["predict", ".", "--micron-per-pixel", "1"], "did you mean 'microns-per-pixel'?"),
         (["predict", ".", "--sort_into", "a", "--sort-into", "b"], "--sort-into is given twice"),
-        (["predict", ".", "-v", "--prior"], "--prior needs a value"),
+        (["predict", ".", "-q", "--prior"], "--prior needs a value"),
         (["train", "simple", "--class_weights", "perhaps"], "--class-weights takes true or false"),
         (["train", "simple", "--noise"], "--noise needs a value"),
         (["train", "simple", "--epochs", "3", "--train-epochs", "4"], "is given twice"),
