@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bloodkeras.errors import UsageError, missing_package
-from bloodkeras.recipe import Recipe, full_names, named_recipe, override
+from bloodkeras.recipe import Recipe, full_names, hint, named_recipe, override
 from bloodkeras.tuning.search_space import OBJECTIVES, STRATEGIES
 
 
@@ -57,8 +57,12 @@ def check_options(
             raise UsageError(f"--{name} must be {expected}, not {found!r}")
 
     start = override(named_recipe(model), settings)
-    require(strategy in STRATEGIES, "strategy", f"one of {', '.join(STRATEGIES)}", strategy)
-    require(objective in OBJECTIVES, "objective", f"one of {', '.join(OBJECTIVES)}", objective)
+    for name, word, known in (
+        ("strategy", strategy, STRATEGIES),
+        ("objective", objective, OBJECTIVES),
+    ):
+        if word not in known:
+            raise UsageError(f"unknown --{name} {word!r}: {hint(word, known)}")
     require(trials > 0, "trials", "above 0", trials)
     require(epochs >= 0, "epochs", "above 0", epochs)
     require(budget_minutes >= 0, "budget-minutes", "above 0", budget_minutes)

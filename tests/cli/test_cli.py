@@ -104,7 +104,7 @@ def test_it_is_quick_because_nothing_slow_is_imported(words, slow, cell):
         (["train", "simple", "--noise"], "--noise needs a value"),
         (["train", "simple", "--epochs", "3", "--train-epochs", "4"], "is given twice"),
         (["train", "simple", "--otu", "run"], "did you mean 'out'?"),
-        (["tune", "simple", "--strategy", "bayes"], "one of hyperband, bayesian, random"),
+        (["tune", "simple", "--strategy", "bayes"], "did you mean 'bayesian'?"),
         (["predict", "--views", "."], "--views takes true or false, not '.'"),
         (["train", "deepest"], "'deeper'"),
         (["train", "deeper", "--epohcs", "3"], "'epochs'"),
