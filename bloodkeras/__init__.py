@@ -41,6 +41,7 @@ From Python: `bloodkeras.load("residual").predict("cell.jpg")`; docs/python.md s
 """
 
 import importlib
+import logging
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,10 @@ _HOMES = {
     "read_photograph": "api",
     "train": "api",
 }
+
+# Progress and warnings are logged. Nobody sees them who has not asked, as `logging.basicConfig` or
+# the command line does.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 # Nothing leaves the machine. Some packages count their users, and read these variables when they
 # are imported; this file is always run before that, in worker processes too. Whoever has set one

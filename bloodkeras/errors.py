@@ -1,6 +1,6 @@
 """What a user is told when something is wrong: one line, and an exit status.
 
-Flow: raised anywhere, printed once in `__main__`.
+Flow: raised anywhere, printed once by the command line.
 """
 
 

@@ -1,6 +1,6 @@
 """Ctrl-C and SIGTERM, so that neither gets lost, and no process outlives who started it.
 
-Flow: `__main__` heeds them before a training; `callbacks.py` looks after each batch; the worker
+Flow: `train` and `score` heed them first; `callbacks.py` looks after each batch; the worker
 processes of `score` and `serve` follow their parent.
 
 Python raises an exception for a signal wherever it happens to be. Where that is inside a call from

@@ -1,39 +1,72 @@
 """Says how far a long job is and when it ends: a bar on a terminal, else a line now and then.
 
-Flow: takes how many are done; gives text. `Progress` is for images, whose total is counted in a
-thread of its own meanwhile, `Stages` for a few long parts; a training has `forecast.py`.
+Flow: takes how many are done; logs it, or draws a bar where the command line shows one. `Progress`
+is for images, whose total is counted in a thread of its own meanwhile, `Stages` for a few long
+parts; a training has `forecast.py`.
 """
 
 import contextlib
+import logging
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, TextIO
-
-from bloodkeras.named_types import Pixels
+from typing import Any
 
 BAR_SECONDS = 0.2  # between two pictures of the bar
 LINE_SECONDS = 5.0  # between two lines
 BAR_WIDTH = 30  # characters
 
 
-class Line:
-    """A line of a terminal that is drawn again and again; elsewhere only what stays is written.
+PACKAGE = logging.getLogger("bloodkeras")
+LOG = logging.getLogger(__name__)
+CLEAR = "\r\x1b[K"  # the line of a terminal
+
+
+class Console(logging.Handler):
+    """Writes what the package logs as plain lines to standard error: what the command line shows.
 
     Whoever read the output may be gone, which is no reason to end a job of an hour: what cannot be
     written is left out.
     """
 
-    def __init__(self, stream: TextIO, bar: bool | None = None) -> None:
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line, in place of a bar that may be drawn there."""
+        said = "bloodkeras: " if record.levelno >= logging.WARNING else ""
+        write(f"{CLEAR if is_terminal() else ''}{said}{self.format(record)}\n")
+
+
+def show(level: int = logging.INFO) -> None:
+    """Show what the package logs, from a level on; from Python it is silent without this."""
+    PACKAGE.handlers = [Console()]
+    PACKAGE.setLevel(level)
+    PACKAGE.propagate = False  # TensorFlow's packages have a handler of their own above it
+
+
+def write(text: str) -> None:
+    """Write to standard error, if anybody reads it."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or None
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def is_terminal() -> bool:
+    """Return whether standard error is one."""
+    return bool(sys.stderr and not sys.stderr.closed and sys.stderr.isatty())
+
+
+class Line:
+    """A line of a terminal that is drawn again and again; elsewhere only what stays is logged."""
+
+    def __init__(self, bar: bool | None = None):
         """Take over the line.
 
         Args:
-            stream: Such as sys.stdout.
-            bar: Whether it is a terminal; None asks it.
+            bar: Whether to draw it; None: where the command line shows progress on a terminal.
         """
-        self._stream = stream
-        self.bar = stream.isatty() if bar is None else bar
+        shown = any(isinstance(handler, Console) for handler in PACKAGE.handlers)
+        wanted = shown and LOG.isEnabledFor(logging.INFO) and is_terminal()
+        self.bar = wanted if bar is None else bar
         self._drawn = -BAR_SECONDS
 
     def draw(self, text: str, share: float, now: float) -> None:
@@ -46,22 +79,17 @@ class Line:
         """
         if self.bar and now - self._drawn >= BAR_SECONDS:
             self._drawn = now
-            self._write(f"\r{picture(share)}{text}\x1b[K")
+            write(f"\r{picture(share)}{text}\x1b[K")
 
     def say(self, text: str) -> None:
         """Write a line that stays."""
         self.clear()
-        self._write(f"{text}\n")
+        LOG.info(text)
 
     def clear(self) -> None:
         """Remove what was drawn."""
         if self.bar:
-            self._write("\r\x1b[K")
-
-    def _write(self, text: str) -> None:
-        with contextlib.suppress(OSError, ValueError):  # ValueError: closed
-            self._stream.write(text)
-            self._stream.flush()
+            write(CLEAR)
 
 
 class Progress:
@@ -73,9 +101,9 @@ class Progress:
         Args:
             count: Returns how many there will be; None if nobody can know.
             done: How many were done before.
-            bar: Draw a bar; None asks whether stderr is a terminal.
+            bar: As in `Line`.
         """
-        self._line = Line(sys.stderr, bar)
+        self._line = Line(bar)
         self._before = self._done = done
         self._started = self._shown = time.monotonic()
         self._total = 0
@@ -144,10 +172,10 @@ class Stages:
         text = f"{self._job}, {place + 1} of {len(self._names)}: {name}"
         seconds = (time.monotonic() - self._started) / done * left if done else self._guess
         end = f"; all done {about_when(seconds)}" if seconds else ""
-        Line(sys.stderr, False).say(text + end)
+        LOG.info(text + end)
 
 
-def told(work: Callable[..., Any], images: Pixels, at_once: int = 256) -> list[Any]:
+def told(work: Callable[..., Any], images: Any, at_once: int = 256) -> list[Any]:
     """Do some work on many images, a slice at a time, and say how far it is.
 
     Args:

@@ -2,7 +2,8 @@
 
 Flow: takes a model name and overrides; gives a frozen `Recipe` that is written into the run.
 A field is named after its reader: `model_*` is read by `models.py`, `augment_*` by `augment.py`,
-`train_*` by `train.py` and `pipeline.py`. The command line and the tuner use the same names.
+`train_*` by `train.py` and `pipeline.py`. The command line and the tuner use the same names, and
+what a field means, its unit and its range stand with it: `train --help` shows them.
 """
 
 import dataclasses
@@ -10,134 +11,190 @@ import difflib
 import json
 import math
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bloodkeras.errors import BloodkerasError, UsageError
 
-CHOICES = {
-    "augment_rotation_interpolation": ("nearest", "bilinear"),
-    "train_optimizer": ("adam", "adamw", "muon"),
-    "train_schedule": ("constant", "cosine"),
-    "train_precision": ("auto", "float32", "mixed_bfloat16"),
-}
-ABOVE_ZERO = ("model_width", "train_epochs", "train_batch_size", "train_learning_rate")
-NOT_NEGATIVE = (
-    "model_depth",
-    "augment_shift_pixels",
-    "augment_mixup",
-    "train_weight_decay",
-    "train_patience",
-    "augment_stain_strength",
-    "augment_stain_mix",
-    "augment_stain_curve",
-    "augment_stain_tint",
-    "augment_field",
-    "augment_focus",
-    "augment_noise",
-)
-SHARES = (
-    "model_dropout",
-    "model_norm_momentum",
-    "model_stochastic_depth",
-    "augment_scale",
-    "augment_brightness",
-    "augment_contrast",
-    "augment_cutmix",
-    "train_warmup",
-    "train_label_smoothing",
-    "train_ema",
-    "augment_stain_swap",
-    "augment_stain_grey",
-    "augment_surroundings",
-    "augment_kept",
-)
+
+@dataclass(frozen=True)
+class Range:
+    """The values that a field may take."""
+
+    text: str  # as --help and a refusal say it
+    holds: Callable[[Any], bool]
+
+
+ABOVE_ZERO = Range("above 0", lambda value: value > 0)
+NOT_NEGATIVE = Range("0 or more", lambda value: value >= 0)
+SHARE = Range("a share, 0 <= x < 1", lambda value: 0 <= value < 1)
+ANGLE = Range("0..180", lambda value: 0 <= value <= 180)
+SEED = Range("0 <= seed < 2**31", lambda value: 0 <= value < 2**31)
+SWITCH = Range("true or false", lambda value: True)
+KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+
+
+def number(default: float, about: str, unit: str = "", allowed: Range = NOT_NEGATIVE) -> Any:
+    """Return a field: its default, what it does in one line of --help, its unit and its range."""
+    metadata = {"about": about, "unit": unit, "range": allowed}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def share(default: float, about: str) -> Any:
+    """Return a field that is a share."""
+    return number(default, about, allowed=SHARE)
+
+
+def switch(about: str) -> Any:
+    """Return a field that is on or off, off by default."""
+    return number(False, about, allowed=SWITCH)
+
+
+def word(default: str, about: str, choices: tuple[str, ...]) -> Any:
+    """Return a field that is one of a few words."""
+    allowed = Range(f"one of {', '.join(choices)}", lambda value: value in choices)
+    return dataclasses.field(
+        default=default, metadata={"about": about, "unit": "", "range": allowed}
+    )
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to train one network. The defaults are the baseline's: plain, no tricks."""
+    """One way to train one network. The defaults are the baseline's: plain, no tricks.
 
-    model_name: str  # a key of models.MODELS
-    model_dropout: float = 0.5  # share of units dropped before the last dense layers, 0..1
-    model_norm_momentum: float = 0.99  # of batch normalisation's moving averages; Keras' default
-    model_stochastic_depth: float = 0.0  # share of images that skip the last block, 0..1
-    model_width: float = 1.0  # times the filters of every convolution, in steps of eight
-    model_depth: int = 0  # further blocks at the end of every stage
+    Attributes:
+        model_name: What the recipe, its run and its export are called.
+        model_architecture: A key of models.MODELS. Recipes written before this was a field
+            are read too: then the name tells it.
+    """
 
-    augment_flip: bool = False  # mirror left-right with probability .5: a cell has no left
-    augment_turns: bool = False  # all eight flips and quarter turns, which lose no pixel
-    augment_rotation_degrees: float = 0.0  # rotate by up to +- this angle
+    model_name: str
+    model_architecture: str = ""
+    model_dropout: float = share(0.5, "share of units dropped before the last dense layers")
+    model_norm_momentum: float = share(0.99, "momentum of batch normalisation's moving averages")
+    model_stochastic_depth: float = share(0.0, "share of images that skip the last block")
+    model_width: float = number(
+        1.0, "times the filters of every convolution, in steps of eight", allowed=ABOVE_ZERO
+    )
+    model_depth: int = number(0, "further blocks at the end of every stage", "blocks")
+
+    augment_flip: bool = switch("mirror half of the images left-right: a cell has no left")
+    augment_turns: bool = switch("all eight flips and quarter turns, which lose no pixel")
+    augment_rotation_degrees: float = number(
+        0.0, "rotate by up to +- this", "degrees", allowed=ANGLE
+    )
     # Bilinear rotation blurs what is 28 pixels wide, and a network that saw blurred cells only
     # loses about a point on sharp ones (docs/recipes.md).
-    augment_rotation_interpolation: str = "nearest"  # or bilinear
-    augment_scale: float = 0.0  # zoom in or out by up to this share
-    augment_shift_pixels: float = 0.0  # move by up to so many pixels of 28, each way
-    augment_brightness: float = 0.0  # add up to +- this share of 255
-    augment_contrast: float = 0.0  # stretch about the mean by up to +- this share
+    augment_rotation_interpolation: str = word(
+        "nearest", "how a rotated image is read", ("nearest", "bilinear")
+    )
+    augment_scale: float = share(0.0, "zoom in or out by up to this share")
+    augment_shift_pixels: float = number(0.0, "move by up to so many, each way", "pixels")
+    augment_brightness: float = share(0.0, "add up to +- this share of 255")
+    augment_contrast: float = share(0.0, "stretch about the mean by up to +- this share")
     # Another laboratory: stain.py says what each means, docs/recipes.md what each is worth.
-    augment_stain_strength: float = 0.0  # stains and channels times exp(+- this)
-    augment_stain_mix: float = 0.0  # a channel takes up to +- this share of each other's density
-    augment_stain_swap: float = 0.0  # share of images whose channels are put in any order
-    augment_stain_grey: float = 0.0  # share of images without colour
-    augment_stain_curve: float = 0.0  # densities to the power exp(+- this): faint things fade
-    augment_stain_tint: float = 0.0  # background of up to this density, each channel its own
-    augment_field: float = 0.0  # field of view times 1 / (1 + this) to 1 + this
-    augment_surroundings: float = 0.0  # share of images without anything around the cell
-    augment_focus: float = 0.0  # blur or sharpen by up to this share
-    augment_noise: float = 0.0  # of up to this standard deviation, in grey levels of 255
-    augment_kept: float = 0.0  # share of images that all of these leave alone
-    augment_mixup: float = 0.0  # alpha of the beta distribution that blends pairs; 0: none
-    augment_cutmix: float = 0.0  # largest share of an image that another one covers; 0: none
+    augment_stain_strength: float = number(0.0, "stains and channels times exp(+- this)")
+    augment_stain_mix: float = number(
+        0.0, "channels take up to +- this share of each other's density"
+    )
+    augment_stain_swap: float = share(0.0, "share of images whose channels are put in any order")
+    augment_stain_grey: float = share(0.0, "share of images without colour")
+    augment_stain_curve: float = number(
+        0.0, "densities to the power exp(+- this): faint things fade"
+    )
+    augment_stain_tint: float = number(0.0, "background of up to this density, by channel")
+    augment_field: float = number(0.0, "field of view times 1 / (1 + this) to 1 + this")
+    augment_surroundings: float = share(0.0, "share of images without anything around the cell")
+    augment_focus: float = number(0.0, "blur or sharpen by up to this share")
+    augment_noise: float = number(
+        0.0, "noise of up to this standard deviation", "grey levels of 255"
+    )
+    augment_kept: float = share(
+        0.0, "share of images that stain, field, focus and noise leave alone"
+    )
+    augment_mixup: float = number(0.0, "alpha of the beta distribution that blends pairs; 0: none")
+    augment_cutmix: float = share(0.0, "largest share of an image that another one covers; 0: none")
 
-    train_epochs: int = 20
-    train_patience: int = 0  # stop after so many epochs without a better one; 0: never
-    train_batch_size: int = 64
-    train_optimizer: str = "adam"  # or adamw, or muon
-    train_learning_rate: float = 1e-3  # Adam's default; the highest one of a schedule
-    train_schedule: str = "constant"  # or cosine: warm up, then fall to 0 along a cosine
-    train_warmup: float = 0.1  # share of the training over which a schedule warms up
-    train_weight_decay: float = 0.0  # of adamw and muon, times the learning rate, a step
-    train_label_smoothing: float = 0.0  # share of the label spread over all classes
-    train_ema: float = 0.0  # momentum, a step, of averaged weights that are then used; 0: none
+    train_epochs: int = number(20, "how often every image is seen", "epochs", allowed=ABOVE_ZERO)
+    train_patience: int = number(0, "stop after so many without a better one; 0: never", "epochs")
+    train_batch_size: int = number(64, "how many go into a step", "images", allowed=ABOVE_ZERO)
+    train_optimizer: str = word(
+        "adam", "the rule that changes the weights", ("adam", "adamw", "muon")
+    )
+    train_learning_rate: float = number(1e-3, "the highest one of a schedule", allowed=ABOVE_ZERO)
+    train_schedule: str = word(
+        "constant", "cosine: warm up, then fall to 0", ("constant", "cosine")
+    )
+    train_warmup: float = share(0.1, "share of the training over which a schedule warms up")
+    train_weight_decay: float = number(0.0, "of adamw and muon, times the learning rate, a step")
+    train_label_smoothing: float = share(0.0, "share of the label spread over all classes")
+    train_ema: float = share(
+        0.0, "momentum, a step, of averaged weights that are then used; 0: none"
+    )
     # bfloat16 takes a third off a step where processor or GPU has instructions for it, and is a
     # trap elsewhere; auto asks device.py, and run.json says what was taken. float32 for `simple`
     # and `deeper`, whose study is to give the same anywhere, and `tiny`, which gains nothing.
-    train_precision: str = "float32"  # or mixed_bfloat16, or auto
-    train_class_weights: bool = False  # weigh each class by the inverse of its frequency
-    train_seed: int = 42  # of the initial weights, the shuffling, the augmentation and dropout
+    train_precision: str = word(
+        "float32",
+        "auto: bfloat16 where this machine has instructions for it",
+        ("auto", "float32", "mixed_bfloat16"),
+    )
+    train_class_weights: bool = switch("weigh each class by the inverse of its frequency")
+    train_seed: int = number(
+        42, "of the initial weights, the shuffling, the augmentation and dropout", allowed=SEED
+    )
 
     def __post_init__(self) -> None:
-        for name in ABOVE_ZERO:
-            self._require(getattr(self, name) > 0, name, "above 0")
-        for name in NOT_NEGATIVE:
-            self._require(getattr(self, name) >= 0, name, "0 or more")
-        for name in SHARES:
-            self._require(0 <= getattr(self, name) < 1, name, "a share, 0 <= x < 1")
-        for name, choices in CHOICES.items():
-            self._require(getattr(self, name) in choices, name, f"one of {choices}")
-        turn = self.augment_rotation_degrees
-        self._require(0 <= turn <= 180, "augment_rotation_degrees", "0..180")
-        self._require(0 <= self.train_seed < 2**31, "train_seed", "0 <= seed < 2**31")
+        if not self.model_architecture:
+            architecture = RENAMED.get(self.model_name, self.model_name)
+            object.__setattr__(self, "model_architecture", architecture)
+        for field in settings().values():
+            _require(field, getattr(self, field.name), field.name)
 
     @property
     def soft_labels(self) -> bool:
         """Whether a label is a distribution over the classes: float (8,) instead of a number."""
         return bool(self.augment_mixup or self.augment_cutmix or self.train_label_smoothing)
 
-    def _require(self, holds: bool, name: str, expected: str) -> None:
-        if not holds:
-            raise UsageError(f"{name} must be {expected}, not {getattr(self, name)!r}")
+
+# Of recipes that named no architecture: the networks that are not called as their recipe.
+RENAMED = {"robust": "residual", "joined": "residual"}
+
+
+def settings() -> dict[str, dataclasses.Field[Any]]:
+    """Return the fields that can be set, by full name: all but what the recipe is called."""
+    return {field.name: field for field in dataclasses.fields(Recipe) if field.metadata}
+
+
+def short(name: str) -> str:
+    """Return a field's name on the command line, without its reader: `epochs`."""
+    return name.split("_", 1)[1]
+
+
+def _require(field: dataclasses.Field[Any], value: Any, name: str) -> None:
+    """Refuse a value that a field may not take.
+
+    Raises:
+        UsageError: The message calls the field by `name`.
+    """
+    kind: Any = field.type
+    allowed = field.metadata["range"]
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not (whole if kind is int else isinstance(value, kind) or (whole and kind is float)):
+        raise UsageError(f"{name} must be {KINDS[kind]}, not {value!r}")
+    if not allowed.holds(value):
+        raise UsageError(f"{name} must be {allowed.text}, not {value!r}")
 
 
 # `train simple`: about 1.5 minutes on two cores. `train deeper`: about 5 minutes.
 # What each scores is in the README's table.
 RECIPES = {
-    "simple": Recipe(model_name="simple"),
+    "simple": Recipe(model_name="simple", model_architecture="simple"),
     "deeper": Recipe(
         model_name="deeper",
+        model_architecture="deeper",
         model_norm_momentum=0.9,  # with 187 steps an epoch .99 lags behind (docs/recipes.md)
         augment_flip=True,
         augment_rotation_degrees=15.0,
@@ -145,6 +202,7 @@ RECIPES = {
     ),
     "residual": Recipe(
         model_name="residual",
+        model_architecture="residual",
         model_dropout=0.2,
         model_norm_momentum=0.9,
         model_stochastic_depth=0.1,
@@ -165,6 +223,7 @@ RECIPES = {
 RECIPES["tiny"] = dataclasses.replace(
     RECIPES["residual"],
     model_name="tiny",
+    model_architecture="tiny",
     model_dropout=0.1,
     model_stochastic_depth=0.0,
     train_epochs=24,
@@ -201,7 +260,7 @@ def named_recipe(name: str) -> Recipe:
         UsageError: There is no such recipe; the message lists those there are.
     """
     if name not in RECIPES:
-        raise UsageError(f"unknown model {name!r}: expected {hint(name, RECIPES)}")
+        raise UsageError(f"unknown model {name!r}: {hint(name, RECIPES)}")
     return RECIPES[name]
 
 
@@ -229,7 +288,7 @@ def read_recipe(path: str | Path) -> Recipe:
         ) from None
     except json.JSONDecodeError:
         raise BloodkerasError(f"{path} is no recipe.json: it is not JSON") from None
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, UsageError) as error:
         raise BloodkerasError(f"{path} is no recipe.json of this version: {error}") from None
 
 
@@ -250,31 +309,29 @@ def override(recipe: Recipe, changes: dict[str, str]) -> Recipe:
 
     Args:
         recipe: The recipe to start from; it is not changed.
-        changes: Field name to value as text. The prefix may be left out where that leaves no
-            doubt: `epochs` is `train_epochs`.
+        changes: Field name to value as text. The prefix may be left out: `epochs` is
+            `train_epochs`.
 
     Raises:
         UsageError: A name is unknown, or a value is not of the field's type or range.
     """
-    types = typing.get_type_hints(Recipe)
+    kinds = typing.get_type_hints(Recipe)
     typed: dict[str, Any] = {}
     for name, text in changes.items():
-        field = _field_name(name)
-        typed[field] = convert(text, types[field], name)
-    try:
-        return dataclasses.replace(recipe, **typed)
-    except UsageError as error:  # names the field in full: say it as it was typed
-        field, rest = str(error).split(" ", 1)
-        names = {_field_name(name): f"--{name}" for name in changes}
-        raise UsageError(f"{names.get(field, field)} {rest}") from None
+        field = _field(name)
+        if field.name in typed:
+            raise UsageError(f"{option(name)} is given twice")
+        typed[field.name] = convert(text, kinds[field.name], name)
+        _require(field, typed[field.name], option(name))
+    return dataclasses.replace(recipe, **typed)
 
 
 def full_names(names: Iterable[str]) -> set[str]:
     """Return the fields that some options stand for, whose prefix may be missing."""
-    return {_field_name(name) for name in names}
+    return {_field(name).name for name in names}
 
 
-def convert(text: str, kind: type, name: str) -> bool | int | float | str:
+def convert(text: str, kind: type, name: str) -> Any:
     """Convert one command-line value to the type its parameter declares.
 
     Args:
@@ -291,23 +348,35 @@ def convert(text: str, kind: type, name: str) -> bool | int | float | str:
         if kind is float and not math.isfinite(value):
             raise ValueError
     except (KeyError, ValueError):
-        expected = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
-        raise UsageError(f"--{name} takes {expected}, not {text!r}") from None
+        raise UsageError(f"{option(name)} takes {KINDS[kind]}, not {text!r}") from None
     return value
 
 
 def hint(name: str, choices: Iterable[str]) -> str:
-    """Return the choices as text, the one that `name` was probably meant to be first."""
-    close = difflib.get_close_matches(name, choices, n=1)
-    listed = ", ".join(sorted(choices))
-    return f"{close[0]!r}? (one of: {listed})" if close else f"one of: {listed}"
+    """Return what a mistyped word was probably meant to be, and all that was expected."""
+    known = sorted(choices)
+    close = difflib.get_close_matches(name, known, n=1)
+    listed = ", ".join(known)
+    return (
+        f"did you mean {close[0]!r}? (one of: {listed})" if close else f"expected one of: {listed}"
+    )
 
 
-def _field_name(name: str) -> str:
-    """Return the full field name of an option, whose prefix may be missing."""
-    fields = [field.name for field in dataclasses.fields(Recipe) if field.name != "model_name"]
-    matches = [field for field in fields if name in (field, field.split("_", 1)[1])]
-    if not matches:
-        short = [field.split("_", 1)[1] for field in fields]
-        raise UsageError(f"unknown option --{name}: expected {hint(name, short)}")
-    return matches[0]
+def option(name: str) -> str:
+    """Return an option as users type it: --learning-rate."""
+    return f"--{name.replace('_', '-')}"
+
+
+def unknown_option(name: str, options: Iterable[str]) -> UsageError:
+    """Return the error for an option that there is not, with the one that was probably meant."""
+    known = [option(known)[2:] for known in options]
+    return UsageError(f"unknown option {option(name)}: {hint(option(name)[2:], known)}")
+
+
+def _field(name: str) -> dataclasses.Field[Any]:
+    """Return the field that an option stands for, whose prefix may be missing."""
+    fields = {short(field): field for field in settings()}
+    full = fields.get(name.replace("-", "_"), name.replace("-", "_"))
+    if full not in settings():
+        raise unknown_option(name, fields)
+    return settings()[full]

@@ -27,7 +27,11 @@ def make_folder(folder: Path) -> None:
         (folder / ".writable").touch()
         (folder / ".writable").unlink()
     except OSError as error:
-        raise BloodkerasError(f"cannot write the folder {folder}: {error.strerror}") from None
+        there = next(place for place in (folder, *folder.parents) if os.path.exists(place))
+        reason = error.strerror
+        if not os.path.isdir(there):
+            reason = f"expected a folder, found the file {there}; choose another name"
+        raise BloodkerasError(f"cannot write the folder {folder}: {reason}") from None
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Fixtures: drawn cells for every test, the real data where it can be had, and no surprises."""
 
+import logging
 import os
 import signal
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bloodkeras import contract
+from bloodkeras import contract, progress
 from bloodkeras.data.splits import Splits, read_npz
 from bloodkeras.images.synthetic import draw_arrays
 
@@ -58,6 +59,17 @@ def photographs(real_data) -> Path:
     if not (folder / "labels.csv").is_file():
         pytest.skip(f"needs original photographs in {folder.name}/ beside the real data")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def shown():
+    """Show what is logged, as the command line does, so that a test can see it."""
+    package = logging.getLogger("bloodkeras")
+    before = package.handlers, package.level, package.propagate
+    progress.show()
+    yield
+    package.handlers, package.propagate = before[0], before[2]
+    package.setLevel(before[1])
 
 
 @pytest.fixture(autouse=True)

@@ -227,7 +227,7 @@ def test_what_a_deployment_runs_needs_nothing_that_only_unix_has(tmp_path, cell)
         ["predict", "x.npz", "--model", "export", "--sort-into", "sorted"],
         ["score", "cells", "--model", "export", "--out", "answers"],
         ["score", "cells", "--model", "export", "--out", "answers"],
-        ["evaluate", "export", "--photos", "cells", "--labels", "labels.csv"],
+        ["judge", "export", "--photos", "cells", "--labels", "labels.csv"],
     ):
         (tmp_path / "labels.csv").write_text(f"file,label\n{CELL},0\n", encoding="utf-8")
         command = [sys.executable, "-c", AS_WINDOWS, "-", *words]

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from test_imports import PACKAGE, imported, own
+from test_imports import PACKAGE, imported, own, run_blocked
 
 from bloodkeras.__main__ import COMMANDS
 from bloodkeras.cli.command_line import EXTRAS
@@ -17,7 +17,7 @@ PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text
 # Of the optional packages, those that some options of a command need.
 FOR_OPTIONS = {"predict": ["parquet"], "score": ["parquet", "ray"]}
 # They write no Parquet, though they share code with who does.
-NOT_COME_TO = {"evaluate": {"pyarrow"}, "calibrate": {"pyarrow"}}
+NOT_COME_TO = {"judge": {"pyarrow"}, "calibrate": {"pyarrow"}}
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "sklearn": "scikit-learn",
@@ -50,13 +50,17 @@ def installed_by(extras: list[str]) -> set[str]:
 
 def modules_of(command: str) -> set[str]:
     """Return the modules of this package that a command can come to."""
-    tree = ast.parse((PACKAGE / "__main__.py").read_text(encoding="utf-8"))
-    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    asked = functions[command.replace("-", "_")]
-    called = {node.id for node in ast.walk(asked) if isinstance(node, ast.Name)}
-    helpers = [functions[name] for name in called & set(functions) if name.startswith("_")]
-    # What `__main__` itself imports (TensorFlow among it, to quieten it) is for whoever asks.
-    found, new = set(), own(imported_by(ast.Module([asked, *helpers], [])))
+    functions = {}
+    for module in (COMMANDS[command].__module__.removeprefix("bloodkeras."), "cli.opening"):
+        tree = ast.parse(path_of(module).read_text(encoding="utf-8"))
+        functions |= {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    reached, new = set(), {COMMANDS[command].__name__}
+    while new:  # a command's own imports, and those of what it calls in cli/
+        reached |= new
+        nodes = [node for name in new for node in ast.walk(functions[name])]
+        called = {node.id for node in nodes if isinstance(node, ast.Name)} & set(functions)
+        new = {name for name in called if name not in COMMANDS} - reached
+    found, new = set(), own(imported_by(ast.Module([functions[name] for name in reached], [])))
     while new:
         found |= new
         new = {m for module in new for m in own(imported(path_of(module)))} - found
@@ -128,9 +132,18 @@ def test_every_missing_package_is_told_with_an_extra():
     assert len(told) > 8
     known = {
         *optional,
-        "EXTRAS.get(words[0], 'train')",
-    }  # the second is command_line's, any command
+        "EXTRAS.get(name, 'train')",  # command_line's, any command
+        "extra",  # answering's
+    }
     assert {place: extra for place, extra in told.items() if extra not in known} == {}
+
+
+@pytest.mark.parametrize("words", [["evaluate", "tiny"], ["shifts", "tiny"], ["compare", "a", "b"]])
+def test_a_plain_install_is_told_the_extra_by_commands_that_need_no_tensorflow(words):
+    code = f"sys.argv[1:] = {words!r}\nfrom bloodkeras.__main__ import main; main()"
+    done = run_blocked(code)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "pip install 'bloodkeras[train]'" in done.stderr
 
 
 def test_the_message_names_the_installed_package():

@@ -210,7 +210,7 @@ def test_a_loss_that_explodes_ends_the_run_with_advice(drawn, tmp_path):
     from bloodkeras.training.train import train
 
     recipe = override(RECIPES["simple"], {"epochs": "2", "learning_rate": "1e30"})
-    with pytest.raises(BloodkerasError, match="lower --learning_rate"):
+    with pytest.raises(BloodkerasError, match="lower --learning-rate"):
         train(recipe, drawn, tmp_path / "run")
     assert json.loads((tmp_path / "run/run.json").read_text(encoding="utf-8"))["status"] == "failed"
 
@@ -260,7 +260,7 @@ def test_the_report_works_with_what_there_is(study_folder, drawn, tmp_path, caps
     shutil.copytree(run_of(study_folder, "simple"), tmp_path / "simple-seed42")
     study = Study(drawn, tmp_path, tmp_path / "exports")
     study.report()
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert "left out: deeper, which has no run" in said
     assert "no export was evaluated" in said
     results = json.loads((tmp_path / "report/results.json").read_text(encoding="utf-8"))
@@ -280,7 +280,7 @@ def test_the_report_compares_a_run_with_its_own_export_only(study_folder, drawn,
     found = json.loads((onnx / "test.json").read_text(encoding="utf-8"))
     (onnx / "test.json").write_text(json.dumps(found | {"weights": "another's"}), encoding="utf-8")
     study.report()
-    assert "is of another run" in capsys.readouterr().out
+    assert "is of another run" in capsys.readouterr().err
     assert "120/120" not in (tmp_path / "report/results.txt").read_text(encoding="utf-8")
 
 

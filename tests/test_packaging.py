@@ -165,7 +165,7 @@ def test_python_loads_by_name(installed, lab):
 
 
 def test_it_judges_photographs(installed, lab):
-    words = ("evaluate", "tiny", "--photos", "photos", "--labels", "labels.csv")
+    words = ("judge", "tiny", "--photos", "photos", "--labels", "labels.csv")
     assert "80" in done(installed, *words, cwd=lab)
     assert (lab / "runs/onnx-published-tiny/photos-photos-labels/photos.json").is_file()
 

@@ -1,6 +1,8 @@
 """Recipes: the reference configuration, and overrides that are typed and checked."""
 
 import dataclasses
+import json
+import typing
 
 import pytest
 
@@ -13,6 +15,7 @@ from bloodkeras.recipe import (
     override,
     quick,
     read_recipe,
+    settings,
     write_recipe,
 )
 
@@ -120,3 +123,59 @@ def test_what_is_no_recipe_is_refused(tmp_path, text):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(BloodkerasError, match=r"recipe\.json"):
         read_recipe(path)
+
+
+def test_every_setting_says_what_it_does_and_which_values_it_takes():
+    kinds = typing.get_type_hints(Recipe)
+    unsaid = {"model_name", "model_architecture"}
+    assert set(settings()) == {field.name for field in dataclasses.fields(Recipe)} - unsaid
+    for name, field in settings().items():
+        assert field.metadata["about"], name
+        assert field.metadata["range"].holds(field.default), name
+        assert isinstance(field.default, kinds[name]), name
+
+
+@pytest.mark.parametrize(
+    ("written", "architecture"),
+    [("simple", "simple"), ("robust", "residual"), ("joined", "residual"), ("tiny", "tiny")],
+)
+def test_a_recipe_from_before_architectures_gives_the_same_network(tmp_path, written, architecture):
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps({"model_name": written, "train_epochs": 3}), encoding="utf-8")
+    recipe = read_recipe(path)
+    assert (recipe.model_name, recipe.model_architecture) == (written, architecture)
+    if written in RECIPES:
+        assert recipe.model_architecture == RECIPES[written].model_architecture
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("train_epochs", "3", "a whole number"),
+        ("train_epochs", 2.5, "a whole number"),
+        ("train_epochs", True, "a whole number"),
+        ("train_epochs", 0, "above 0"),
+        ("augment_flip", "yes", "true or false"),
+        ("augment_flip", 1, "true or false"),
+        ("train_optimizer", "sdg", "adamw"),
+        ("model_dropout", 1, "share"),
+    ],
+)
+def test_a_file_with_a_value_that_cannot_be_is_refused(tmp_path, field, value, message):
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps({"model_name": "deeper", field: value}), encoding="utf-8")
+    with pytest.raises(BloodkerasError, match=rf"recipe\.json .*{field} must be .*{message}"):
+        read_recipe(path)
+
+
+def test_a_setting_given_by_both_its_names_is_refused():
+    with pytest.raises(UsageError, match="--train-epochs is given twice"):
+        override(RECIPES["simple"], {"epochs": "3", "train_epochs": "4"})
+
+
+def test_options_are_named_as_they_are_typed():
+    for name in ("learning_rate", "learning-rate", "train_learning_rate"):
+        with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} must be above 0"):
+            override(RECIPES["simple"], {name: "0"})
+    with pytest.raises(UsageError, match="--lerning-rate: did you mean 'learning-rate'"):
+        override(RECIPES["simple"], {"lerning_rate": "0"})

@@ -7,8 +7,8 @@ Flow: takes exports/<model>/ (model.onnx or model.int8.onnx, card.json, SHA256SU
 import dataclasses
 import hashlib
 import json
+import logging
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +59,8 @@ from bloodkeras.images.preprocess import (
     read_any,
 )
 from bloodkeras.named_types import Floats, Json, Labels, Pixels, Probs, Words
+
+LOG = logging.getLogger(__name__)
 
 # Measured, not guessed: `python -m bloodkeras benchmark exports/deeper`, on two cores of a Xeon,
 # milliseconds for one image in fp32: 0.330 with one thread, 0.339 with two, 0.206 with two that
@@ -176,6 +178,8 @@ class Classifier:
             BloodkerasError: A file is missing, was changed after the export, or is no such model.
             UsageError: There is no such precision.
         """
+        if not isinstance(folder, str | os.PathLike):
+            raise UsageError(f"cannot load {folder!r}: expected a name such as tiny, or a folder")
         folder = find_export(folder) if isinstance(folder, str) else Path(folder)
         file = model_file(folder, precision)
         verify_checksums(folder, file.name)
@@ -380,12 +384,13 @@ def _named(images: object) -> Iterator[tuple[str, object]]:
 
 
 def load(
-    model: str | Path = DEFAULT, threads: int | None = None, precision: str = "float32"
+    model: str | Path | None = None, threads: int | None = None, precision: str = "float32"
 ) -> Classifier:
     """Load a published model by its name, or any export by its folder.
 
     Args:
-        model: deeper, joined, residual, robust, simple or tiny; or a folder that `export` wrote.
+        model: A published name, such as "tiny"; or a folder that `export` wrote. By default
+            "residual", the most accurate.
         threads: As in `Classifier.load`.
         precision: As in `Classifier.load`.
 
@@ -398,7 +403,7 @@ def load(
         >>> bloodkeras.load("residual").predict("cell.jpg")[0].label
         'neutrophil'
     """
-    return Classifier.load(model, threads, precision)
+    return Classifier.load(DEFAULT if model is None else model, threads, precision)
 
 
 def model_file(folder: Path, precision: str) -> Path:
@@ -421,7 +426,7 @@ def model_file(folder: Path, precision: str) -> Path:
 
 
 def advise(folder: str | Path, precision: str) -> None:
-    """Say on standard error where int8 is not the quicker way to run an export.
+    """Warn where int8 is not the quicker way to run an export.
 
     Args:
         folder: An export that `Classifier.load` has loaded.
@@ -431,16 +436,14 @@ def advise(folder: str | Path, precision: str) -> None:
         return
     card = json.loads((Path(folder) / CARD_FILE).read_text(encoding="utf-8"))
     if _may_overflow(card):
-        print(
-            f"bloodkeras: the int8 file of {folder} was made by an earlier version and is run in a "
-            "slower way, as the quick one overflows on some processors: export it again",
-            file=sys.stderr,
+        LOG.warning(
+            f"the int8 file of {folder} was made by an earlier version and is run in a slower way, "
+            "as the quick one overflows on some processors: export it again"
         )
     elif card.get("multiply_adds", INT8_PAYS) < INT8_PAYS:
-        print(
-            f"bloodkeras: {folder} is so small a network that int8 is no quicker than float32 "
-            "(and on some processors slower); only its file is smaller",
-            file=sys.stderr,
+        LOG.warning(
+            f"{folder} is so small a network that int8 is no quicker than float32 (and on some "
+            "processors slower); only its file is smaller"
         )
 
 

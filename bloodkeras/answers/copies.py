@@ -17,6 +17,7 @@ from PIL import Image
 from bloodkeras.answers.table import Row
 from bloodkeras.contract import ACCEPTED
 from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.whole_file import make_folder
 
 NO_NAME = re.compile(r'[<>:"/\\|?*\x00-\x1f]')  # what Windows wants in no file's name
 
@@ -40,10 +41,7 @@ class Copies:
         for word in words:
             if os.path.isdir(word) and self.folder.resolve().is_relative_to(Path(word).resolve()):
                 raise UsageError(f"--sort-into {folder} lies in {word}, which is read: move it out")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise BloodkerasError(f"cannot write {folder}: {error.strerror}") from None
+        make_folder(self.folder)
 
     def write(self, rows: Iterable[Row]) -> None:
         """Copy the images of these rows; a copy that is there already stays.

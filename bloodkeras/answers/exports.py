@@ -7,13 +7,15 @@ wheel, so their names mean the same files on every machine, whatever was trained
 are called by their folder, such as runs/exports/deeper.
 """
 
+import logging
 import os
-import sys
 from difflib import get_close_matches
 from pathlib import Path
 
 from bloodkeras.contract import MODEL_FILE
 from bloodkeras.errors import BloodkerasError
+
+LOG = logging.getLogger(__name__)
 
 DEFAULT = "residual"  # the most accurate on the source's own photographs
 OWN = (".", "runs/exports", "exports")  # where one's own may lie
@@ -45,7 +47,7 @@ def find_export(word: str) -> Path:
     if word in known:
         if own:
             said = f"{word} is the published {known[word]}; your own one is {own}"
-            print(f"bloodkeras: {said}", file=sys.stderr)
+            LOG.warning(said)
         return known[word]
     if own or folder.exists():
         return Path(own or folder).absolute()

@@ -4,7 +4,7 @@ Flow: takes the words of a command line and a model; gives a table, and if asked
 of copies and a page to look at.
 """
 
-import sys
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -53,6 +53,8 @@ from bloodkeras.images.preprocess import doubt_of
 from bloodkeras.images.sources import STDIN, check_words, count_images, stream
 from bloodkeras.named_types import Json
 from bloodkeras.progress import Progress
+
+LOG = logging.getLogger(__name__)
 
 MANY_FOREIGN = 1 / 3  # of the images: then something is different about all of them
 MANY_UNSURE = 1 / 2  # or foreign: no export's share on the test split
@@ -247,8 +249,8 @@ def _conclude(tally: Counter[tuple[str, str]], out: str, report: str, sort_into:
     said = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in VERDICTS)
     if out:
         print(f"wrote {total:,} rows to {out}: {said}")
-    elif total > 1:  # on stderr: the table is on stdout
-        print(f"{total:,} images: {said}", file=sys.stderr)
+    elif total > 1:
+        LOG.info(f"{total:,} images: {said}")
     foreign, doubtful = counts[FOREIGN], counts[FOREIGN] + counts[UNSURE]
     said = (
         f"{foreign / total:.0%} are unlike the training data: another microscope's?"
@@ -256,10 +258,10 @@ def _conclude(tally: Counter[tuple[str, str]], out: str, report: str, sort_into:
         else f"{doubtful / total:.0%} are not accepted: does the network fit these images?"
     )
     if total > 1 and (foreign > MANY_FOREIGN * total or doubtful > MANY_UNSURE * total):
-        advice = "`evaluate EXPORT --photos DIR` judges it on your own labelled cells"
-        print(f"{said} {advice}", file=sys.stderr)
+        advice = "`judge EXPORT --photos DIR` judges it on your own labelled cells"
+        LOG.warning(f"{said} {advice}")
     for what, place in (("the page", report), ("copies of the images into", sort_into)):
-        if place:  # on stderr: a printed table is on stdout
-            print(f"wrote {what} {place}", file=sys.stderr)
+        if place:
+            LOG.info(f"wrote {what} {place}")
     if failed:
         raise BloodkerasError(f"{failed:,} of {total:,} files could not be read: see their rows")

@@ -138,6 +138,19 @@ def read_prior(classes: str, file: str, labels: tuple[str, ...]) -> Weights | No
         raise BloodkerasError(f"{file}: {error}") from None
 
 
+def refuse_estimate(prior: str) -> None:
+    """Refuse --prior estimate where images are answered before all of them are read.
+
+    Raises:
+        UsageError: It is asked for.
+    """
+    if prior == ESTIMATE:
+        raise UsageError(
+            "--prior estimate is for `predict`: it reads all images before the first is answered; "
+            f"expected {BLOOD}, or a file of weights"
+        )
+
+
 def apply_weights(probs: Probs, weights: Weights, labels: tuple[str, ...]) -> tuple[Probs, Floats]:
     """Return weighed probabilities, and the share of the network's own on what may be accepted.
 

@@ -7,11 +7,13 @@ UTF-16 by its mark, or Windows-1252; decimal commas; empty rows and columns.
 import codecs
 import csv
 import io
+import logging
 import re
-import sys
 from pathlib import Path
 
 from bloodkeras.errors import BloodkerasError
+
+LOG = logging.getLogger(__name__)
 
 MARKS = {
     codecs.BOM_UTF8: "utf-8",
@@ -82,9 +84,8 @@ def _western(content: bytes, path: Path) -> str:
             f"cannot read {path}: it is no UTF-8 text; save it as CSV (UTF-8)"
         ) from None
     if "\0" not in text:
-        print(
-            f"{path} is no UTF-8: read as Windows-1252; saved as CSV (UTF-8) it would be sure",
-            file=sys.stderr,
+        LOG.warning(
+            f"{path} is no UTF-8: read as Windows-1252; saved as CSV (UTF-8) it would be sure"
         )
     return text
 

@@ -9,6 +9,7 @@ measured in fresh processes.
 import collections
 import dataclasses
 import json
+import logging
 import multiprocessing
 import os
 import subprocess
@@ -29,6 +30,8 @@ from bloodkeras.data.splits import Splits
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.named_types import Json, Pixels, Probs
 from bloodkeras.progress import about_when
+
+LOG = logging.getLogger(__name__)
 
 BATCHES = (16, 64, 256)  # images at once, beside one
 COLD_STARTS = 3  # the median counts
@@ -60,13 +63,13 @@ def run_benchmark(source: Source, splits: Splits, rounds: int, seconds: float) -
     facts = _facts(source, splits, available, rounds, seconds)
     count = sum(len(engines.settings(name, len(available))) for name in names)
     asked = (rounds + 1) * count * (1 + len(BATCHES)) * (seconds + REST)
-    print(f"{rounds + 1} rounds of {count} ways to compute, done {about_when(asked)}", flush=True)
+    LOG.info(f"{rounds + 1} rounds of {count} ways to compute, done {about_when(asked)}")
     for name, reason in reasons.items():
         if reason:
-            print(f"left out: {name}: {reason}")
+            LOG.info(f"left out: {name}: {reason}")
     rows = {}
     for name in names:
-        print(f"start and memory of {name}", flush=True)
+        LOG.info(f"start and memory of {name}")
         rows[name] = _fixed(name, source)
     images = splits.test.images
     with _Lanes(names, source, available, images[:IMAGES]) as lanes:
@@ -132,7 +135,7 @@ def _rounds(lanes: _Lanes, rounds: int, seconds: float) -> Measured:
                 if number:  # round 0 warms up
                     found[lane][job].append(value)
         took = f"{time.perf_counter() - started:.0f} s"
-        print(f"round {number} of {rounds}: {took}{'' if number else ', warm-up'}", flush=True)
+        LOG.info(f"round {number} of {rounds}: {took}{'' if number else ', warm-up'}")
     return found
 
 

@@ -6,8 +6,8 @@ Sources: MedMNIST v2's file layout: keys {train,val,test}_{images,labels}, uint8
 
 import hashlib
 import io
+import logging
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from bloodkeras.data.download import DownloadError, cached_or_downloaded
 from bloodkeras.errors import BloodkerasError, gist
 from bloodkeras.images.synthetic import draw_arrays
 from bloodkeras.named_types import Array, Json, Labels, Pixels
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def load_splits(data: str | None = None) -> Splits:
     except DownloadError as error:
         if data != "auto":
             raise
-        print(f"bloodkeras: {error}\nbloodkeras: going on with drawn cells", file=sys.stderr)
+        LOG.warning(f"{error}: going on with drawn cells")
         return _synthetic_splits()
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from bloodkeras.answers.classifier import Classifier
+from bloodkeras.answers.prior import refuse_estimate
 from bloodkeras.contract import ACCEPTED, FOREIGN, UNSURE
 from bloodkeras.errors import BloodkerasError
+from bloodkeras.images.framing import Framing
 from bloodkeras.images.preprocess import read_image
 from bloodkeras.laboratory.activation_map import ActivationMap
 from bloodkeras.named_types import Floats, Pixels
@@ -42,23 +44,35 @@ class Explained:
 class Explainer:
     """A model that explains itself."""
 
-    def __init__(self, folder: str) -> None:
-        """Load an export.
+    def __init__(
+        self,
+        folder: str,
+        precision: str = "float32",
+        classes: str = "",
+        prior: str = "",
+        microns_per_pixel: float = 0.0,
+        views: bool = False,
+    ) -> None:
+        """Load an export; the other options are those of `predict`.
 
         Raises:
+            UsageError: An option has a value that cannot be.
             BloodkerasError: It is no complete export, or onnx is not installed.
         """
-        self.classifier = Classifier.load(folder)
+        refuse_estimate(prior)
+        self._framing, self._views = Framing(microns_per_pixel), views
+        self.classifier = Classifier.load(folder, precision=precision)
+        self._prior = self.classifier.read_prior(classes, prior)
         self._map = ActivationMap(folder)
 
     def explain(self, path: str) -> Explained:
         """Answer one file; what is wrong with it is part of the answer."""
         name = Path(path).name
         try:
-            pixels = read_image(path)
+            pixels = read_image(path, self._framing)
         except BloodkerasError as error:
             return Explained(name, str(error).replace(str(path), name))
-        (answer,) = self.classifier.predict([pixels])
+        (answer,) = self.classifier.predict([pixels], self._prior, views=self._views)
         order = np.argsort(-answer.probs, kind="stable")
         labels = self.classifier.labels
         return Explained(

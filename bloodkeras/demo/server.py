@@ -6,10 +6,10 @@ Flow: takes an export and an address; returns when it was stopped.
 import logging
 import os
 import socket
-import sys
 import tempfile
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import uvicorn
@@ -24,24 +24,27 @@ from bloodkeras.images.synthetic import draw_arrays
 from bloodkeras.serving.listener import address, listen, run_until_stopped
 from bloodkeras.serving.options import is_loopback
 
+LOG = logging.getLogger(__name__)
+
 FONTS = ["system-ui", "sans-serif"]  # of the machine: nothing is fetched from elsewhere
 MOST_BYTES = "100mb"  # of a file
 GRACE = 2  # seconds for what is being answered when it is stopped
 
 
-def demo(folder: str, host: str, port: int) -> None:
+def demo(folder: str, host: str, port: int, **asking: Any) -> None:
     """Serve the page until Ctrl-C or SIGTERM.
 
     Args:
         folder: Of an export.
         host: Where to listen.
         port: 0 takes any that is free.
+        asking: As `Explainer` takes it.
 
     Raises:
         BloodkerasError: The export cannot be used, or the port is taken.
         KeyboardInterrupt: Ctrl-C.
     """
-    explainer = Explainer(folder)
+    explainer = Explainer(folder, **asking)
     listener = listen(host, port)
     with tempfile.TemporaryDirectory(prefix="bloodkeras-demo-") as scratch:
         os.environ["GRADIO_TEMP_DIR"] = scratch  # what was uploaded goes with it
@@ -87,7 +90,4 @@ def draw_examples(folder: Path) -> list[str]:
 def _announce(listener: socket.socket, host: str, folder: str) -> None:
     print(f"{address(listener)} shows {folder}; Ctrl-C stops it", flush=True)
     if not is_loopback(host):
-        print(
-            f"bloodkeras: {host} can be reached from other machines, and anybody may look",
-            file=sys.stderr,
-        )
+        LOG.warning(f"{host} can be reached from other machines, and anybody may look")

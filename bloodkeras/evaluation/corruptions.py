@@ -27,6 +27,7 @@ from bloodkeras.data.splits import Split, Splits
 from bloodkeras.errors import UsageError
 from bloodkeras.named_types import Floats, Json, Pixels
 from bloodkeras.progress import Progress
+from bloodkeras.whole_file import make_folder
 
 STRENGTHS = (1, 2, 3, 4, 5)
 GREEN_PART = 0.35  # of a change of the lamp's colour: green lies between red and blue
@@ -51,13 +52,13 @@ def evaluate_shifts(export: str, splits: Splits, split: str, runs: Path) -> Path
     if split not in SPLIT_NAMES:
         raise UsageError(f"unknown split {split!r}: expected one of {', '.join(SPLIT_NAMES)}")
     if not is_export(export):
-        raise UsageError(f"--shifts judges an export, and {export} is none: expected its folder")
+        raise UsageError(f"shifts judges an export, and {export} is none: expected its folder")
     classifier = Classifier.load(Path(export))
     model = classifier.card["model"]
     found = {"model": model, "split": split, "data": splits.fingerprint()}
     found |= judge_shifts(classifier.answer, splits.named()[split])
     folder = runs / results_name(export, model) / "evaluation"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     (folder / shifts_file(split)).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(f"{model} on simulated shifts of {split}\n{shifts_table(found)}")
     return folder

@@ -251,7 +251,7 @@ def shifts(runs: Path, synthetic: bool, split: str = "test") -> Path:
     """Draw accuracy by strength of every shift, for all models that were judged.
 
     Args:
-        runs: The folder of all runs, in which `evaluate --shifts` leaves its results.
+        runs: The folder of all runs, in which `shifts` leaves its results.
         synthetic: Whether to stamp it.
         split: Which results.
 

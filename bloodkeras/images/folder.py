@@ -3,13 +3,15 @@
 Flow: takes a folder; gives the paths of its images, in order, and says what it passed over.
 """
 
+import logging
 import os
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterator
 
 from bloodkeras.images.preprocess import IMAGE_SUFFIXES
+
+LOG = logging.getLogger(__name__)
 
 # Names, in small letters, of what macOS, Windows, Linux, NAS boxes and photo programs leave.
 # Whatever begins with a dot is hidden, and passed over too.
@@ -125,9 +127,9 @@ class PassedOver:
         return f"passed over {'; and '.join(parts)}" if parts else ""
 
     def say(self) -> None:
-        """Print it on stderr, if there is anything to say."""
+        """Warn of it, if there is anything to say."""
         if text := str(self):
-            print(text, file=sys.stderr)
+            LOG.warning(text)
 
 
 def is_left_over(name: str) -> bool:

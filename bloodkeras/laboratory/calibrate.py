@@ -217,7 +217,7 @@ def render_text(card: Json) -> str:
         lines.append(f"not among the cells, so hardly ever the answer now: {absent}")
     if sum(facts["cells"].values()) < ADVISED_CELLS:
         lines.append(f"fewer than {ADVISED_CELLS} cells: expect these numbers to be rough")
-    lines.append("judge it on other cells before use: evaluate EXPORT --photos DIR [--labels CSV]")
+    lines.append("judge it on other cells before use: judge EXPORT --photos DIR [--labels CSV]")
     return "\n".join(lines)
 
 

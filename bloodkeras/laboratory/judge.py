@@ -48,6 +48,7 @@ def evaluate_photos(
     views: bool = False,
     classes: str = "",
     prior: str = "",
+    precision: str = "float32",
 ) -> Json:
     """Judge an export on a labelled folder; print the numbers and leave them in a folder.
 
@@ -60,6 +61,7 @@ def evaluate_photos(
         views: Judge the mean over each cell's eight flips and quarter turns.
         classes: Names of the classes that can occur, separated by commas, to judge that too.
         prior: A file that weighs the classes, to judge that too.
+        precision: float32, or int8 for the smaller, quicker file of the export.
 
     Returns:
         What `judge` returned.
@@ -71,7 +73,7 @@ def evaluate_photos(
     """
     source = {"photos": str(Path(photos).resolve()), "table": table and str(Path(table).resolve())}
     _check_place(out, source)
-    classifier = Classifier.load(export)
+    classifier = Classifier.load(export, precision=precision)
     asked = classifier.read_prior(classes, prior)
     cells = read_labelled(photos, table, classifier.labels, framing)
     answers = Answers.joined(told(partial(classifier.answer, views=views), cells.images))

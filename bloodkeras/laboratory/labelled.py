@@ -5,9 +5,9 @@ gives `Labelled`.
 """
 
 import dataclasses
+import logging
 import os
 import re
-import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
@@ -28,6 +28,8 @@ from bloodkeras.images.framing import UNKNOWN, Framing
 from bloodkeras.images.preprocess import read_image
 from bloodkeras.named_types import Labels, Pixels
 from bloodkeras.progress import Progress
+
+LOG = logging.getLogger(__name__)
 
 NO_CLASS = (UNSURE, FOREIGN, "unlabelled", "unlabeled", "unknown")  # folders of cells without label
 PLACE = re.compile(r"(\d+)(?:[.,]0+)?")  # of a class; some programs save 6 as 6.0
@@ -165,7 +167,7 @@ def _say_understood(understood: Counter[tuple[str, str]], counted: str) -> None:
         for (written, meant), count in understood.items()
     ]
     if said:
-        print(f"understood {', '.join(said)}", file=sys.stderr)
+        LOG.info(f"understood {', '.join(said)}")
 
 
 def _find_files(folder: Path, table: Path, names: dict[str, int]) -> dict[str, Path]:
@@ -283,7 +285,7 @@ def _read_folders(folder: Path, images: list[Path], class_names: tuple[str, ...]
     _say_understood(understood, "image")
     if left:
         said = ", ".join(f"{count:,} {where}" for where, count in left.items())
-        print(f"without a label, so left out: {said}", file=sys.stderr)
+        LOG.warning(f"without a label, so left out: {said}")
     return places
 
 

@@ -4,6 +4,7 @@ Flow: takes the options; gives a folder of Parquet files, and says on one line w
 """
 
 import importlib.util
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from bloodkeras.answers.classifier import Classifier, advise, core_count
 from bloodkeras.answers.formats import import_pyarrow
-from bloodkeras.answers.prior import BLOOD, ESTIMATE
+from bloodkeras.answers.prior import refuse_estimate
 from bloodkeras.contract import VERDICTS
 from bloodkeras.errors import BloodkerasError, UsageError, missing_package
 from bloodkeras.images.framing import Framing
@@ -32,6 +33,8 @@ from bloodkeras.scoring.plan import (
 )
 from bloodkeras.scoring.ray_engine import run_ray
 from bloodkeras.whole_file import TEMPORARY
+
+LOG = logging.getLogger(__name__)
 
 ENGINES = ("local", "ray")
 RANGES = {"partition_images": (1, 1_000_000), "batch": (1, 256), "workers": (0, 100_000)}
@@ -72,11 +75,7 @@ def check(options: Options) -> None:
         if not least <= (value := getattr(options, name)) <= most:
             option = name.replace("_", "-")
             raise UsageError(f"--{option}: expected {least} to {most:,}, found {value:,}")
-    if options.prior == ESTIMATE:
-        raise UsageError(
-            "--prior estimate is for `predict`: it reads all images before the first is answered; "
-            f"expected {BLOOD}, or a file of weights"
-        )
+    refuse_estimate(options.prior)
     Framing(options.microns_per_pixel)  # refuses what is no scale
     if options.engine == "ray" and importlib.util.find_spec("ray") is None:
         raise missing_package("Ray", "ray")
@@ -124,7 +123,7 @@ def _carry_out(options: Options, out: Path, plan: Plan) -> Counter[str]:
     for done in filter(None, found.values()):
         counts.update(done.counts)
     if wanted and counts:
-        print(f"{len(found) - len(wanted):,} of {len(found):,} partitions are finished already")
+        LOG.info(f"{len(found) - len(wanted):,} of {len(found):,} partitions are finished already")
     if wanted:
         with Progress(lambda: plan.items, counts.total()) as progress:
             for done in _run(options, out, plan, wanted, progress.add):
@@ -135,7 +134,7 @@ def _carry_out(options: Options, out: Path, plan: Plan) -> Counter[str]:
 
 def _run(options: Options, out: Path, plan: Plan, wanted: list[int], tell: Tell) -> Iterator[Done]:
     if options.engine == "ray":
-        print(f"{len(wanted):,} partitions to do: how long is said when the first are", flush=True)
+        LOG.info(f"{len(wanted):,} partitions to do: how long is said when the first are")
         find = partial(finished, out, plan)
         return run_ray(out, wanted, options.workers, options.address, find)
     return run_local(out, wanted, options.workers or 1, core_count(), tell)

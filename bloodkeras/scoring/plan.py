@@ -25,7 +25,7 @@ from bloodkeras.errors import BloodkerasError
 from bloodkeras.named_types import Json
 from bloodkeras.scoring.listing import Listing
 from bloodkeras.scoring.lock import take_lock
-from bloodkeras.whole_file import remove_temporary, whole_file
+from bloodkeras.whole_file import make_folder, remove_temporary, whole_file
 
 PLAN_FOLDER = "_plan"
 PLAN_FILE = "plan.json"
@@ -128,7 +128,7 @@ def occupy(out: Path) -> Iterator[Path]:
             raise BloodkerasError(
                 f"{out} holds other files: choose an empty or a new folder for the answers"
             )
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         lock = open(folder / LOCK_FILE, "wb")  # noqa: SIM115 (closed below)
     except OSError as error:
         raise BloodkerasError(f"cannot write {out}: {error.strerror}") from None

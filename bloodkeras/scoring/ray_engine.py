@@ -8,8 +8,8 @@ is done is what lies on the disk, never what a worker said.
 """
 
 import json
+import logging
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +19,8 @@ from bloodkeras.errors import BloodkerasError, gist
 from bloodkeras.named_types import Json
 from bloodkeras.scoring.partition import Done, Worker
 from bloodkeras.scoring.ray_cluster import joined_cluster
+
+LOG = logging.getLogger(__name__)
 
 IDLE_ROUNDS = 3  # in a row without one finished partition: then no other round will help
 MOST_BLOCKS = 10_000  # that Ray Data is given; a block of more partitions takes them in turn
@@ -119,7 +121,7 @@ def _round(ray: ModuleType, out: Path, partitions: list[int], workers: int) -> I
         if row["failure"]:
             raise BloodkerasError(row["failure"])
         if (now := _machines(ray)) < alive:
-            print("a machine was lost: others do what it had", file=sys.stderr)
+            LOG.warning("a machine was lost: others do what it had")
         alive = now
         yield Done(row["partition"], json.loads(row["counts"]))
 

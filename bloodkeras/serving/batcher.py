@@ -7,6 +7,8 @@ import asyncio
 import contextlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -24,16 +26,18 @@ class Batcher:
         images: How many images were in them.
     """
 
-    def __init__(self, classifier: Classifier, size: int, wait_ms: float) -> None:
+    def __init__(self, classifier: Classifier, size: int, wait_ms: float, **how: Any) -> None:
         """Take over a network.
 
         Args:
             classifier: It is asked in a thread of its own, so that others are served meanwhile.
             size: Images of a batch, at most; a larger request is one by itself.
             wait_ms: How long the first of a batch waits for others. 0: not at all.
+            how: Of `Classifier.answer`: prior, views.
         """
         self.batches = self.images = 0
-        self._classifier, self._size, self._wait = classifier, size, wait_ms / 1000
+        self._ask = partial(classifier.answer, **how)
+        self._size, self._wait = size, wait_ms / 1000
         self._waiting: deque[Waiting] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="network")
         self._running: asyncio.Task[None] | None = None
@@ -62,9 +66,7 @@ class Batcher:
                     continue
                 images = np.concatenate([images for images, _ in batch])
                 try:
-                    answers = await loop.run_in_executor(
-                        self._thread, self._classifier.answer, images
-                    )
+                    answers = await loop.run_in_executor(self._thread, self._ask, images)
                 except Exception as error:  # whatever it is, those who wait must be told
                     for _, future in batch:
                         if not future.done():

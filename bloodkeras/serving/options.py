@@ -11,7 +11,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bloodkeras.answers.prior import refuse_estimate
 from bloodkeras.errors import BloodkerasError, UsageError, gist
+from bloodkeras.images.framing import Framing
 
 VARIABLE = "BLOODKERAS_SERVE"  # how a worker process learns its Options
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # what may stand in an address
@@ -46,6 +48,10 @@ class Options:
     token_file: str = ""
     audit: str = ""
     cors: tuple[str, ...] = ()  # origins whose pages may ask; "*" for any
+    classes: str = ""  # that can occur, separated by commas
+    prior: str = ""  # a file, or blood
+    microns_per_pixel: float = 0.0  # of photographs, where a request does not say it
+    views: bool = False
 
     def to_text(self) -> str:
         """Return the settings as JSON."""
@@ -131,6 +137,8 @@ def check(options: Options) -> None:
         if not least <= (value := getattr(options, name)) <= most:
             option = name.replace("_", "-")
             raise UsageError(f"--{option}: expected {least} to {most}, found {value}")
+    refuse_estimate(options.prior)
+    Framing(options.microns_per_pixel)  # refuses what is no scale
     if options.token_file and ANY_ORIGIN in options.cors:
         raise UsageError("--cors * with --token-file: name the origins that may hold the token")
 

@@ -5,6 +5,7 @@ foreign score of every image.
 """
 
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from prometheus_client import Counter, Histogram
 
 from bloodkeras.answers.classifier import Classifier, model_file, sha256_of
 from bloodkeras.contract import FOREIGN
+from bloodkeras.images.framing import UNKNOWN, Framing
 from bloodkeras.named_types import Pixels
 from bloodkeras.serving.audit_log import AuditLog
 from bloodkeras.serving.batcher import Batcher
@@ -66,7 +68,10 @@ class ServedModel:
         """
         self.name, self.version = served.name, served.version
         self._classifier = Classifier.load(served.folder, threads, options.precision)
-        self._batcher = Batcher(self._classifier, options.batch, options.wait_ms)
+        prior = self._classifier.read_prior(options.classes, options.prior)
+        how = {"prior": prior, "views": options.views}
+        self._batcher = Batcher(self._classifier, options.batch, options.wait_ms, **how)
+        self._framing = Framing(options.microns_per_pixel)
         self._audit, self._reader = audit, reader
         file = model_file(Path(served.folder), options.precision)
         self._identity = {
@@ -94,6 +99,8 @@ class ServedModel:
                 so it is not answered.
         """
         with SECONDS.labels(self.name, self.version).time():
+            if asked.framing == UNKNOWN:  # the request does not say
+                asked = replace(asked, framing=self._framing)
             images, doubts = await self._reader.pixels(asked)
             answers = (await self._batcher.answer(images)).doubted(doubts)
         labels = [self._classifier.labels[index] for index in answers.probs.argmax(1)]

@@ -6,7 +6,6 @@ Flow: takes an `Options`; returns when the server was stopped.
 import logging
 import os
 import socket
-import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +18,8 @@ from bloodkeras.answers.classifier import advise
 from bloodkeras.named_types import Json
 from bloodkeras.serving.listener import address, listen, run_until_stopped
 from bloodkeras.serving.options import VARIABLE, Options, is_loopback
+
+LOG = logging.getLogger(__name__)
 
 # Seconds that an idle connection is held. uvicorn's 5 close those that a client keeps for its next
 # request, just as it sends one.
@@ -75,8 +76,7 @@ def _announce(options: Options, listener: socket.socket) -> None:
     for model in options.models:
         advise(model.folder, options.precision)
     if not is_loopback(options.host) and not options.token_file:
-        print(
-            f"bloodkeras: {options.host} can be reached from other machines, and anybody may ask: "
-            "--token-file FILE asks for a token",
-            file=sys.stderr,
+        LOG.warning(
+            f"{options.host} can be reached from other machines, and anybody may ask: "
+            "--token-file FILE asks for a token"
         )

@@ -44,7 +44,6 @@ def held_out(recipe: Recipe, splits: Splits, folder: Path) -> str:
     results = {}
     stages = Stages("trainings without one class", [f"no {name}" for name in CLASS_NAMES])
     for label, name in enumerate(CLASS_NAMES):
-        print(flush=True)
         stages.begin(f"no {name}")
         known = without(splits, label)
         place = folder / name.replace(" ", "-")

@@ -299,7 +299,7 @@ def _model_results(run: Run, keras: Report, onnx: Report | None) -> Json:
 def _settings_used(recipes: list[Json]) -> list[str]:
     """Return the settings that some model has otherwise than switched off."""
     defaults = dataclasses.asdict(Recipe(model_name=""))
-    del defaults["model_name"]
+    del defaults["model_name"], defaults["model_architecture"]
     return [
         name
         for name, default in defaults.items()

@@ -15,6 +15,7 @@ What comes of drawn cells stays apart, under <runs>/synthetic/.
 
 import dataclasses
 import json
+import logging
 import time
 from collections.abc import Callable
 from functools import partial
@@ -46,6 +47,8 @@ from bloodkeras.whole_file import make_folder
 
 if TYPE_CHECKING:
     from bloodkeras.training.train import Run
+
+LOG = logging.getLogger(__name__)
 
 BESIDE_TRAINING = 0.25  # what all other steps of a study take, as a share of its trainings
 
@@ -235,7 +238,7 @@ class Study:
             except BloodkerasError as error:
                 if targets:
                     raise
-                print(f"left out: {run.recipe.model_name}: {error}")
+                LOG.warning(f"left out: {run.recipe.model_name}: {error}")
                 continue
             runs.append(run)
         if not runs:
@@ -288,10 +291,10 @@ class Study:
             ("report", partial(self.report, *folders)),
         ]
         seconds = {}
-        print(f"{len(steps)} steps: {', '.join(name for name, _ in steps)}")
-        print(self._foretold(recipes), flush=True)
+        LOG.info(f"{len(steps)} steps: {', '.join(name for name, _ in steps)}")
+        LOG.info(self._foretold(recipes))
         for place, (name, step) in enumerate(steps, 1):
-            print(f"\n=== {place} of {len(steps)}: {name}", flush=True)
+            LOG.info(f"\n=== {place} of {len(steps)}: {name}")
             started = time.perf_counter()
             step()
             seconds[name] = time.perf_counter() - started

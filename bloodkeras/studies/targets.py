@@ -3,6 +3,7 @@
 Flow: takes a model name, a run folder or an export folder; gives the folder, or what lies in it.
 """
 
+import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,8 @@ from bloodkeras.recipe import JOINED, RECIPES, STUDIED, Recipe, hint
 
 if TYPE_CHECKING:
     from bloodkeras.training.train import Run
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Places:
     def run_or_published(self, target: str) -> str:
         """Return a target; of a model name without a run, and say so, the published export."""
         if target in published() and not (self.run_folder(target) / contract.RUN_INFO).exists():
-            print(f"{target} has no run in {self.runs}: the published export is judged")
+            LOG.warning(f"{target} has no run in {self.runs}: the published export is judged")
             return str(published()[target])
         return target
 
@@ -68,7 +71,7 @@ class Places:
                 f"{next(iter(RECIPES))}` makes one (of {', '.join(RECIPES)})"
             )
         for name in (name for name in STUDIED if name not in found):
-            print(f"left out: {name}, which has no run (`python -m bloodkeras train {name}`)")
+            LOG.info(f"left out: {name}, which has no run (`python -m bloodkeras train {name}`)")
         return found
 
     def evaluation_of(self, run: "Run") -> Report:
@@ -92,7 +95,7 @@ class Places:
             why = (
                 "no export was evaluated" if report is None else "that evaluated is of another run"
             )
-            print(
+            LOG.warning(
                 f"without the ONNX file of {name}: {why} (`python -m bloodkeras export "
                 f"{run.folder}`, then `evaluate` on what it publishes)"
             )
@@ -125,6 +128,6 @@ def check_target(target: str) -> None:
     """
     if target not in (*RECIPES, JOINED) and not Path(target).is_dir():
         raise UsageError(
-            f"{target!r} is neither a model, a run folder nor an export: expected "
+            f"{target!r} is neither a model, a run folder nor an export: "
             f"{hint(target, (*RECIPES, JOINED))}, or a folder"
         )

@@ -9,7 +9,7 @@ colours.py     layers that look at an image's colours alone
 optimizers.py  the optimiser Keras lacks: Muon for convolutions
 layers.py      the layers Keras lacks; registers all that a saved model needs
 device.py      what TensorFlow computes on, and in which precision it trains
-models.py      name -> functional keras.Model; the table MODELS
+models.py      architecture -> functional keras.Model; the table MODELS
 forecast.py    how long a training takes: before it, and in it
 callbacks.py   watches the epochs: checkpoints, the best model, a loss that is no number
 run_folder.py  begins a run folder, or takes one up again

@@ -8,6 +8,7 @@ import contextlib
 import io
 import itertools
 import json
+import logging
 import math
 import re
 import time
@@ -32,6 +33,8 @@ from bloodkeras.training.checkpoint import (
     variables_of,
 )
 from bloodkeras.training.pipeline import batch_rows, steps_per_epoch, train_dataset
+
+LOG = logging.getLogger(__name__)
 
 WATCHED = "val_accuracy"  # the best epoch is the first of the highest
 
@@ -120,7 +123,7 @@ class Keeper(keras.callbacks.Callback):
         self.state = state
         self.publish()
         if is_complete(rows, self.recipe) and len(rows) < self.recipe.train_epochs:
-            print(f"no better {WATCHED} for {self.recipe.train_patience} epochs: stopped early")
+            LOG.info(f"no better {WATCHED} for {self.recipe.train_patience} epochs: stopped early")
             self.model.stop_training = True
 
     def restore(self) -> None:
@@ -173,7 +176,7 @@ class LossGuard(keras.callbacks.Callback):
         steps = steps_per_epoch(self._split, recipe)
         start = f"the loss became {loss} in epoch {epoch + 1}"
         span = f"{self._first + 1} to {last + 1}"
-        print(f"\n{start}, steps {span}: looking for the batch", flush=True)
+        LOG.info(f"{start}, steps {span}: looking for the batch")
         found = self._first_bad_step(last)
         if found is not None:
             rows = batch_rows(self._split, recipe, epoch, found)
@@ -203,7 +206,7 @@ class LossGuard(keras.callbacks.Callback):
 
     def _advice(self) -> str:
         rate = self._keeper.recipe.train_learning_rate
-        return f"try a lower --learning_rate than {rate}, or look at those images"
+        return f"try a lower --learning-rate than {rate}, or look at those images"
 
 
 def best_epoch(rows: list[dict[str, float]]) -> int:

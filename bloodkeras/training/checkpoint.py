@@ -12,6 +12,7 @@ import csv
 import hashlib
 import io
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,8 @@ from bloodkeras.named_types import Array
 
 if TYPE_CHECKING:
     import keras
+
+LOG = logging.getLogger(__name__)
 
 FOLDER = "checkpoints"
 KEPT = 2  # the newest, and the one before in case the newest is damaged
@@ -122,7 +125,7 @@ def newest_checkpoint(run: Path) -> Checkpoint | None:
         try:
             return read_checkpoint(path)
         except BloodkerasError as error:
-            print(f"{error}: going back to the one before")
+            LOG.warning(f"{error}: going back to the one before")
     return None
 
 

@@ -6,10 +6,12 @@ Sources: archspec for the processor's instructions, on Linux, macOS and Windows 
 """
 
 import functools
+import logging
 import os
-import sys
 
 from bloodkeras.errors import BloodkerasError, UsageError
+
+LOG = logging.getLogger(__name__)
 
 DEVICES = ("auto", "cpu", "gpu")
 AUTO = "auto"
@@ -50,7 +52,7 @@ def choose_device(name: str) -> None:
         tf.config.set_visible_devices([], "GPU")
     elif gpus:
         details = tf.config.experimental.get_device_details(gpus[0])
-        print(f"device: {details.get('device_name', gpus[0].name)}")
+        LOG.info(f"device: {details.get('device_name', gpus[0].name)}")
 
 
 def choose_precision(asked: str) -> str:
@@ -62,14 +64,12 @@ def choose_precision(asked: str) -> str:
 
 @functools.cache  # once a process is enough: `held-out` trains eight networks
 def warn_of_slow(precision: str) -> None:
-    """Say on stderr that a precision is slow here, if it is."""
+    """Warn that a precision is slow here, if it is."""
     if precision == BFLOAT16 and not has_quick_bfloat16():
-        print(
-            "bloodkeras: warning: training in bfloat16 is slow here, maybe many times slower than "
-            "in float32, because neither this processor nor a GPU has instructions for it "
-            f"(AVX512-BF16, AMX); --precision {AUTO} takes what is quick",
-            file=sys.stderr,
-            flush=True,
+        LOG.warning(
+            "training in bfloat16 is slow here, maybe many times slower than in float32, because "
+            "neither this processor nor a GPU has instructions for it (AVX512-BF16, AMX); "
+            f"--precision {AUTO} takes what is quick"
         )
 
 

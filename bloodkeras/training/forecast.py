@@ -6,7 +6,6 @@ both a line an epoch.
 """
 
 import statistics
-import sys
 import time
 
 import keras
@@ -39,10 +38,10 @@ class Forecast(keras.callbacks.Callback):
         Args:
             name: Said first in every line, where several trainings follow one another.
             patient: Whether the training may end early, so that it is done by then at the latest.
-            bar: Whether to draw a bar; None asks whether stdout is a terminal.
+            bar: Whether to draw a bar; None: as `Line`.
         """
         super().__init__()
-        self._line = Line(sys.stdout, bar)
+        self._line = Line(bar)
         self._name = f"{name}, " if name else ""
         self._done = "done at the latest" if patient else "done"
         self._epoch = self._step = self._first_steps = 0

@@ -26,7 +26,7 @@ def build_model(recipe: Recipe) -> keras.Model:
     usual = keras.config.dtype_policy()
     keras.config.set_dtype_policy(choose_precision(recipe.train_precision))
     try:
-        return MODELS[recipe.model_name](recipe)
+        return MODELS[recipe.model_architecture](recipe)
     finally:
         keras.config.set_dtype_policy(usual)
 
@@ -76,10 +76,7 @@ def build_deeper(recipe: Recipe) -> keras.Model:
 
 
 def build_residual(recipe: Recipe) -> keras.Model:
-    """Build the strong network: three stages of residual blocks with channel attention.
-
-    `robust` is the same network; only what it is trained on differs.
-    """
+    """Build the strong network: three stages of residual blocks with channel attention."""
     images = keras.Input(IMAGE_SHAPE, name="images")
     x = normalised_conv(scale(images), widen(32, recipe), recipe)
     blocks = deepen([(32,), (64, 64, 64), (128, 128)], recipe)
@@ -224,5 +221,4 @@ MODELS = {
     "deeper": build_deeper,
     "residual": build_residual,
     "tiny": build_tiny,
-    "robust": build_residual,
 }

@@ -4,6 +4,7 @@ Flow: takes a recipe, `Splits` and a folder; gives the checkpoint to go on from,
 """
 
 import json
+import logging
 import platform
 import shutil
 from importlib.metadata import version
@@ -17,7 +18,7 @@ from bloodkeras.contract import RUN_DATA, RUN_INFO, RUN_RECIPE
 from bloodkeras.data.splits import Splits
 from bloodkeras.errors import BloodkerasError, gist
 from bloodkeras.named_types import Json
-from bloodkeras.recipe import Recipe, read_recipe, settled, write_recipe
+from bloodkeras.recipe import Recipe, option, read_recipe, settled, short, write_recipe
 from bloodkeras.training.checkpoint import (
     Checkpoint,
     newest_checkpoint,
@@ -25,6 +26,8 @@ from bloodkeras.training.checkpoint import (
     write_atomically,
 )
 from bloodkeras.training.device import choose_precision, processor
+
+LOG = logging.getLogger(__name__)
 
 # What run.json tells who wants the network in plain Keras.
 TO_LOAD = "import bloodkeras.training.layers, keras; keras.models.load_model('model.keras')"
@@ -68,15 +71,15 @@ def take_up(folder: Path, recipe: Recipe, splits: Splits, info: Json) -> Checkpo
     for name in ("versions", "deterministic", "device", "processor"):
         if name in earlier and (was := earlier[name]) != info[name]:
             now = _difference(was, info[name]) if isinstance(was, dict) else f"{was}, {info[name]}"
-            print(f"note: not the {name} that {folder} began with ({now}): results may differ")
+            LOG.warning(f"not the {name} that {folder} began with ({now}): results may differ")
     if (here := choose_precision(recipe.train_precision)) != (begun := begun_in(folder)):
-        print(
-            f"note: {folder} began in {begun} and goes on in it, where {here} would be chosen here "
+        LOG.warning(
+            f"{folder} began in {begun} and goes on in it, where {here} would be chosen here "
             f"(quicker on this machine): to train in that, begin anew, without --resume"
         )
     state = newest_checkpoint(folder)
     done = f"after epoch {state.epochs} of {recipe.train_epochs}" if state else "at the beginning"
-    print(f"going on with {folder} {done}", flush=True)
+    LOG.info(f"going on with {folder} {done}")
     return state
 
 
@@ -84,7 +87,7 @@ def take_up_finished(folder: Path, recipe: Recipe, splits: Splits) -> None:
     """Say that there is nothing to go on with, and remove what is left of checkpoints."""
     _refuse_another(folder, recipe, splits)
     remove_checkpoints(folder)
-    print(f"{folder} is finished already: nothing to go on with")
+    LOG.info(f"{folder} is finished already: nothing to go on with")
 
 
 def read_info(folder: Path) -> Json:
@@ -160,7 +163,7 @@ def _refuse_another(folder: Path, recipe: Recipe, splits: Splits) -> None:
 
 def _options(recipe: Recipe) -> Json:
     """Return the recipe by the names that the command line has for its fields."""
-    return {f"--{name.split('_', 1)[1]}": value for name, value in vars(recipe).items()}
+    return {option(short(name)): value for name, value in vars(recipe).items()}
 
 
 def _difference(was: Json, now: Json) -> str:
@@ -177,4 +180,4 @@ def _move_away(folder: Path) -> None:
     while (earlier := folder.with_name(f"{folder.name}.{number}")).exists():
         number += 1
     folder.rename(earlier)
-    print(f"kept the earlier run as {earlier}")
+    LOG.info(f"kept the earlier run as {earlier}")

@@ -14,6 +14,7 @@ import dataclasses
 import functools
 import importlib.util
 import json
+import logging
 import time
 from pathlib import Path
 
@@ -44,6 +45,8 @@ from bloodkeras.training.run_folder import (
     take_up_finished,
     write_info,
 )
+
+LOG = logging.getLogger(__name__)
 
 STEPS_TOGETHER = 16  # at most: more gains nothing and delays Ctrl-C
 
@@ -141,7 +144,7 @@ def train(
             write_info(folder, info)
     else:
         if resume:
-            print(f"there is no {folder} to go on with: starting at the beginning")
+            LOG.info(f"there is no {folder} to go on with: starting at the beginning")
         begin_run(folder, recipe, splits, info)
     _run_epochs(model, Keeper(folder, recipe, state), splits, tensorboard, info)
     return folder
@@ -308,13 +311,12 @@ def _forecast(model: keras.Model, keeper: Keeper, splits: Splits, precision: str
     """Say how long the epochs that are left may take, before the first; return what goes on."""
     recipe, left = keeper.recipe, keeper.recipe.train_epochs - keeper.epochs
     steps = steps_per_epoch(splits.train, recipe)
-    print(
+    LOG.info(
         f"training {recipe.model_name} in {precision}: {left} epoch{'s' * (left != 1)} of {steps} "
-        f"steps of {recipe.train_batch_size} images",
-        flush=True,
+        f"steps of {recipe.train_batch_size} images"
     )
     if each := guessed_seconds(model, recipe, splits.train, splits.val):
-        print(f"{first_guess(each, left)}; TensorFlow builds its graph first", flush=True)
+        LOG.info(f"{first_guess(each, left)}; TensorFlow builds its graph first")
     return Forecast(patient=recipe.train_patience > 0)
 
 

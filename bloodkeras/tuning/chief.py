@@ -7,6 +7,7 @@ machines you trust.
 """
 
 import contextlib
+import logging
 import os
 import threading
 import time
@@ -22,6 +23,8 @@ from keras_tuner.src.distribute.oracle_chief import OracleServicer
 from keras_tuner.src.engine import conditions
 
 from bloodkeras.errors import BloodkerasError, UsageError
+
+LOG = logging.getLogger(__name__)
 
 WAIT_SECONDS = 120  # a worker waits so long for a chief that does not answer
 LOOK_SECONDS = 0.5
@@ -64,12 +67,12 @@ def serve(oracle: Oracle, address: str, lost_after: float) -> None:
             f"cannot listen at {address}: in use, or not of this machine"
         ) from None
     server.start()
-    print(f"chief: listening at {address}; the search is kept in {oracle.file.parent}", flush=True)
+    LOG.info(f"chief: listening at {address}; the search is kept in {oracle.file.parent}")
     try:
         while not oracle.finished():
             time.sleep(LOOK_SECONDS)
             for name in oracle.drop_silent(lost_after):
-                print(f"chief: nothing heard of worker {name} for {lost_after:g} s", flush=True)
+                LOG.warning(f"chief: nothing heard of worker {name} for {lost_after:g} s")
     finally:
         server.stop(grace=2).wait()
 

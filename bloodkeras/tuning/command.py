@@ -70,8 +70,12 @@ def check_options(
             raise UsageError(f"--{name} must be {expected}, not {found!r}")
 
     start = override(named_recipe(model), settings)
-    require(strategy in STRATEGIES, "strategy", hint(strategy, STRATEGIES), strategy)
-    require(objective in OBJECTIVES, "objective", hint(objective, OBJECTIVES), objective)
+    for name, word, known in (
+        ("strategy", strategy, STRATEGIES),
+        ("objective", objective, OBJECTIVES),
+    ):
+        if word not in known:
+            raise UsageError(f"unknown --{name} {word!r}: {hint(word, known)}")
     require(trials > 0, "trials", "above 0", trials)
     require(epochs >= 0, "epochs", "above 0", epochs)
     require(budget_minutes >= 0, "budget-minutes", "above 0", budget_minutes)

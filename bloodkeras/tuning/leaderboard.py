@@ -9,6 +9,7 @@ Flow: takes an oracle; gives
 import csv
 import dataclasses
 import io
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ from bloodkeras.tuning.trial import write_file
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+LOG = logging.getLogger(__name__)
 
 SHOWN = 10  # rows on the terminal
 CHANGES_SHOWN = 6
@@ -131,7 +134,7 @@ class Leaderboard:
         elif ended:
             found = {row["trial"]: row for row in rows(oracle, self.plan)}
             row, best = found[trial.trial_id], next(iter(found.values()))
-            print(f"{self._said(row)}; best: trial {best['trial']}", flush=True)
+            LOG.info(f"{self._said(row)}; best: trial {best['trial']}")
 
     def close(self) -> None:
         """Leave the terminal as it was."""

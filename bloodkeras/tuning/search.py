@@ -8,6 +8,7 @@ Flow: takes a `Plan` and `TuningData`; leaves in one folder
 """
 
 import contextlib
+import logging
 import shutil
 import time
 from collections.abc import Callable
@@ -29,6 +30,8 @@ from bloodkeras.tuning.plan import Plan, plan_of
 from bloodkeras.tuning.search_space import recipe_of
 from bloodkeras.tuning.strategies import make_oracle
 from bloodkeras.tuning.trial import TuningData, run_trial
+
+LOG = logging.getLogger(__name__)
 
 LOCAL = "local"  # the only worker of a search without a chief
 IDLE_SECONDS = 1.0
@@ -80,10 +83,9 @@ def _foretell(plan: Plan, trials: int, data: TuningData, seconds: float) -> None
         return
     most = min(one * trials, seconds)
     budget = ", or as the budget says" if seconds < float("inf") else ""
-    print(
+    LOG.info(
         f"{trials} trials of up to {plan.start.train_epochs} epochs, which take the starting "
-        f"recipe roughly {duration(one)}: done {about_when(most)} at the latest{budget}",
-        flush=True,
+        f"recipe roughly {duration(one)}: done {about_when(most)} at the latest{budget}"
     )
 
 
@@ -92,7 +94,7 @@ def _search(
 ) -> None:
     """Serve the oracle, or train its trials here."""
     if oracle.trials:
-        print(f"going on with the {len(oracle.trials)} trials in {folder}", flush=True)
+        LOG.info(f"going on with the {len(oracle.trials)} trials in {folder}")
     try:
         if serve:
             serve(oracle)
@@ -100,7 +102,7 @@ def _search(
             work(oracle, LOCAL, plan, data, folder)
     except KeyboardInterrupt:
         oracle.give_back(LOCAL, lost=False)
-        print("\nstopped: the same command goes on with the search")
+        LOG.info("stopped: the same command goes on with the search")
         raise
 
 
@@ -197,13 +199,13 @@ def join(model: str, name: str, address: str, data: TuningData, folder: Path) ->
             f"the chief's data has SHA-256 {plan.data[:12]}..., this worker's "
             f"{data.sha256[:12]}...: give both the same --data"
         )
-    print(f"worker {name}: working for the chief at {address}", flush=True)
+    LOG.info(f"worker {name}: working for the chief at {address}")
 
     def beating(trial_id: str) -> AbstractContextManager[None]:
         return heartbeat(chief, trial_id, plan.lost_after)
 
     work(chief, name, plan, data, folder, beating)
-    print(f"worker {name}: done")
+    LOG.info(f"worker {name}: done")
 
 
 def conclude(oracle: Oracle, plan: Plan, data: TuningData, folder: Path) -> None:
@@ -215,7 +217,7 @@ def conclude(oracle: Oracle, plan: Plan, data: TuningData, folder: Path) -> None
     if oracle.complete():
         shutil.rmtree(folder / "trials", ignore_errors=True)  # nothing will be continued any more
     else:
-        print("the budget is spent; the same command goes on with the search")
+        LOG.info("the budget is spent; the same command goes on with the search")
     if (folder / "recipe.json").exists():
         print(
             f"best recipe in {folder}; `python -m bloodkeras train {plan.start.model_name} "

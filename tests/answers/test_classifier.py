@@ -9,6 +9,8 @@ import multiprocessing
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -19,9 +21,11 @@ from onnx import TensorProto
 from PIL import Image
 from tiny_export import FILES, build_export, expected_probs, write_sums
 
+import bloodkeras
 from bloodkeras.answers.classifier import BATCH_SIZE, Classifier, Prediction, Thresholds
+from bloodkeras.answers.exports import published
 from bloodkeras.contract import CLASS_NAMES
-from bloodkeras.errors import BloodkerasError
+from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.images.preprocess import doubt_of, eight_views, read_any
 from bloodkeras.images.synthetic import draw_arrays
 
@@ -443,3 +447,27 @@ def test_views_are_the_mean_over_flips_and_turns():
     assert found.probs == pytest.approx(np.mean([a.probs for a in seen], axis=0), abs=1e-5)
     assert found.foreign == pytest.approx(np.mean([a.foreign for a in seen], axis=0), rel=1e-4)
     assert np.abs(found.probs - seen[0].probs).max() > 0.01
+
+
+def test_without_a_name_the_default_is_loaded_and_what_is_none_is_one_line():
+    images = draw_arrays({"train": 8, "val": 8, "test": 8})["test_images"]
+    named, default = bloodkeras.load("residual"), bloodkeras.load(None)
+    assert np.array_equal(named.predict_proba(images), default.predict_proba(images))
+    for wrong in (5, b"tiny", ["tiny"], {"tiny": 1}):
+        with pytest.raises(UsageError, match="expected a name such as tiny, or a folder"):
+            bloodkeras.load(wrong)
+
+
+def test_from_python_nothing_is_said_unless_it_is_asked_for(tmp_path):
+    """Of the int8 file of so small a network there is something to say."""
+    asked = "import logging; logging.basicConfig(level=logging.INFO)\n"
+    code = "from bloodkeras.answers.classifier import advise\n"
+    code += "from bloodkeras.progress import Progress, Stages\n"
+    code += f"advise({str(published()['tiny'])!r}, 'int8'); Stages('export', ['a']).begin('a')\n"
+    silent, loud = (
+        subprocess.run([sys.executable, "-c", c], capture_output=True, text=True, timeout=60)
+        for c in (code, asked + code)
+    )
+    assert (silent.returncode, silent.stdout, silent.stderr) == (0, "", "")
+    assert "WARNING:bloodkeras.answers.classifier:" in loud.stderr
+    assert "INFO:bloodkeras.progress:export, 1 of 1: a" in loud.stderr

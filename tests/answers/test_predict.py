@@ -604,7 +604,7 @@ def test_it_says_how_many_were_what_and_when_something_is_wrong_with_all(
     printed, err = capsys.readouterr()
     accepted, unsure, foreign = counts
     assert f"3 images: {accepted} accepted, {unsure} unsure, {foreign} foreign" in err
-    assert ("evaluate EXPORT --photos DIR" in err) == bool(said)
+    assert ("judge EXPORT --photos DIR" in err) == bool(said)
     assert said in err
     hints = [f"foreign nearest: {label}" for label in LABELS] if foreign else []
     assert [line for line in map(words_of, printed.splitlines()) if "foreign" in line] == hints

@@ -369,10 +369,9 @@ def test_a_folder_for_each_class_is_a_labelled_set(sorted_photos, capsys):
     assert found.unlabelled == 4
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "understood NEU as neutrophil (3 images), bands as neutrophil (2 images)"
-    assert (
-        said[1] == "without a label, so left out: 1 beside the folders, 1 in foreign/, 2 in unsure/"
-    )
-    assert said[2].startswith("passed over 2 folders of a system's or hidden: ")
+    left = "without a label, so left out: 1 beside the folders, 1 in foreign/, 2 in unsure/"
+    assert said[1] == f"bloodkeras: {left}"
+    assert said[2].startswith("bloodkeras: passed over 2 folders of a system's or hidden: ")
 
 
 @pytest.mark.parametrize("name", ["Neutrofils", "blasts", "e", "0", "train"])
@@ -413,13 +412,13 @@ def test_what_sort_into_writes_can_be_read_back(tmp_path):
     (tmp_path / "sorted" / "unsure").mkdir()
     (found,) = (tmp_path / "sorted").glob("*/c.png")
     found.rename(tmp_path / "sorted" / "unsure" / "c.png")
-    done = run(tmp_path, "evaluate", "export", "--photos", "sorted")
+    done = run(tmp_path, "judge", "export", "--photos", "sorted")
     assert "3 photographs, 1 more have no label" in done.stdout
     assert "without a label, so left out: 1 in unsure/" in done.stderr
     (found,) = (tmp_path / "runs").glob("onnx-*/photos-sorted/photos.json")
     assert json.loads(found.read_text(encoding="utf-8"))["all_classes"]["accuracy"] == 1
-    assert "no folder" in run(tmp_path, "evaluate", "export", "--photos", "x", status=2).stderr
-    assert "give that too" in run(tmp_path, "evaluate", "export", "--labels", "x", status=2).stderr
+    assert "no folder" in run(tmp_path, "judge", "export", "--photos", "x", status=2).stderr
+    assert "--photos" in run(tmp_path, "judge", "export", "--labels", "x", status=2).stderr
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs file names of any bytes")
@@ -428,4 +427,4 @@ def test_a_name_that_is_no_text_is_no_obstacle(tmp_path):
     (tmp_path / "cells" / "EOS").mkdir(parents=True)
     Image.new("RGB", (28, 28), "red").save(tmp_path / "cells/EOS/a.png")
     os.rename(tmp_path / "cells/EOS/a.png", os.fsencode(tmp_path / "cells/EOS") + b"/\xe4.png")
-    run(tmp_path, "evaluate", "export", "--photos", "cells")
+    run(tmp_path, "judge", "export", "--photos", "cells")

@@ -1,7 +1,9 @@
 """The command line as a user meets it: quick, typed, and one line when something is wrong."""
 
+import dataclasses
 import inspect
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,8 @@ from PIL import Image
 
 from bloodkeras import __version__
 from bloodkeras.__main__ import COMMANDS
+from bloodkeras.cli.options import Asking, parameters
+from bloodkeras.recipe import settings, short
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,7 +67,7 @@ def test_it_is_quick_because_nothing_slow_is_imported(words, slow, cell):
         (["evaluate", "simple", "--splt", "val"], "'split'"),
         (["predict", ".", "--resum"], "'resume'"),
         (["train", "simple", "--epochs", "0"], "--epochs must be above 0"),
-        (["train", "simple", "--train_epochs", "0"], "--train_epochs must be above 0"),
+        (["train", "simple", "--train_epochs", "0"], "--train-epochs must be above 0"),
         (["train"], "train needs MODEL"),
         (["predict", ".", "-o"], "--out needs a value"),
         (["predict", ".", "--prior="], "--prior needs a value"),
@@ -83,7 +87,24 @@ def test_it_is_quick_because_nothing_slow_is_imported(words, slow, cell):
         (["join", "nothing"], "'nothing' is neither"),
         (["export", "nothing"], "'nothing' is neither"),
         (["evaluate", "simple", "--margins", "."], "simple is none"),
-        (["evaluate", "simple", "--shifts", "--views"], "without --margins, --views"),
+        (["evaluate", "simple", "--shifts", "--views"], "`bloodkeras shifts EXPORT`"),
+        (["evaluate", "simple", "--photos", "."], "`bloodkeras judge EXPORT --photos FOLDER`"),
+        (
+            ["evaluate", "simple", "--photos=.", "--labels", "x.csv"],
+            "`bloodkeras judge EXPORT --photos FOLDER`",
+        ),
+        (["evaluate", "simple", "--tightness", "1.4"], "`bloodkeras judge EXPORT --photos FOLDER`"),
+        (["judge", "tiny", "--labels", "x.csv"], "missing: --photos"),
+        (["predcit", "."], "unknown command 'predcit': did you mean 'predict'?"),
+        (["xyz"], "unknown command 'xyz': expected one of: benchmark"),
+        (["predict", ".", "--micron-per-pixel", "1"], "did you mean 'microns-per-pixel'?"),
+        (["predict", ".", "--sort_into", "a", "--sort-into", "b"], "--sort-into is given twice"),
+        (["predict", ".", "-q", "--prior"], "--prior needs a value"),
+        (["train", "simple", "--class_weights", "perhaps"], "--class-weights takes true or false"),
+        (["train", "simple", "--noise"], "--noise needs a value"),
+        (["train", "simple", "--epochs", "3", "--train-epochs", "4"], "is given twice"),
+        (["train", "simple", "--otu", "run"], "did you mean 'out'?"),
+        (["tune", "simple", "--strategy", "bayes"], "did you mean 'bayesian'?"),
         (["predict", "--views", "."], "--views takes true or false, not '.'"),
         (["train", "deepest"], "'deeper'"),
         (["train", "deeper", "--epohcs", "3"], "'epochs'"),
@@ -126,8 +147,7 @@ def test_output_that_cannot_be_written_is_one_line(words, cell):
     os.close(reader)
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
-    assert done.returncode == 1
-    assert done.stderr == "bloodkeras: whoever read the output has stopped reading\n"
+    assert (done.returncode, done.stderr) == (1, "")  # as after `| head`
 
 
 def bad_npz(folder: Path, kind: str) -> Path:
@@ -279,12 +299,16 @@ def test_make_judges_ones_own_exports_and_never_replaces_the_published(tmp_path)
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_says_all_that_the_docstring_says(name):
-    """Fire drops a line of an argument's text that has a colon, or takes it for an argument."""
+    """Fire alone drops a line of an argument's text that has a colon, or calls it an argument."""
+    shown = " ".join(bloodkeras(name, "--help").stderr.split())
     command = COMMANDS[name]
-    lines = inspect.getdoc(command).partition("Args:\n")[2].splitlines()
-    known = {*inspect.signature(command).parameters}
-    cut = [line for line in lines if ":" in line and line.split(":")[0].strip() not in known]
-    assert cut == []
+    text, _, args = inspect.getdoc(command).partition("Args:\n")
+    said = re.sub(r"^    \w+: ", "\n\n", args, flags=re.M)
+    for paragraph in f"{text}\n\n{said}".split("\n\n"):
+        assert " ".join(paragraph.split()) in shown
+    for taken in parameters(command).values():
+        if taken.kind is taken.KEYWORD_ONLY:
+            assert f"--{taken.name.replace('_', '-')}=" in shown
 
 
 def run_alone(code: str) -> subprocess.CompletedProcess:
@@ -335,3 +359,91 @@ run({"load": load})
     done = run_alone(code)
     assert done.returncode == 1
     assert "ImportError: libstdc++" in done.stderr
+
+
+ANSWERING = ("predict", "score", "serve", "demo", "judge")
+
+
+@pytest.mark.parametrize("command", ANSWERING)
+def test_images_are_asked_of_with_the_same_options_everywhere(command):
+    shown = " ".join(bloodkeras(command, "--help").stderr.split())
+    assert {field.name for field in dataclasses.fields(Asking)} == {
+        *("classes", "prior", "views", "microns_per_pixel", "precision")
+    }
+    for name in vars(Asking()):
+        option = "--" + name.replace("_", "-")
+        assert f"{option}={name.upper()}" in shown
+
+
+@pytest.mark.parametrize("command", ["train", "tune", "seeds", "held-out", "study"])
+def test_help_lists_every_recipe_field_with_its_unit_range_and_default(command):
+    lines = bloodkeras(command, "--help").stderr.partition("RECIPE FIELDS\n")[2].splitlines()
+    own = parameters(COMMANDS[command])
+    for name, field in settings().items():
+        typed = (name if short(name) in own else short(name)).replace("_", "-")
+        place = lines.index(f"    --{typed}: {field.metadata['about']}")
+        assert field.metadata["range"].text in lines[place + 1]
+        assert field.metadata["unit"] in lines[place + 1]
+        assert f"default {field.default}" in lines[place + 1]
+
+
+STARTING = ("bloodkeras.cli", "fire", "bloodkeras.recipe", "bloodkeras.cli.making", "numpy", "PIL")
+
+
+@pytest.mark.parametrize("module", [*STARTING, "onnxruntime", "bloodkeras.answers.predict"])
+def test_ctrl_c_while_anything_is_imported_is_one_line(module, cell):
+    code = f"""
+import sys
+
+def stop(event, arguments):
+    if event == "import" and arguments[0] == {module!r}:
+        raise KeyboardInterrupt
+
+sys.addaudithook(stop)
+sys.argv = ["bloodkeras", "predict", {str(cell)!r}]
+from bloodkeras.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (130, "bloodkeras: stopped by Ctrl-C\n")
+
+
+def test_quiet_leaves_warnings_and_verbose_says_where_an_error_comes_from(tmp_path, cell):
+    (tmp_path / "notes.txt").write_text("no image", encoding="utf-8")
+    (tmp_path / "again.png").write_bytes(cell.read_bytes())
+    words = ["predict", tmp_path, "--model", "tiny", "--format", "csv"]
+    usual, quiet = bloodkeras(*words), bloodkeras("-q", *words)
+    assert quiet.stdout == usual.stdout  # the answers
+    assert "2 images: " in usual.stderr
+    assert "2 images: " not in quiet.stderr
+    for done in (usual, quiet):
+        assert "bloodkeras: passed over 1 file" in done.stderr
+    plain, loud = (bloodkeras("predict", "none.png", *extra) for extra in ([], ["--verbose"]))
+    assert plain.stderr.count("\n") == 1
+    assert plain.stderr in loud.stderr
+    assert "Traceback" in loud.stderr
+    assert f"bloodkeras {__version__}, Python 3" in loud.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["predict", "{cell}", "--model", "tiny", "--sort-into", "{file}"],
+        ["predict", "{cell}", "--model", "tiny", "--sort-into", "{file}/below"],
+        ["score", "{cells}", "--model", "tiny", "--out", "{file}"],
+        ["judge", "tiny", "--photos", "{cells}", "--labels", "{labels}", "--runs", "{file}"],
+    ],
+)
+def test_a_file_where_a_folder_is_meant_is_said_to_be_one(words, cell, tmp_path):
+    if words[0] == "score":
+        pytest.importorskip("pyarrow")
+    (tmp_path / "cells").mkdir()
+    cell = cell.rename(tmp_path / "cells/cell.png")
+    labels, file = tmp_path / "labels.csv", tmp_path / "file"
+    labels.write_text("file,label\ncell.png,0\n", encoding="utf-8")
+    file.write_text("taken", encoding="utf-8")
+    places = {"cell": cell, "cells": cell.parent, "file": file, "labels": labels}
+    done = bloodkeras(*(word.format(**places) for word in words))
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert f"expected a folder, found the file {file}; choose another name" in done.stderr
+    assert file.read_text(encoding="utf-8") == "taken"

@@ -156,6 +156,8 @@ def test_an_open_door_is_said():
     ("options", "status", "words"),
     [
         (["--model", "exports/none"], 1, "exports/none"),
+        (["--model", "tiny", "--classes", "hepatocyte"], 2, "hepatocyte"),
+        (["--model", "tiny", "--prior", "estimate"], 2, "--prior estimate is for `predict`"),
         (["--port", "70000"], 2, "--port: expected 0 to 65535, found 70000"),
         (["--host", "nowhere.invalid", "--port", "0"], 1, "cannot listen on nowhere.invalid"),
     ],
@@ -173,6 +175,17 @@ def test_a_taken_port_is_one_line():
         done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 1
     assert "Address already in use" in done.stderr
+
+
+def test_the_page_asks_as_the_options_say(photographs):
+    own = Classifier.load(EXPORTS / "tiny")
+    how = {"classes": "platelet", "microns_per_pixel": 0.2, "views": True}
+    for photograph in photographs[:2]:
+        found = Explainer(str(EXPORTS / "tiny"), **how).explain(photograph)
+        (expected,) = own.predict(photograph, ["platelet"], 0.2, views=True)
+        assert found.label == expected.label == "platelet"
+        assert dict(found.probs)["platelet"] == pytest.approx(1)
+        assert found.verdict == expected.verdict
 
 
 def test_names_cannot_smuggle_anything_into_the_page(photographs):

@@ -168,7 +168,7 @@ def test_every_command_that_searches_a_folder_does_so_and_says_so_once(folder, t
         ["predict", "photos", *model, "--prior", "estimate", "--sort-into", "sorted"],
         ["predict", "photos", *model, "--out", "x.csv", "--report", "x.html"],
         ["score", "photos", *model, "--out", "answers"],
-        ["evaluate", "export", "--photos", "photos", "--labels", "labels.csv"],
+        ["judge", "export", "--photos", "photos", "--labels", "labels.csv"],
     ):
         if words[0] == "score":
             pytest.importorskip("pyarrow")

@@ -268,7 +268,7 @@ def test_the_card_of_an_export_is_asked(export, lab, described):
 
 def test_it_works_without_the_training_side(export, lab, tmp_path):
     words = [
-        "evaluate",
+        "judge",
         str(export),
         "--photos",
         str(lab),
@@ -293,15 +293,13 @@ def test_it_works_without_the_training_side(export, lab, tmp_path):
     [
         ["--photos", "x"],
         ["--labels", "x"],
-        ["--photos", "x", "--labels", "y", "--shifts"],
-        ["--photos", "x", "--labels", "y", "--split", "val"],
         ["--tightness", "1.4"],
         ["--classes", "monocyte"],
         ["--photos", "x", "--labels", "y", "--prior", "blood"],
     ],
 )
 def test_options_that_do_not_fit_are_wrong_usage(words):
-    command = [sys.executable, "-m", "bloodkeras", "evaluate", "tiny", *words]
+    command = [sys.executable, "-m", "bloodkeras", "judge", "tiny", *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2, done.stderr
     assert "--photos" in done.stderr

@@ -303,7 +303,7 @@ def test_only_what_is_missing_or_damaged_is_done_again(table, tmp_path, monkeypa
     capsys.readouterr()
     assert run(table, out, partition_images=50) == rows
     assert done == [1, 3, 4]
-    assert "3 of 6 partitions are finished already" in capsys.readouterr().out
+    assert "3 of 6 partitions are finished already" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in out.glob("part-*")} == whole
     assert not list(out.glob(".writing*"))
     assert run(table, out, partition_images=50) == rows
@@ -475,7 +475,7 @@ def test_a_full_disk_is_one_line_and_leaves_whole_partitions(big, reference, tmp
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000)); "
         "from bloodkeras.__main__ import main; main()"
     )
-    words = [sys.executable, "-c", code, *command(big, out, "--partition-images", "100")[3:]]
+    words = [sys.executable, "-c", code, *command(big, out, "--partition-images", "100", "-q")[3:]]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith("bloodkeras: cannot write")
@@ -600,7 +600,7 @@ def test_a_lost_node_costs_a_retry_and_not_a_result(cluster, big, tmp_path):
 def test_ray_stops_at_ctrl_c_and_goes_on(big, reference, tmp_path):
     pytest.importorskip("ray.data", reason="needs the extra ray")
     out = tmp_path / "out"
-    options = ("--partition-images", "100", "--engine", "ray", "--workers", "2")
+    options = ("--partition-images", "100", "--engine", "ray", "--workers", "2", "-q")
     process = start(big, out, *options)
     wait_for_parts(out, 2, process)
     process.send_signal(signal.SIGINT)
@@ -626,7 +626,8 @@ def test_what_no_worker_can_do_is_one_line(table, tmp_path):
 
 def test_a_cluster_that_is_not_there_is_one_line(table, tmp_path):
     pytest.importorskip("ray.data", reason="needs the extra ray")
-    process = start(table, tmp_path / "out", "--engine", "ray", "--address", "127.0.0.1:1")
+    ray = ("--engine", "ray", "--address", "127.0.0.1:1", "-q")
+    process = start(table, tmp_path / "out", *ray)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert errors.startswith("bloodkeras: no Ray cluster at 127.0.0.1:1: ")

@@ -156,6 +156,20 @@ def test_answers_are_those_of_the_classifier(server, cells, binary_in, binary_ou
     assert text == list(own.verdicts)
 
 
+def test_models_are_asked_as_the_options_say(cells, files):
+    asking = "--classes", "platelet,monocyte", "--views", "--microns-per-pixel", "0.2"
+    own = Classifier.load(EXPORTS / "tiny")
+    with serving("--model", str(EXPORTS / "tiny"), *asking) as server:
+        with server.client() as client:
+            found = client.infer("tiny", asked(cells, True))
+        _, _, text = server.infer(photographs([base64_of(files[2].read_bytes())]))
+    expected = own.answer(cells, ["platelet", "monocyte"], views=True)
+    np.testing.assert_allclose(found.as_numpy("probs"), expected.probs, atol=1e-6)
+    (framed,) = own.predict(files[2], ["platelet", "monocyte"], 0.2, views=True)
+    outputs = {output["name"]: output["data"] for output in json.loads(text)["outputs"]}
+    np.testing.assert_allclose(outputs["probs"], framed.probs, atol=1e-6)
+
+
 def test_a_name_alone_is_its_newest_version(server, cells):
     with server.client() as client:
         versions = {
@@ -827,6 +841,10 @@ def test_what_cannot_be_written_down_is_not_answered(cells):
             "cannot write the audit log /none/log: No such file or directory",
         ),
         (["--model", "tiny", "--precision", "int4"], 2, "int4"),
+        (["--model", "tiny", "--classes", "hepatocyte"], 2, "hepatocyte"),
+        (["--model", "tiny", "--prior", "estimate"], 2, "--prior estimate is for `predict`"),
+        (["--model", "tiny", "--prior", "/none.csv"], 1, "/none.csv"),
+        (["--model", "tiny", "--microns-per-pixel", "7"], 2, "expected 0.005 to 2"),
         (["--model", "tiny", "--cors", "lab.example"], 2, "--cors lab.example: expected an origin"),
         (["--model", "tiny", "--cors", "https://a.b/c"], 2, "without a path"),
         (["--model", "tiny", "--cors", "null"], 2, "--cors null"),

@@ -5,6 +5,7 @@ import datetime
 import io
 import random
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def test_a_line_when_steps_are_timed_then_one_an_epoch(clock, capsys):
     watch = Forecast(bar=False)
     watch.set_params({"epochs": 3, "steps": 4})
     drive(watch, clock, 2, graph=50.0, step=30.0, val=0.0)
-    first, *epochs = capsys.readouterr().out.splitlines()
+    first, *epochs = capsys.readouterr().err.splitlines()
     end = 50 + 3 * 120
     assert first == f"epoch 1 of 3, about 2 min each, done about {time_of_day(end)}"
     numbers = "accuracy 0.2500, loss 1.5000, val_accuracy 0.5000, val_loss 2.0000"
@@ -66,14 +67,14 @@ def test_validation_counts_from_the_second_epoch_on(clock, capsys):
     watch = Forecast(bar=False)
     watch.set_params({"epochs": 5, "steps": 4})
     drive(watch, clock, 2, graph=50.0, step=30.0, val=120.0)
-    assert "about 4 min each" in capsys.readouterr().out.splitlines()[-1]
+    assert "about 4 min each" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_the_last_epoch_promises_nothing(clock, capsys):
     watch = Forecast("trial 7", bar=False)
     watch.set_params({"epochs": 1, "steps": 4})
     drive(watch, clock, 1, graph=0.0, step=0.1, val=0.1)
-    (line,) = capsys.readouterr().out.splitlines()
+    (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("trial 7, epoch 1 of 1: accuracy 0.2500")
     assert "done" not in line
 
@@ -82,7 +83,7 @@ def test_a_training_that_may_end_early_is_done_at_the_latest(clock, capsys):
     watch = Forecast(patient=True, bar=False)
     watch.set_params({"epochs": 9, "steps": 4})
     drive(watch, clock, 1, graph=0.0, step=30.0, val=0.0)
-    assert "done at the latest about" in capsys.readouterr().out
+    assert "done at the latest about" in capsys.readouterr().err
 
 
 def test_a_bar_on_a_terminal_and_its_line_is_left_empty(clock, capsys):
@@ -90,21 +91,23 @@ def test_a_bar_on_a_terminal_and_its_line_is_left_empty(clock, capsys):
     watch.set_params({"epochs": 3, "steps": 4})
     drive(watch, clock, 1, graph=50.0, step=30.0, val=0.0)
     watch.close()
-    shown = capsys.readouterr().out
+    shown = capsys.readouterr().err
     assert f"\r[{'#' * 30}] epoch 1 of 3, about 2 min each, done about" in shown
     assert "\r\x1b[Kepoch 1 of 3: accuracy" in shown
     assert shown.endswith("\r\x1b[K")
 
 
-def test_whoever_listened_may_be_gone():
+def test_whoever_listened_may_be_gone(monkeypatch):
     class Gone(io.StringIO):
         def write(self, text):
             raise BrokenPipeError
 
-    line = Line(Gone(), bar=True)
-    line.say("nobody hears this")
-    line.draw("nor sees this", 0.5, 1.0)
-    line.clear()
+    for stream in (Gone(), None):
+        monkeypatch.setattr(sys, "stderr", stream)
+        line = Line(bar=True)
+        line.say("nobody hears this")
+        line.draw("nor sees this", 0.5, 1.0)
+        line.clear()
 
 
 def test_when_is_a_span_a_time_or_a_day(clock):
@@ -185,17 +188,15 @@ def test_a_guess_changes_no_bit_of_a_training(monkeypatch, drawn, tmp_path):
     assert one == two
 
 
-def test_a_training_says_what_it_does_on_stdout_and_nothing_else(
-    monkeypatch, drawn, tmp_path, capsys
-):
+def test_a_training_logs_what_it_does_and_prints_nothing(monkeypatch, drawn, tmp_path, capsys):
     from bloodkeras.training.train import train
 
     monkeypatch.setattr(forecast, "WORTH_A_GUESS", 0)
     settings = {"epochs": "2", "batch_size": "24", "width": "0.25"}
     train(override(RECIPES["simple"], settings), first(drawn, 48), tmp_path / "run")
     said = capsys.readouterr()
-    assert said.err == ""
-    begun, guess, *epochs = said.out.splitlines()
+    assert said.out == ""
+    begun, guess, *epochs = said.err.splitlines()
     assert begun == "training simple in float32: 2 epochs of 2 steps of 24 images"
     assert re.match(r"roughly \d+ s an epoch, done in about \d+ s; ", guess)
     assert [line.split(":")[0] for line in epochs] == ["epoch 1 of 2", "epoch 2 of 2"]

@@ -196,7 +196,7 @@ def test_a_damaged_newest_one_is_noticed_and_the_one_before_used(tmp_path, capsy
     harmed = {"flipped": bytes(content), "cut": whole[:-1], "empty": b"", "other": b"other\n"}
     path.write_bytes(harmed[harm])
     assert newest_checkpoint(tmp_path).epochs == 1
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert "epoch-0002 is damaged" in said
     assert said.count("\n") == 1
 
@@ -267,10 +267,10 @@ def test_other_conditions_are_said(tmp_path, few, capsys):
 
     info = begun(tmp_path / "run", SMALL, few)
     assert take_up(tmp_path / "run", SMALL, few, info) is None
-    assert "note:" not in capsys.readouterr().out
+    assert "bloodkeras: " not in capsys.readouterr().err
     other = info | {"device": "1 GPU", "versions": info["versions"] | {"keras": "4"}}
     take_up(tmp_path / "run", SMALL, few, other)
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert "1 GPU" in said
     assert "keras" in said
 
@@ -310,7 +310,7 @@ def test_a_bad_loss_names_its_batch(tmp_path, few):
     assert np.array_equal(few.train.images[rows], images)  # not augmented
     message = str(caught.value)
     assert f"step 2 of 14, rows {', '.join(map(str, rows))} of the training split" in message
-    assert "lower --learning_rate" in message
+    assert "lower --learning-rate" in message
     assert json.loads((tmp_path / "run/run.json").read_text(encoding="utf-8"))["status"] == "failed"
 
 
@@ -323,9 +323,9 @@ def test_patience_ends_a_run_that_gets_no_better(tmp_path, few, capsys):
     assert len(run.history["loss"]) == 2
     assert run.info["status"] == "finished"
     assert not (tmp_path / "run/checkpoints").exists()
-    assert "stopped early" in capsys.readouterr().out
+    assert "stopped early" in capsys.readouterr().err
     train(recipe, few, tmp_path / "run", resume=True)
-    assert "finished already" in capsys.readouterr().out
+    assert "finished already" in capsys.readouterr().err
 
 
 def test_patience_counts_from_the_best_epoch():
@@ -379,7 +379,7 @@ def test_a_stopped_command_says_one_line_and_loses_nothing(
 ):
     """Stopped after an epoch, then refused a vanished file and a full disk: all can be resumed."""
     folder, errors = tmp_path / "run", tmp_path / "errors"
-    command = ["train", "simple", "--epochs", "99", "--batch_size", "8", "--out", str(folder)]
+    command = ["-q", "train", "simple", "--epochs", "99", "--batch-size", "8", "--out", str(folder)]
     data = ["--data", str(few_file)]
 
     def outcome(words, largest_file=0, stop=False):

@@ -1,0 +1,196 @@
+"""The commands that say how good a model is: on a split, on one's own cells, beside others.
+
+Each imports its step inside the function. A judged export needs no TensorFlow, but the extra train
+for what computes and draws the numbers; `judge` and `calibrate` do without that too.
+"""
+
+from pathlib import Path
+
+from bloodkeras.answers.exports import is_export, published, results_name
+from bloodkeras.cli.opening import open_study, quiet_tensorflow
+from bloodkeras.cli.options import (
+    RUNS,
+    Asking,
+    Data,
+    Export,
+    Labels,
+    Microns,
+    Photos,
+    Runs,
+    Target,
+    export_folder,
+)
+from bloodkeras.errors import UsageError
+
+SERVED = "deeper"  # quicker than the most accurate
+
+
+def evaluate(
+    target: Target,
+    *,
+    data: Data = "",
+    runs: Runs = RUNS,
+    split: str = "test",
+    margins: str = "",
+    views: bool = False,
+) -> None:
+    """Judge a trained model or an export on a split: metrics, confusion matrix, mistakes.
+
+    `judge` does it on your own photographs, `shifts` on simulated shifts. Needs the extra train.
+
+    Args:
+        target: A name without such a run means the published export.
+        runs: The results lie in <runs>/<run>/evaluation.
+        split: train, val or test.
+        margins: A folder of photographs of cells: an export should refuse what their margins show.
+        views: Say too how good the mean over the eight flips and quarter turns is.
+    """
+    exported = is_export(target)
+    if margins and not exported:
+        folder = f": its export is {published()[target]}" if target in published() else ""
+        raise UsageError(f"--margins judges what an export refuses, and {target} is none{folder}")
+    if not exported:  # an ONNX file needs no TensorFlow
+        quiet_tensorflow()
+    from bloodkeras.studies.targets import check_target
+
+    check_target(target)  # before the data are downloaded
+    open_study(data, runs).evaluate(target, split, margins, views)
+
+
+def shifts(export: Export, *, data: Data = "", runs: Runs = RUNS, split: str = "test") -> None:
+    """Judge an export on simulated shifts of a split: light, stain, focus, compression, scale.
+
+    Leaves a table, shifts.json in <runs>/onnx-<export>/evaluation, and <runs>/shifts.png. Needs
+    the extra train.
+
+    Args:
+        split: train, val or test.
+    """
+    folder = export_folder(export)
+    open_study(data, runs).shifts(folder, split)
+
+
+def judge(
+    export: Export,
+    *,
+    photos: Photos,
+    labels: Labels = "",
+    runs: Runs = RUNS,
+    tightness: float = 1.0,
+    asking: Asking = Asking(),  # noqa: B008 (frozen)
+) -> None:
+    """Judge an export on your own labelled cells: no other data and no TensorFlow are needed.
+
+    Accuracy is given plainly, as `predict --prior estimate` and blood make it, and with only the
+    classes that occur open.
+
+    Args:
+        runs: The results lie in <runs>/onnx-<export>/photos-<folder>[-table][-scale][-views].
+        tightness: Show cells larger than in BloodMNIST, to try what that does: 1.4 is a crop of
+            0.7 of the usual side.
+    """
+    from bloodkeras.answers.prior import BLOOD, ESTIMATE
+    from bloodkeras.images.framing import Framing
+    from bloodkeras.laboratory.judge import evaluate_photos
+
+    if not labels and not Path(photos).is_dir():
+        raise UsageError(f"--photos {photos} is no folder: expected one with a folder a class")
+    if asking.prior in (BLOOD, ESTIMATE):
+        raise UsageError(f"--prior {asking.prior} is judged with all --photos: leave it out")
+    framing = Framing(asking.microns_per_pixel, tightness)
+    folder = Path(export_folder(export)).resolve()
+    out = Path(runs) / _results(folder, photos, labels, tightness, asking)
+    asked = asking.views, asking.classes, asking.prior, asking.precision
+    evaluate_photos(str(folder), photos, labels, out, framing, *asked)
+
+
+def _results(export: Path, photos: str, labels: str, tightness: float, asking: Asking) -> Path:
+    """Return the folder for what is judged of an export, below that of all runs."""
+    of = export.name if export.parent.name == "exports" else f"{export.parent.name}-{export.name}"
+    parts = [
+        "photos",
+        Path(photos).resolve().name,
+        Path(labels).stem,
+        f"{asking.microns_per_pixel:g}um" * bool(asking.microns_per_pixel),
+        f"tightness{tightness:g}" * (tightness != 1.0),
+        asking.precision * (asking.precision != Asking.precision),
+        "views" * asking.views,
+    ]
+    return Path(results_name(export, of), "-".join(filter(None, parts)))
+
+
+def calibrate(
+    export: Export,
+    *,
+    photos: Photos,
+    out: str,
+    labels: Labels = "",
+    last_layer: bool = False,
+    microns_per_pixel: Microns = 0.0,
+) -> None:
+    """Calibrate an export on your own labelled cells, 50 or more, without TensorFlow.
+
+    A new export comes of it, with its own card: other temperature and thresholds, on request
+    another last layer too. There is no int8 file in it. Needs the extra calibrate.
+
+    Args:
+        out: The folder of the new export.
+        last_layer: Fit the last layer too: for a laboratory whose images look different.
+    """
+    from bloodkeras.images.framing import Framing
+    from bloodkeras.laboratory.calibrate import calibrate_photos
+
+    framing = Framing(microns_per_pixel)
+    calibrate_photos(export_folder(export), photos, labels, out, last_layer, framing)
+
+
+def benchmark(
+    export: Export = "",
+    *,
+    run: str = "",
+    data: Data = "",
+    runs: Runs = RUNS,
+    rounds: int = 5,
+    seconds: float = 0.5,
+) -> None:
+    """Compare Keras, ONNX fp32 and int8 (and what else is installed) side by side.
+
+    Size, accuracy on the test split, cold start, latency, images a second, peak memory; the
+    results lie in <runs>/benchmark-<model>. It takes some minutes, on an otherwise idle machine.
+
+    Args:
+        export: By default deeper.
+        run: The run it came from; default: the run of that model in the folder of all runs.
+        rounds: How often each is measured; the median counts.
+        seconds: Of each measurement.
+    """
+    folder = export_folder(export, SERVED)  # before the data are downloaded
+    open_study(data, runs).benchmark(folder, run, rounds, seconds)
+
+
+def report(*, data: Data = "", runs: Runs = RUNS) -> None:
+    """Put every evaluation side by side: results.txt, results.json, report.html.
+
+    Args:
+        runs: The report lies in <runs>/report.
+    """
+    quiet_tensorflow()
+    open_study(data, runs).report()
+
+
+def compare(*targets: Target, split: str = "test", runs: Runs = RUNS) -> None:
+    """Put runs and exports side by side on the same images: is the difference more than luck?
+
+    Leaves compare.txt, compare.json and compare.png in <runs>/compare: accuracy and macro F1, the
+    paired bootstrap intervals of their differences to the first, and McNemar's exact test. Each
+    must have been evaluated on that split (`bloodkeras evaluate`). Needs the extra train.
+
+    Args:
+        targets: Two or more.
+        split: test, val or train.
+    """
+    if len(targets) < 2:  # said before anything heavy is imported
+        raise UsageError("compare needs two runs or exports, or more: compare RUN RUN...")
+    from bloodkeras.studies.compare import compare_targets
+
+    compare_targets(targets, split, Path(runs))

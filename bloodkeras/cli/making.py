@@ -1,0 +1,231 @@
+"""The commands that make models: data, training, tuning, export, and the whole study.
+
+Each imports its step inside the function, so that `--help` and `predict` stay quick and need no
+TensorFlow; what can be refused is refused before that.
+"""
+
+from pathlib import Path
+
+from bloodkeras.cli.opening import open_study, quiet_tensorflow
+from bloodkeras.cli.options import RUNS, Data, Exports, Model, Runs, Target, seed_numbers
+from bloodkeras.errors import UsageError
+from bloodkeras.interrupts import heed_stops
+from bloodkeras.recipe import STUDIED, named_recipe, override, quick, read_recipe
+
+
+def data(*, data: Data = "") -> None:
+    """Find or download BloodMNIST, check it, and say what it is."""
+    from bloodkeras.data.splits import load_splits
+    from bloodkeras.studies.study import show_data
+
+    show_data(load_splits(data or None))
+
+
+def eda(*, data: Data = "", runs: Runs = RUNS) -> None:
+    """Explore the data: sample images, class distribution, augmentation, audit.
+
+    Args:
+        runs: The figures lie in <runs>/eda.
+    """
+    quiet_tensorflow()
+    open_study(data, runs).explore()
+
+
+def train(
+    model: Model,
+    *,
+    data: Data = "",
+    runs: Runs = RUNS,
+    out: str = "",
+    recipe: str = "",
+    seeds: str = "",
+    resume: bool = False,
+    device: str = "auto",
+    fast: bool = False,
+    tensorboard: bool = False,
+    **settings: str,
+) -> None:
+    """Train a model and leave a run folder.
+
+    Any recipe field can be set: --epochs 3 --learning-rate 0.0005 --class-weights false --seed 43
+
+    Args:
+        runs: This one becomes <runs>/<model>-seed<seed>.
+        out: Another run folder.
+        recipe: "quick" (a third of the epochs), or a recipe.json, as a run folder holds it.
+        seeds: Whole numbers, separated by commas: a run each, then their mean and deviation.
+        resume: Go on with a run that was stopped or killed, given the same settings; begin it
+            where there is none. The result is that of a run that was not stopped.
+        device: cpu, gpu, or auto: a GPU where TensorFlow sees one.
+        fast: Let TensorFlow add up in any order: equal seeds then differ in the last bits.
+        tensorboard: Write TensorBoard logs into the run folder.
+        settings: Recipe fields, listed below.
+    """
+    from bloodkeras.training.device import check_device, choose_device
+
+    start = named_recipe(model)  # refuse a wrong name or value before anything heavy starts
+    if recipe == "quick":
+        start = quick(start)
+    elif recipe:
+        start = read_recipe(recipe)
+        if start.model_name != model:
+            raise UsageError(f"{recipe} is a recipe for {start.model_name!r}, not {model!r}")
+    chosen = override(start, settings)
+    numbers = seed_numbers(seeds) if seeds else []
+    if numbers and (out or {"seed", "train_seed"} & set(settings)):
+        raise UsageError("--seeds makes a folder for each seed: leave --seed and --out away")
+    check_device(device)
+    heed_stops()
+    quiet_tensorflow()
+    choose_device(device)
+    study = open_study(data, runs)
+    options = {"tensorboard": tensorboard, "resume": resume, "fast": fast}
+    if numbers:
+        study.train_seeds(chosen, numbers, **options)
+    else:
+        study.train(chosen, out or None, **options)
+
+
+def join(
+    home: Target = "residual",
+    elsewhere: Target = "robust",
+    *,
+    data: Data = "",
+    runs: Runs = RUNS,
+    out: str = "",
+) -> None:
+    """Join two trained models into one: by an image's colours it decides whom to ask.
+
+    Where they are those of the training data it answers the mean of both, elsewhere what the
+    second says. `evaluate` and `export` take the run folder that comes of it.
+
+    Args:
+        home: The run that is better on images like the training data.
+        elsewhere: The run that is better on another laboratory's.
+        data: It must be what both were trained on.
+        out: The new run folder; default: <runs>/joined-seed<seed of elsewhere>.
+    """
+    _check_targets(home, elsewhere)
+    open_study(data, runs).join(home, elsewhere, out)
+
+
+def export(*models: Target, data: Data = "", runs: Runs = RUNS, exports: Exports = "") -> None:
+    """Export trained models to ONNX; each is published only if it agrees with Keras.
+
+    For an export, such as exports/tiny, only its int8 file is made anew, from its fp32 file.
+
+    Args:
+        models: By default every model that has a run.
+    """
+    _check_targets(*models)
+    open_study(data, runs, exports).export(*models)
+
+
+def seeds(
+    model: Model,
+    *,
+    seeds: str = "42,43,44",
+    data: Data = "",
+    runs: Runs = RUNS,
+    **settings: str,
+) -> None:
+    """Train and evaluate a model with several seeds: mean and standard deviation on test.
+
+    What is trained already is not trained again, so a second time it only prints.
+
+    Args:
+        seeds: Whole numbers, separated by commas.
+        settings: Recipe fields, listed below.
+    """
+    recipe, numbers = override(named_recipe(model), settings), seed_numbers(seeds)
+    quiet_tensorflow()
+    open_study(data, runs).seeds(recipe, numbers)
+
+
+def tune(
+    model: Model,
+    *,
+    trials: int = 20,
+    strategy: str = "hyperband",
+    budget_minutes: float = 0,
+    epochs: int = 0,
+    objective: str = "val_macro_f1",
+    data: Data = "",
+    runs: Runs = RUNS,
+    out: str = "",
+    chief: str = "",
+    worker: str = "",
+    lost_after: float = 60,
+    **settings: str,
+) -> None:
+    """Search for a better recipe: short trainings, judged on the validation split.
+
+    Leaves <runs>/tune-<model>/recipe.json, which `train MODEL --recipe FILE` takes, a leaderboard,
+    tables and figures (docs/tuning.md). The same command goes on with a search that was stopped.
+
+    Args:
+        trials: How many recipes to try, those of earlier calls included.
+        strategy: hyperband (most are stopped early), bayesian or random.
+        budget_minutes: End after so many; 0: no limit.
+        epochs: Of the longest trial; 0: a quarter of the recipe's.
+        objective: val_macro_f1, val_accuracy, val_auc or val_loss.
+        out: Another folder for the search.
+        chief: HOST:PORT: hand out trials there, and train none.
+        worker: A name: train trials for the chief.
+        lost_after: Seconds of silence after which a worker's trial is given to another.
+        settings: Recipe fields to hold fixed, listed below.
+    """
+    from bloodkeras.tuning.command import check_options, run_tune
+
+    options = check_options(
+        model,
+        trials,
+        strategy,
+        budget_minutes,
+        epochs,
+        objective,
+        chief,
+        worker,
+        lost_after,
+        settings,
+    )
+    quiet_tensorflow()
+    study = open_study(data, runs)
+    run_tune(options, study.splits, Path(out) if out else study.runs / f"tune-{model}")
+
+
+def held_out(model: Model, *, data: Data = "", runs: Runs = RUNS, **settings: str) -> None:
+    """Train a model eight times, without one class each: does it doubt what it was never shown?
+
+    Leaves a table, held_out.txt, and held_out.json in <runs>/held-out-<model>-seed<seed>. What is
+    trained already is not trained again.
+
+    Args:
+        settings: Recipe fields, listed below: --epochs 5 is quicker.
+    """
+    recipe = override(named_recipe(model), settings)
+    quiet_tensorflow()
+    open_study(data, runs).held_out(recipe)
+
+
+def study(
+    *models: Model, data: Data = "", runs: Runs = RUNS, exports: Exports = "", **settings: str
+) -> None:
+    """Do all of it in order and time each step: what `make all` runs.
+
+    Args:
+        models: The baseline first; by default simple and deeper.
+        settings: Recipe fields, listed below, for every model.
+    """
+    recipes = [override(named_recipe(model), settings) for model in models or STUDIED]
+    quiet_tensorflow()
+    open_study(data, runs, exports).everything(recipes)
+
+
+def _check_targets(*targets: str) -> None:
+    """Import what trained models need, and refuse a wrong word before data are downloaded."""
+    quiet_tensorflow()
+    from bloodkeras.studies.targets import check_target
+
+    for target in targets:
+        check_target(target)

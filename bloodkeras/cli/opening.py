@@ -1,0 +1,43 @@
+"""What comes before a step: TensorFlow without its start-up notes, the data, the folders.
+
+Flow: takes the options that most commands have; gives a `Study`.
+"""
+
+import os
+import tempfile
+from typing import TYPE_CHECKING
+
+from bloodkeras.errors import missing_package
+
+if TYPE_CHECKING:
+    from bloodkeras.studies.study import Study
+
+
+def open_study(data: str, runs: str, exports: str = "") -> "Study":
+    """Return the study of some data in some folders."""
+    from bloodkeras.data.splits import load_splits
+    from bloodkeras.studies.study import Study
+
+    return Study(load_splits(data or None), runs, exports)
+
+
+def quiet_tensorflow() -> None:
+    """Import TensorFlow without its start-up notes, which no setting turns off.
+
+    They are written to the process' stderr before its logging is set up. If the import fails,
+    they are shown after all.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as notes:
+        os.dup2(notes.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401
+        except ImportError as error:
+            if error.name != "tensorflow":
+                notes.seek(0)
+                os.write(stderr, notes.read())
+            raise missing_package("TensorFlow", "train") from None
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
