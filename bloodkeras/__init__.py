@@ -5,6 +5,7 @@ folder lists its own files in the same order.
 
     errors.py      what a user is told, and the exit status that goes with it
     contract.py    facts: class names, shapes, tensor names, URL, MD5, licence
+    cores.py       how many cores of the processor this process may use
     interrupts.py  Ctrl-C and SIGTERM, which must not get lost
     whole_file.py  a file that is whole or not there
     recipe.py      choices: one frozen dataclass, the named recipes, typed overrides

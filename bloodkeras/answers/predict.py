@@ -20,10 +20,9 @@ from bloodkeras.answers.classifier import (
     Classifier,
     advise,
     doubted,
-    model_file,
-    sha256_of,
 )
 from bloodkeras.answers.copies import Copies
+from bloodkeras.answers.export_folder import model_file, sha256_of
 from bloodkeras.answers.formats import import_pyarrow, valid_text
 from bloodkeras.answers.html_page import Page
 from bloodkeras.answers.printed import Printed

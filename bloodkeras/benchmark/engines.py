@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from bloodkeras.benchmark.timing import PredictProba, Setting, onnx_predict, peak_memory_mb
-from bloodkeras.contract import IMAGE_SHAPE, INT8_FILE, MODEL_FILE, OUTPUT_NAME
+from bloodkeras.contract import IMAGE_SHAPE, INT8_FILE, MODEL_FILE, OUTPUT_NAME, PRECISIONS
 
 KERAS_FILE = "model.keras"  # of a run folder
 TWIN_FILES = {"pytorch.pt": False, "pytorch-fused.pt": True}  # batch norm folded?
@@ -113,11 +113,14 @@ def save_twins(source: Source) -> None:
         torch.save(torch_twin(_keras_model(source), fused), Path(source.work, file))
 
 
-def _onnx(file: str) -> Contender:
+def _onnx(precision: str) -> Contender:
     def load(source: Source, setting: Setting) -> PredictProba:
-        return onnx_predict(Path(source.export, file), setting)
+        return onnx_predict(source.export, precision, setting)
 
-    return Contender(load, lambda source: Path(source.export, file), "onnxruntime", spins=True)
+    def file(source: Source) -> Path:
+        return Path(source.export, PRECISIONS[precision])
+
+    return Contender(load, file, "onnxruntime", spins=True)
 
 
 def _openvino(file: str) -> Contender:
@@ -184,6 +187,6 @@ CONTENDERS = {
     "PyTorch fused": _torch("pytorch-fused.pt"),
     "OpenVINO fp32": _openvino(MODEL_FILE),
     "OpenVINO int8": _openvino(INT8_FILE),
-    "ONNX fp32": _onnx(MODEL_FILE),
-    "ONNX int8": _onnx(INT8_FILE),
+    "ONNX fp32": _onnx("float32"),
+    "ONNX int8": _onnx("int8"),
 }

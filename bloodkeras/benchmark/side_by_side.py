@@ -23,6 +23,7 @@ from bloodkeras.benchmark import engines, timing
 from bloodkeras.benchmark.engines import CONTENDERS, Source
 from bloodkeras.benchmark.table import render_table, summarise
 from bloodkeras.benchmark.timing import Setting
+from bloodkeras.cores import cores, hold_to
 from bloodkeras.data.splits import Splits
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.progress import about_when
@@ -53,7 +54,7 @@ def run_benchmark(source: Source, splits: Splits, rounds: int, seconds: float) -
     _prepare_twins(source)
     reasons = {name: engines.missing(name, source) for name in CONTENDERS}
     names = [name for name, reason in reasons.items() if not reason]
-    available = timing.cores()
+    available = cores()
     facts = _facts(source, splits, available, rounds, seconds)
     lanes = sum(len(engines.settings(name, len(available))) for name in names)
     asked = (rounds + 1) * lanes * (1 + len(BATCHES)) * (seconds + REST)
@@ -90,13 +91,13 @@ class _Lanes:
         self._lane = {}
         wanted = [(name, s) for name in names for s in engines.settings(name, len(available))]
         for lane in (*wanted, ("matmul", Setting(1))):
-            timing.hold_to(available[: lane[1].threads])  # what is started now inherits it
+            hold_to(available[: lane[1].threads])  # what is started now inherits it
             pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
             self._pools[lane] = pool
             try:
                 pool.submit(_prepare, *lane, source, images).result()
             finally:
-                timing.hold_to(available)
+                hold_to(available)
 
     def __enter__(self):
         return self
@@ -178,7 +179,7 @@ def _cold_start(name: str, source: Source) -> dict:
     """Start a fresh Python, let it answer, and return the seconds to its first answer."""
     code = (
         "from bloodkeras.benchmark.engines import Setting, Source, cold_start\n"
-        f"cold_start({name!r}, {source!r}, Setting({len(timing.cores())}), {IMAGES})"
+        f"cold_start({name!r}, {source!r}, Setting({len(cores())}), {IMAGES})"
     )
     started = time.time()
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, numpy_helper
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -30,6 +29,7 @@ from onnxruntime.quantization import (
 )
 
 from bloodkeras import contract
+from bloodkeras.answers.session import open_session
 from bloodkeras.data.splits import Split, Splits
 
 CALIBRATION_IMAGES = 2048  # of the training split: more changed nothing
@@ -183,9 +183,7 @@ def float_nodes(graph: onnx.GraphProto) -> list[str]:
 
 def answer(graph: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
     """Return the probabilities that a model gives uint8 (N, 28, 28, 3): float32 (N, 8)."""
-    session = onnxruntime.InferenceSession(
-        graph.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+    session = open_session(graph.SerializeToString())
     batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
     names = [contract.OUTPUT_NAME]
     return np.concatenate([session.run(names, {contract.INPUT_NAME: b})[0] for b in batches])

@@ -7,15 +7,13 @@ request its own last layer, and its own card and checksums.
 import dataclasses
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from bloodkeras import contract
-from bloodkeras.answers.classifier import Classifier, sha256_of
+from bloodkeras.answers.classifier import Classifier
+from bloodkeras.answers.export_folder import new_export, sha256_of, write_checksums
 from bloodkeras.answers.formats import valid_text
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.images.framing import UNKNOWN, Framing
@@ -215,34 +213,21 @@ def render_text(card: dict) -> str:
 
 
 def _write(model, card: dict, old: Path, folder: Path) -> None:
-    """Write the new export beside its name, check it, and only then give it its name."""
+    """Write the new export."""
     fields = {key: card[key] for key in METADATA}
     for entry in model.metadata_props:
         key = entry.key.removeprefix(contract.METADATA_PREFIX)
         if key in fields:
             value = fields[key]
             entry.value = value if isinstance(value, str) else json.dumps(value)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise BloodkerasError(f"cannot write {folder}: {error.strerror}") from None
-    try:
+    with new_export(folder) as staging:
         (staging / contract.MODEL_FILE).write_bytes(model.SerializeToString())
         text = json.dumps(card, indent=2) + "\n"
         (staging / contract.CARD_FILE).write_text(text, encoding="utf-8")
         page = _page(card, old / contract.MODEL_CARD_FILE)
         (staging / contract.MODEL_CARD_FILE).write_text(page, encoding="utf-8")
-        names = (contract.MODEL_FILE, contract.CARD_FILE, contract.MODEL_CARD_FILE)
-        sums = "".join(f"{sha256_of(staging / name)}  {name}\n" for name in names)
-        (staging / contract.SUMS_FILE).write_text(sums, encoding="utf-8")
+        write_checksums(staging)
         Classifier.load(staging)
-        os.chmod(staging, 0o755)  # mkdtemp makes it private
-        staging.rename(folder)
-    except OSError as error:
-        raise BloodkerasError(f"cannot write {folder}: {error.strerror}") from None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _page(card: dict, old: Path) -> str:

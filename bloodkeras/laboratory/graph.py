@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
+from bloodkeras.answers.session import open_session
 from bloodkeras.contract import FOREIGN_NAME, INPUT_NAME, OUTPUT_NAME
 from bloodkeras.errors import BloodkerasError, missing_package
 
@@ -108,11 +108,7 @@ def features_and_logits(model, images: np.ndarray) -> tuple[np.ndarray, np.ndarr
     for name in names[:2]:
         value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
         opened.graph.output.append(value)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only
-    session = onnxruntime.InferenceSession(
-        opened.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = open_session(opened.SerializeToString())
     batches = [images[start : start + BATCH_SIZE] for start in range(0, len(images), BATCH_SIZE)]
     found = [session.run(names, {INPUT_NAME: batch}) for batch in batches]
     features, logits, *foreign = (np.concatenate(parts) for parts in zip(*found, strict=True))

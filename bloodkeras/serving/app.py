@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 import bloodkeras
-from bloodkeras.answers.classifier import core_count
+from bloodkeras.cores import core_count
 from bloodkeras.interrupts import end_with_parent
 from bloodkeras.serving.audit_log import AuditLog
 from bloodkeras.serving.guard import Guard

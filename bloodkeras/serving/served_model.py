@@ -11,7 +11,8 @@ import numpy as np
 from fastapi import HTTPException
 from prometheus_client import Counter, Histogram
 
-from bloodkeras.answers.classifier import Classifier, model_file, sha256_of
+from bloodkeras.answers.classifier import Classifier
+from bloodkeras.answers.export_folder import model_file, sha256_of
 from bloodkeras.serving.audit_log import AuditLog
 from bloodkeras.serving.batcher import Batcher
 from bloodkeras.serving.guard import RETRY_AFTER

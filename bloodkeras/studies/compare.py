@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest
 
-from bloodkeras.answers.classifier import sha256_of
+from bloodkeras.answers.export_folder import sha256_of
 from bloodkeras.answers.exports import is_export, results_name
 from bloodkeras.contract import CARD_FILE, RUN_MODEL, SPLIT_NAMES
 from bloodkeras.errors import BloodkerasError, UsageError

@@ -23,7 +23,8 @@ from bloodkeras.export.calibration import calibrate
 from bloodkeras.export.ood_score import SCORES, score_images, with_features
 from bloodkeras.progress import Stages
 from bloodkeras.recipe import Recipe
-from bloodkeras.training.train import finished_run, load_run, train
+from bloodkeras.training.run_folder import finished_run, load_run
+from bloodkeras.training.train import train
 
 RESULT_FILE = "held_out.json"
 

@@ -14,7 +14,7 @@ from bloodkeras.contract import CLASS_NAMES, DATA_CREDITS, SYNTHETIC_STAMP
 from bloodkeras.evaluation.evaluate import Report, classification_table
 from bloodkeras.export.document import render_document, render_figure, render_preformatted
 from bloodkeras.recipe import Recipe
-from bloodkeras.training.train import Run
+from bloodkeras.training.run_folder import Run
 
 
 def write_report(

@@ -92,7 +92,8 @@ class Study:
             options: Of `train.train`: tensorboard, resume, fast.
         """
         from bloodkeras.evaluation import figures
-        from bloodkeras.training.train import load_run, train
+        from bloodkeras.training.run_folder import load_run
+        from bloodkeras.training.train import train
 
         folder = Path(out) if out else self.places.run_folder_of(recipe)
         run = load_run(train(recipe, self.splits, folder, **options))
@@ -108,7 +109,7 @@ class Study:
 
     def train_seeds(self, recipe: Recipe, seeds: list[int], **options) -> None:
         """Train one recipe with several seeds; print mean and standard deviation on validation."""
-        from bloodkeras.training.train import kept_numbers
+        from bloodkeras.training.run_folder import kept_numbers
 
         runs, stages = [], _seed_stages(recipe, seeds)
         for seed in seeds:
@@ -121,7 +122,7 @@ class Study:
     def join(self, home: str, elsewhere: str, out: str) -> None:
         """Join two runs into one run: for images like the training data, and for all others."""
         from bloodkeras.training.join import join
-        from bloodkeras.training.train import load_run
+        from bloodkeras.training.run_folder import load_run
 
         runs = [load_run(self.places.run_folder(target)) for target in (home, elsewhere)]
         usual = self.places.joined_folder(runs[1].recipe.train_seed)
@@ -181,7 +182,7 @@ class Study:
         A target that is an export gets its int8 file anew.
         """
         from bloodkeras.export.publish import export_run, requantise
-        from bloodkeras.training.train import load_run
+        from bloodkeras.training.run_folder import load_run
 
         for target in targets or self.places.trained():
             if is_export(self.places.run_folder(target)):
@@ -219,7 +220,7 @@ class Study:
     def report(self, *targets: str) -> None:
         """Put the evaluations of some runs side by side; of the study's two by default."""
         from bloodkeras.studies.report import write_report
-        from bloodkeras.training.train import load_run
+        from bloodkeras.training.run_folder import load_run
 
         runs, keras = [], []
         for target in targets or self.places.trained():
@@ -245,7 +246,7 @@ class Study:
 
         A seed that was trained with this very recipe and data already is not trained again.
         """
-        from bloodkeras.training.train import finished_run
+        from bloodkeras.training.run_folder import finished_run
 
         reports, stages = [], _seed_stages(recipe, seeds)
         for seed in seeds:

@@ -37,7 +37,7 @@ class Places:
             return folder, name, "onnx", classifier.predict_proba, weights
         folder = self.run_folder(target)
         from bloodkeras.training.models import predict_proba
-        from bloodkeras.training.train import load_run
+        from bloodkeras.training.run_folder import load_run
 
         run = load_run(folder)
         answers = partial(predict_proba, run.model)

@@ -19,7 +19,7 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 
 from bloodkeras.errors import BloodkerasError, gist
 from bloodkeras.tuning.plan import plan_of, require_same
-from bloodkeras.tuning.trial import write_file
+from bloodkeras.whole_file import make_folder, whole_file
 
 STATE_FILE = "search.json"
 MESSAGE = "tuner/message"  # gRPC drops Trial.message, so it travels among the values
@@ -47,8 +47,10 @@ class SteadyOracle:
         """Start anew, or go on from the file.
 
         Raises:
-            BloodkerasError: The file is damaged or of another plan.
+            BloodkerasError: The file is damaged, of another plan, or in a folder that cannot be
+                written.
         """
+        make_folder(file.parent)
         self.file, self.on_change, self.failure = file, on_change, None
         self.deadline = time.monotonic() + seconds
         self.heard: dict[str, float] = {}  # tuner id -> time.monotonic() of its last call
@@ -69,8 +71,8 @@ class SteadyOracle:
             "losses": self.losses,
         }
         try:
-            text = json.dumps(state, default=lambda number: number.item())
-            write_file(self.file, text.encode())
+            with whole_file(self.file) as file:
+                file.write(json.dumps(state, default=lambda number: number.item()).encode())
         except BloodkerasError as error:
             self.failure = str(error)
 

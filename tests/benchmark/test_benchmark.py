@@ -117,7 +117,7 @@ def test_the_pytorch_twin_answers_as_keras_does(study_folder, drawn, name, fused
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
     from bloodkeras.benchmark.torch_twin import torch_twin
     from bloodkeras.training.models import predict_proba
-    from bloodkeras.training.train import load_run
+    from bloodkeras.training.run_folder import load_run
 
     model = load_run(study_folder / "runs" / f"{name}-seed42").model
     twin = torch_twin(model, fused)

@@ -11,7 +11,8 @@ from PIL import Image
 from test_imports import run_blocked
 from tiny_export import build_export, write_sums
 
-from bloodkeras.answers.classifier import Classifier, verify_checksums
+from bloodkeras.answers.classifier import Classifier
+from bloodkeras.answers.export_folder import verify_checksums
 from bloodkeras.contract import CLASS_NAMES
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.laboratory.calibrate import calibrate_photos

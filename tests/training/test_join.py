@@ -18,7 +18,7 @@ from bloodkeras.studies.targets import Places
 from bloodkeras.training.colours import Colours, Usual
 from bloodkeras.training.join import HOME_SHARE, USUAL_ON_VAL, join, usual_colours
 from bloodkeras.training.models import multiply_adds, parameter_count, predict_proba
-from bloodkeras.training.train import load_run
+from bloodkeras.training.run_folder import load_run
 
 
 @pytest.fixture(scope="module")
