@@ -9,7 +9,7 @@ import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
-from bloodkeras.answers.exports import DEFAULT, find_export, is_export, published, results_name
+from bloodkeras.answers.exports import DEFAULT, find_export, published, results_name
 from bloodkeras.cli.command_line import quiet_tensorflow, run
 from bloodkeras.errors import UsageError, missing_package
 from bloodkeras.interrupts import heed_stops
@@ -191,14 +191,15 @@ def evaluate(
         raise UsageError("--shifts judges simulated shifts alone: without --margins, --views")
     if shifts:  # of an export, so a name means one
         target = _export(target)
-    exported = is_export(target)
+    from bloodkeras.studies.targets import check_target, means_export
+
+    exported = means_export(target)
     if margins and not exported:
         folder = f": its export is {published()[target]}" if target in published() else ""
         raise UsageError(f"--margins judges what an export refuses, and {target} is none{folder}")
     if not exported:  # an ONNX file needs no TensorFlow
         quiet_tensorflow()
     from bloodkeras.studies.study import Study
-    from bloodkeras.studies.targets import check_target
 
     check_target(target)  # before the data are downloaded
     study = Study(_splits(data), runs)

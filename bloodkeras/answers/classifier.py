@@ -106,7 +106,13 @@ class Answers:
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
 
     def doubted(self, doubts: Sequence[str]) -> "Answers":
-        """Return the answers to N images whose framing is in doubt for a reason; "" for none."""
+        """Return the answers to N images whose framing is in doubt for a reason; "" for none.
+
+        Args:
+            doubts: N of them, or none at all: nothing is in doubt.
+        """
+        if not doubts:
+            return self
         words = [doubted(word, why) for word, why in zip(self.verdicts, doubts, strict=True)]
         return dataclasses.replace(self, verdicts=np.array(words, self.verdicts.dtype))
 

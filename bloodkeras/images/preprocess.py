@@ -76,11 +76,21 @@ EXPECTED = (
 class Doubtful(np.ndarray):
     """Pixels of a photograph whose framing is in doubt: an answer to them is unsure.
 
+    Copies and slices remember the doubt, and so does what another process gets of them.
+
     Attributes:
         doubt: The reason.
     """
 
-    doubt = ""
+    doubt: str
+
+    def __array_finalize__(self, made_from) -> None:
+        """Take over the doubt; numpy calls this for every view and copy."""
+        self.doubt = doubt_of(made_from)
+
+    def __reduce__(self) -> tuple:
+        """Pickle the doubt with the pixels; numpy's own way forgets what a subclass adds."""
+        return Doubtful.of, (np.asarray(self), self.doubt)
 
     @classmethod
     def of(cls, pixels: np.ndarray, doubt: str) -> "Doubtful":

@@ -64,6 +64,11 @@ def calibrate_photos(
         raise BloodkerasError(f"{out} is there already: name a folder that is not")
     classifier = Classifier.load(export)
     model = load_model(Path(export, contract.MODEL_FILE))
+    try:
+        read_head(model)
+    except BloodkerasError as error:  # said before the photographs are read
+        name = classifier.card.get("model", export)
+        raise BloodkerasError(f"{name} cannot be calibrated: {error}") from None
     found = read_labelled(photos, table, classifier.labels, framing)
     cells = found.distinct()  # or a fit would be judged on what it has seen
     if len(cells) < LEAST_CELLS:
@@ -126,14 +131,16 @@ def fit(model, cells: Labelled, classifier: Classifier, last_layer: bool) -> tup
     probs = softmax(judged / temperature)  # (divisions, N, 8)
     # To the graph's precision, or a cell's own confidence might miss the threshold that it set.
     sure, right = probs.max(-1).astype(np.float32), probs.argmax(-1) == cells.labels
-    pairs = zip(sure, right, strict=True)
+    framed = cells.framed  # an answer to any other is unsure, whatever the threshold
+    pairs = zip(sure[:, framed], right[:, framed], strict=True)
     confidence = float(np.median([confidence_threshold(*pair) for pair in pairs]))
     usual = float(np.quantile(foreign, TRUE_ACCEPTANCE, method="higher"))
     limit = max(usual, classifier.thresholds.foreign)
-    accepted = (sure >= confidence) & (foreign <= limit)
+    accepted = (sure >= confidence) & (foreign <= limit) & framed
     counts = np.bincount(cells.labels, minlength=len(classifier.labels)).tolist()
     facts = {
         "cells": dict(zip(classifier.labels, counts, strict=True)),
+        "doubtful": int((~framed).sum()),
         "last_layer": last_layer,
         "penalty": penalty,
         "temperature": temperature,
@@ -199,6 +206,8 @@ def render_text(card: dict) -> str:
     ]
     if facts["copies"]:
         lines.append(f"left out, for they show the same as others: {facts['copies']}")
+    if facts.get("doubtful"):
+        lines.append(f"unsure because their frame is in doubt, as in predict: {facts['doubtful']}")
     if facts["seen_before"]:
         lines.append(f"{facts['model']} was calibrated on these very cells: the numbers flatter")
     if right is None:

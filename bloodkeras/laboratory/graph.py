@@ -140,9 +140,9 @@ def _places(model) -> _Places:
             node = makers.get(node.input[0])
     if node is None or node.op_type != "Gemm" or not constants.issuperset(node.input[1:3]):
         raise BloodkerasError(
-            "this graph does not end in a dense layer, a temperature and a softmax: two networks "
-            "that were joined do not, so calibrate one of them by itself (exports/robust for "
-            "images unlike the training data); any other model can be exported again"
+            "its graph does not end in a dense layer, a temperature and a softmax. A joined model "
+            "is two networks in one: calibrate one of them by itself, such as robust, which is for "
+            "images unlike the training data. Any other model can be exported again"
         )
     transposed = any(a.name == "transB" and a.i for a in node.attribute)
     features, weights, bias = node.input

@@ -24,7 +24,7 @@ from bloodkeras.contract import FOREIGN, UNSURE
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.images.folder import PassedOver, walk
 from bloodkeras.images.framing import UNKNOWN, Framing
-from bloodkeras.images.preprocess import read_image
+from bloodkeras.images.preprocess import doubt_of, read_image
 from bloodkeras.progress import Progress
 
 NO_CLASS = (UNSURE, FOREIGN, "unlabelled", "unlabeled", "unknown")  # folders of cells without label
@@ -41,6 +41,8 @@ class Labelled:
         labels: int64 (N,), places in the class names.
         errors: Why others could not be read, a line each.
         unlabelled: How many images of the folder have no label.
+        doubts: Why each cell's frame is in doubt, "" where it is not; none at all where nobody
+            knows. An answer to such a cell is unsure, as in `predict`.
     """
 
     files: tuple[str, ...]
@@ -48,17 +50,26 @@ class Labelled:
     labels: np.ndarray
     errors: tuple[str, ...] = ()
     unlabelled: int = 0
+    doubts: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.files)
+
+    @property
+    def framed(self) -> np.ndarray:
+        """Whether each cell's frame is not in doubt, bool (N,)."""
+        return np.array([not doubt for doubt in self.doubts or [""] * len(self)], bool)
 
     def distinct(self) -> "Labelled":
         """Return the cells without those that show the same pixels as an earlier one."""
         flat = self.images.reshape(len(self), -1)
         rows = np.sort(np.unique(flat, axis=0, return_index=True)[1])
-        files = tuple(self.files[row] for row in rows)
         return dataclasses.replace(
-            self, files=files, images=self.images[rows], labels=self.labels[rows]
+            self,
+            files=tuple(self.files[row] for row in rows),
+            images=self.images[rows],
+            labels=self.labels[rows],
+            doubts=tuple(self.doubts[row] for row in rows if self.doubts),
         )
 
 
@@ -115,6 +126,7 @@ def read_labelled(
         labels[good],
         tuple(errors),
         sum(_identity(path) not in labelled for path in images),
+        tuple(doubt_of(found[row]) for row in good),
     )
 
 

@@ -14,13 +14,13 @@ import numpy as np
 from scipy.stats import binomtest
 
 from bloodkeras.answers.export_folder import sha256_of
-from bloodkeras.answers.exports import is_export, results_name
+from bloodkeras.answers.exports import results_name
 from bloodkeras.contract import CARD_FILE, RUN_MODEL, SPLIT_NAMES
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.evaluation import figures
 from bloodkeras.evaluation.evaluate import Report, load_report
 from bloodkeras.evaluation.metrics import INTERVAL, accuracy, macro_f1, resample_weights
-from bloodkeras.studies.targets import Places
+from bloodkeras.studies.targets import Places, means_export
 from bloodkeras.whole_file import make_folder
 
 COMPARED = {"accuracy": accuracy, "macro_f1": macro_f1}
@@ -60,7 +60,7 @@ def report_of(target: str, split: str, runs: Path) -> Report:
     Raises:
         BloodkerasError: There is none, or it is of other weights than those that are there now.
     """
-    if is_export(target):
+    if means_export(target):
         card = json.loads((Path(target) / CARD_FILE).read_text(encoding="utf-8"))
         folder = runs / results_name(target, card["model"])
         weights = card.get("training", {}).get("weights_sha256", "")

@@ -164,7 +164,7 @@ class Study:
         figures.reliability(report, out / f"reliability_{suffix}.png")
         print(f"{name} ({engine}) on {split}, {len(report.labels):,} images")
         print(f"{headline_table(report)}\n\n{classification_table(report)}\nresults in {out}")
-        if is_export(target):
+        if engine == "onnx":
             self._doubt(Classifier.load(Path(target)), report, out, margins)
 
     def shifts(self, target: str, split: str = "test") -> None:

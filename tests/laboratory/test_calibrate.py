@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from drawn_field import field
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from test_imports import run_blocked
@@ -130,8 +132,6 @@ def test_another_graph_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["simple", "deeper", "tiny", "residual"])
 def test_the_heads_of_the_committed_exports_are_found(name):
-    from pathlib import Path
-
     folder = Path(__file__).parents[2] / "exports" / name
     model = load_model(folder / "model.onnx")
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
@@ -263,6 +263,27 @@ def test_the_new_export_is_complete_and_says_what_it_is(export, lab):
     assert "calibrated on 60 cells" in page
     assert "# tiny" in page
     assert card["thresholds"]["foreign"] >= 90
+
+
+def test_cells_whose_frame_is_in_doubt_are_never_counted_as_accepted(export, lab, capsys):
+    """As in predict; so they have no say in the threshold either."""
+    with open(lab / "own.csv", "a", encoding="utf-8") as table:
+        for number in range(6):
+            field(2, side=350 + number).save(lab / f"wide{number}.png")
+            table.write(f"wide{number}.png,{CLASS_NAMES[7]}\n")
+    folder = calibrated(export, lab, last_layer=True)
+    facts = json.loads((folder / "card.json").read_text(encoding="utf-8"))["calibrated_on"]
+    assert (facts["doubtful"], sum(facts["cells"].values())) == (6, 66)
+    assert 0 < facts["coverage"] <= 60 / 66
+    assert "unsure because their frame is in doubt, as in predict: 6" in capsys.readouterr().out
+    assert facts["selective_accuracy"] is not None
+
+
+def test_a_joined_model_is_refused_before_the_photographs_are_read(lab, tmp_path):
+    joined = Path(__file__).parents[2] / "exports/joined"
+    with pytest.raises(BloodkerasError, match=r"^joined cannot be calibrated: .* robust"):
+        calibrate_photos(str(joined), str(lab / "none"), "", str(tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
 
 
 def test_calibrating_twice_gives_the_same_file(export, lab):
