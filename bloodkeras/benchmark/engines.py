@@ -1,6 +1,6 @@
 """The ways to run one network that `benchmark` compares, each imported only where it is used.
 
-Flow: takes a name, an export and a run folder; gives predict_proba with a `Setting`. A contender
+Flow: takes a name, an export and a run folder; gives predict_proba with a `Setting`. An engine
 whose package or file is missing is left out, with the reason.
 """
 
@@ -39,7 +39,7 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True)
-class Contender:
+class Engine:
     """One way to run the network.
 
     Attributes:
@@ -56,11 +56,11 @@ class Contender:
 
 
 def missing(name: str, source: Source) -> str:
-    """Return why a contender cannot take part; "" if it can."""
-    contender = CONTENDERS[name]
-    if importlib.util.find_spec(contender.package) is None:
-        return f"{contender.package} is not installed"
-    file = contender.file(source)
+    """Return why an engine cannot take part; "" if it can."""
+    engine = ENGINES[name]
+    if importlib.util.find_spec(engine.package) is None:
+        return f"{engine.package} is not installed"
+    file = engine.file(source)
     return "" if file.is_file() else f"there is no {file}"
 
 
@@ -69,7 +69,7 @@ def settings(name: str, count: int) -> list[Setting]:
     found = [Setting(1)]
     if count > 1:
         found.append(Setting(count))
-        found += [Setting(count, spinning=True)] * CONTENDERS[name].spins
+        found += [Setting(count, spinning=True)] * ENGINES[name].spins
     return found
 
 
@@ -78,7 +78,7 @@ def cold_start(name: str, source: Source, setting: Setting, images: int) -> None
 
     It is called in a fresh process, so that nothing is imported yet.
     """
-    predict = CONTENDERS[name].load(source, setting)
+    predict = ENGINES[name].load(source, setting)
     predict(np.zeros((1, *IMAGE_SHAPE), np.uint8))
     answered = time.time()
     for _ in range(0, images, MEMORY_BATCH):
@@ -113,17 +113,17 @@ def save_twins(source: Source) -> None:
         torch.save(torch_twin(_keras_model(source), fused), Path(source.work, file))
 
 
-def _onnx(precision: str) -> Contender:
+def _onnx(precision: str) -> Engine:
     def load(source: Source, setting: Setting) -> PredictProba:
         return onnx_predict(source.export, precision, setting)
 
     def file(source: Source) -> Path:
         return Path(source.export, PRECISIONS[precision])
 
-    return Contender(load, file, "onnxruntime", spins=True)
+    return Engine(load, file, "onnxruntime", spins=True)
 
 
-def _openvino(file: str) -> Contender:
+def _openvino(file: str) -> Engine:
     def load(source: Source, setting: Setting) -> PredictProba:
         import openvino
 
@@ -138,7 +138,7 @@ def _openvino(file: str) -> Contender:
         request = compiled.create_infer_request()
         return lambda images: request.infer([images])[place]
 
-    return Contender(load, lambda source: Path(source.export, file), "openvino")
+    return Engine(load, lambda source: Path(source.export, file), "openvino")
 
 
 def _keras_predict(source: Source, setting: Setting) -> PredictProba:
@@ -152,7 +152,7 @@ def _keras_predict(source: Source, setting: Setting) -> PredictProba:
     return lambda images: predict_proba(model, images)
 
 
-def _torch(file: str) -> Contender:
+def _torch(file: str) -> Engine:
     def load(source: Source, setting: Setting) -> PredictProba:
         import torch
 
@@ -166,7 +166,7 @@ def _torch(file: str) -> Contender:
 
         return predict
 
-    return Contender(load, lambda source: Path(source.work, file), "torch")
+    return Engine(load, lambda source: Path(source.work, file), "torch")
 
 
 def _keras_file(source: Source) -> Path:
@@ -181,8 +181,8 @@ def _keras_model(source: Source):
     return keras.saving.load_model(_keras_file(source), compile=False)
 
 
-CONTENDERS = {
-    "Keras predict": Contender(_keras_predict, _keras_file, "keras"),
+ENGINES = {
+    "Keras predict": Engine(_keras_predict, _keras_file, "keras"),
     "PyTorch": _torch("pytorch.pt"),
     "PyTorch fused": _torch("pytorch-fused.pt"),
     "OpenVINO fp32": _openvino(MODEL_FILE),

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from bloodkeras.benchmark import engines, timing
-from bloodkeras.benchmark.engines import CONTENDERS, Source
+from bloodkeras.benchmark.engines import ENGINES, Source
 from bloodkeras.benchmark.table import render_table, summarise
 from bloodkeras.benchmark.timing import Setting
 from bloodkeras.cores import cores, hold_to
@@ -33,11 +33,11 @@ COLD_STARTS = 3  # the median counts
 REST = 0.2  # seconds between two measurements: threads that spin fall asleep
 IMAGES = 1024  # to draw batches from: more than the caches hold
 
-STATE = {}  # in each contender's process: predict, images
+STATE = {}  # in each engine's process: predict, images
 
 
 def run_benchmark(source: Source, splits: Splits, rounds: int, seconds: float) -> dict:
-    """Measure every contender that is there, print what is measured, and save it.
+    """Measure every engine that is there, print what is measured, and save it.
 
     Args:
         source: The export, its run and the folder for results.
@@ -52,7 +52,7 @@ def run_benchmark(source: Source, splits: Splits, rounds: int, seconds: float) -
         raise UsageError("benchmark takes --rounds 1 or more and --seconds above 0")
     Path(source.work).mkdir(parents=True, exist_ok=True)
     _prepare_twins(source)
-    reasons = {name: engines.missing(name, source) for name in CONTENDERS}
+    reasons = {name: engines.missing(name, source) for name in ENGINES}
     names = [name for name, reason in reasons.items() if not reason]
     available = cores()
     facts = _facts(source, splits, available, rounds, seconds)
@@ -84,7 +84,7 @@ def run_benchmark(source: Source, splits: Splits, rounds: int, seconds: float) -
 
 
 class _Lanes:
-    """One process a contender and setting, each held to as many cores as it has threads."""
+    """One process for each engine and setting, each held to as many cores as it has threads."""
 
     def __init__(self, names: list[str], source: Source, available: list[int], images):
         self._pools = {}
@@ -133,11 +133,11 @@ def _rounds(lanes: _Lanes, rounds: int, seconds: float) -> dict:
 
 
 def _prepare(name: str, setting: Setting, source: Source, images: np.ndarray) -> None:
-    """Load a contender in its own process."""
+    """Load an engine in its own process."""
     _mute()
     STATE["images"] = images
     if name != "matmul":
-        STATE["predict"] = CONTENDERS[name].load(source, setting)
+        STATE["predict"] = ENGINES[name].load(source, setting)
 
 
 def _mute() -> None:
@@ -165,11 +165,11 @@ def _answer(images: np.ndarray) -> np.ndarray:
 
 
 def _fixed(name: str, source: Source) -> dict:
-    """Return size, cold start and peak memory of a contender."""
+    """Return size, cold start and peak memory of an engine."""
     starts = [_cold_start(name, source) for _ in range(COLD_STARTS)]
     peaks = [start["peak_memory_mb"] for start in starts if start["peak_memory_mb"]]
     return {
-        "file_bytes": CONTENDERS[name].file(source).stat().st_size,
+        "file_bytes": ENGINES[name].file(source).stat().st_size,
         "cold_start_s": float(np.median([start["seconds"] for start in starts])),
         "peak_memory_mb": float(np.median(peaks)) if peaks else None,
     }

@@ -18,12 +18,12 @@ from bloodkeras.contract import CARD_FILE, INPUT_NAME, OUTPUT_NAME
 
 PredictProba = Callable[[np.ndarray], np.ndarray]  # uint8 (N, 28, 28, 3) -> float32 (N, 8)
 MATRIX_SIDE = 1024  # of the square matrices whose product shows what a core can do
-LEAST_CALLS = 10  # however slow a contender is
+LEAST_CALLS = 10  # however slow an engine is
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How a contender may use the machine.
+    """How an engine may use the machine.
 
     Attributes:
         threads: As many as cores it is allowed on.

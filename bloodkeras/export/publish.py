@@ -25,7 +25,7 @@ from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.export_folder import new_export, write_checksums
 from bloodkeras.data.splits import Splits
 from bloodkeras.errors import BloodkerasError
-from bloodkeras.export.calibration import Calibration, calibrate
+from bloodkeras.export.calibration import Calibration, fit_calibration
 from bloodkeras.export.card import build_card, describe_int8, judge, render_card, render_page
 from bloodkeras.export.empty_batch import allow_empty_batch
 from bloodkeras.export.ood_score import SCORES, with_features
@@ -64,7 +64,7 @@ def export_run(run: Run, splits: Splits, folder: Path) -> Path:
     stages = Stages(f"export of {run.recipe.model_name}", STAGES, _guessed_seconds(run, splits))
     with new_export(folder) as staging:
         stages.begin("calibrating its confidence and its doubt")
-        calibration = calibrate(run.model, splits, run.recipe)
+        calibration = fit_calibration(run.model, splits, run.recipe)
         stages.begin("converting it to ONNX")
         graph = convert(run.model, calibration)
         first = build_card(run, splits, calibration)

@@ -20,9 +20,9 @@ from bloodkeras.images.framing import UNKNOWN, Framing
 from bloodkeras.images.preprocess import eight_views
 from bloodkeras.laboratory.fit import (
     ACCURACY,
-    confidence_threshold,
+    cautious_temperature,
+    even_odds_threshold,
     fit_last_layer,
-    fit_temperature,
     softmax,
 )
 from bloodkeras.laboratory.graph import Head, features_and_logits, load_model, read_head, write_head
@@ -126,14 +126,14 @@ def fit(model, cells: Labelled, classifier: Classifier, last_layer: bool) -> tup
             fitted.left_out,
         )
     expected = 1.0 if last_layer else head.temperature
-    temperatures = [fit_temperature(logits, cells.labels, expected) for logits in judged]
+    temperatures = [cautious_temperature(logits, cells.labels, expected) for logits in judged]
     temperature = float(np.exp(np.mean(np.log(temperatures))))
     probs = softmax(judged / temperature)  # (divisions, N, 8)
     # To the graph's precision, or a cell's own confidence might miss the threshold that it set.
     sure, right = probs.max(-1).astype(np.float32), probs.argmax(-1) == cells.labels
     framed = cells.framed  # an answer to any other is unsure, whatever the threshold
     pairs = zip(sure[:, framed], right[:, framed], strict=True)
-    confidence = float(np.median([confidence_threshold(*pair) for pair in pairs]))
+    confidence = float(np.median([even_odds_threshold(*pair) for pair in pairs]))
     usual = float(np.quantile(foreign, TRUE_ACCEPTANCE, method="higher"))
     limit = max(usual, classifier.thresholds.foreign)
     accepted = (sure >= confidence) & (foreign <= limit) & framed

@@ -74,7 +74,7 @@ def stratified_folds(labels: np.ndarray, seed: int = 0, folds: int = FOLDS) -> n
     return found
 
 
-def fit_temperature(logits: np.ndarray, labels: np.ndarray, before: float = 1.0) -> float:
+def cautious_temperature(logits: np.ndarray, labels: np.ndarray, before: float = 1.0) -> float:
     """Return the likeliest temperature, a little drawn to what it was.
 
     Args:
@@ -90,7 +90,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, before: float = 1.0)
     return float(TEMPERATURES[np.argmin(losses)] * before)
 
 
-def confidence_threshold(confidence: np.ndarray, right: np.ndarray) -> float:
+def even_odds_threshold(confidence: np.ndarray, right: np.ndarray) -> float:
     """Return the lowest confidence from which on enough answers should be right.
 
     Enough: so few mistakes as there are from there on would be seen with a probability of at most

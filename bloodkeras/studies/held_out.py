@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 
 from bloodkeras.contract import CLASS_NAMES
 from bloodkeras.data.splits import Split, Splits
-from bloodkeras.export.calibration import calibrate
+from bloodkeras.export.calibration import fit_calibration
 from bloodkeras.export.ood_score import SCORES, score_images, with_features
 from bloodkeras.progress import Stages
 from bloodkeras.recipe import Recipe
@@ -84,7 +84,7 @@ def judge_held_out(
         "score": the one an export would carry; "auroc": of that; "refused": share of the class
         that is above its threshold; "aurocs": {score: AUROC}; "images": of the class.
     """
-    calibration = calibrate(model, known, recipe)
+    calibration = fit_calibration(model, known, recipe)
     network, foreign = with_features(model), test.labels == label
     doubts = score_images(network, calibration.statistics, test.images)
     aurocs = {name: float(roc_auc_score(foreign, doubts[name])) for name in SCORES}

@@ -10,7 +10,7 @@ import pytest
 
 from bloodkeras import contract
 from bloodkeras.benchmark import timing as measure
-from bloodkeras.benchmark.engines import CONTENDERS, Source, settings
+from bloodkeras.benchmark.engines import ENGINES, Source, settings
 from bloodkeras.benchmark.side_by_side import run_benchmark
 from bloodkeras.benchmark.table import render_table, summarise
 from bloodkeras.benchmark.timing import Setting
@@ -32,7 +32,7 @@ def result(study_folder, drawn, tmp_path_factory):
     return run_benchmark(source, drawn, rounds=1, seconds=0.02), work
 
 
-def test_latency_and_rate_are_those_of_a_contender_that_sleeps():
+def test_latency_and_rate_are_those_of_an_engine_that_sleeps():
     found = measure.latencies(sleepy, IMAGE, 0.15)
     assert len(found) >= measure.LEAST_CALLS
     assert 0.011 <= np.median(found) < 0.05
@@ -85,7 +85,7 @@ def test_what_is_there_is_measured_and_what_is_not_is_named(result, study_folder
     found, work = result
     assert {"ONNX fp32", "ONNX int8"} <= set(found["contenders"])
     assert "Keras predict" in found["left_out"]  # no run was given
-    assert set(found["contenders"]) | set(found["left_out"]) == set(CONTENDERS)
+    assert set(found["contenders"]) | set(found["left_out"]) == set(ENGINES)
     for name, file in (("ONNX fp32", contract.MODEL_FILE), ("ONNX int8", contract.INT8_FILE)):
         row = found["contenders"][name]
         assert row["file_bytes"] == (study_folder / "exports/simple" / file).stat().st_size

@@ -437,11 +437,11 @@ def test_numpy_and_onnxruntime_alone_give_the_same_answers(
 
 def test_openvino_gives_the_same_answers(study_folder, drawn):
     pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install openvino")
-    from bloodkeras.benchmark.engines import CONTENDERS, Source
+    from bloodkeras.benchmark.engines import ENGINES, Source
     from bloodkeras.benchmark.timing import Setting
 
     source = Source(str(study_folder / EXPORT), "", "")
-    found = CONTENDERS["OpenVINO fp32"].load(source, Setting(1))(drawn.test.images)
+    found = ENGINES["OpenVINO fp32"].load(source, Setting(1))(drawn.test.images)
     expected = Classifier.load(study_folder / EXPORT).predict_proba(drawn.test.images)
     assert np.abs(found - expected).max() < 1e-4
 
