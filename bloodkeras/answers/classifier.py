@@ -240,8 +240,10 @@ class Classifier:
         return self._judge(answers.probs, answers.foreign, self._weights(prior))
 
     def _weights(self, prior: Prior) -> Weights | None:
-        known = self.prior_of(HEALTHY_BLOOD) if isinstance(prior, str) and prior == BLOOD else prior
-        return class_weights(known, self.labels)
+        """Return what a prior means; everything that weighs answers comes through here."""
+        if isinstance(prior, str) and prior == BLOOD:
+            return self.prior_of(HEALTHY_BLOOD)
+        return class_weights(prior, self.labels)
 
     def _judge(self, probs: np.ndarray, foreign: np.ndarray, weights: np.ndarray | None) -> Answers:
         confidence = probs.max(1, initial=0)
@@ -302,9 +304,8 @@ class Classifier:
             UsageError: A class is unknown, or both options say what can occur.
             BloodkerasError: The file cannot be read.
         """
-        if prior != BLOOD:
-            return read_prior(classes, prior, self.labels)
-        return self.prior_of(HEALTHY_BLOOD, read_prior(classes, "", self.labels))
+        read = read_prior(classes, "" if prior == BLOOD else prior, self.labels)
+        return self.prior_of(HEALTHY_BLOOD, read) if prior == BLOOD else read
 
     def _own_shares(self) -> np.ndarray:
         """Return how common the network takes each class to be, from its training, float64 (8,)."""

@@ -20,8 +20,7 @@ from scipy import ndimage
 
 from bloodkeras.answers.classifier import Answers, Classifier
 from bloodkeras.answers.exports import is_export, results_name
-from bloodkeras.contract import SPLIT_NAMES
-from bloodkeras.data.splits import Split, Splits
+from bloodkeras.data.splits import Split, Splits, check_split
 from bloodkeras.errors import UsageError
 from bloodkeras.progress import Progress
 
@@ -45,8 +44,7 @@ def evaluate_shifts(export: str, splits: Splits, split: str, runs: Path) -> Path
     Raises:
         UsageError: There is no such split, or it is no export: verdicts are an export's.
     """
-    if split not in SPLIT_NAMES:
-        raise UsageError(f"unknown split {split!r}: expected one of {', '.join(SPLIT_NAMES)}")
+    check_split(split)
     if not is_export(export):
         raise UsageError(f"--shifts judges an export, and {export} is none: expected its folder")
     classifier = Classifier.load(Path(export))

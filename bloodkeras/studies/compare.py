@@ -15,8 +15,9 @@ from scipy.stats import binomtest
 
 from bloodkeras.answers.export_folder import sha256_of
 from bloodkeras.answers.exports import results_name
-from bloodkeras.contract import CARD_FILE, RUN_MODEL, SPLIT_NAMES
-from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.contract import CARD_FILE, RUN_MODEL
+from bloodkeras.data.splits import check_split
+from bloodkeras.errors import BloodkerasError
 from bloodkeras.evaluation import figures
 from bloodkeras.evaluation.evaluate import Report, load_report
 from bloodkeras.evaluation.metrics import INTERVAL, accuracy, macro_f1, resample_weights
@@ -38,8 +39,7 @@ def compare_targets(targets: tuple[str, ...], split: str, runs: Path) -> None:
         UsageError: There is no such split.
         BloodkerasError: One was not evaluated on it, or on other images.
     """
-    if split not in SPLIT_NAMES:
-        raise UsageError(f"unknown split {split!r}: expected one of {', '.join(SPLIT_NAMES)}")
+    check_split(split)
     reports = [report_of(target, split, runs) for target in targets]
     names = short_names(targets)
     found = compare(names, reports)
