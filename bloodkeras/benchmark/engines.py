@@ -16,10 +16,17 @@ from pathlib import Path
 import numpy as np
 
 from bloodkeras.benchmark.timing import PredictProba, Setting, onnx_predict, peak_memory_mb
-from bloodkeras.contract import IMAGE_SHAPE, INT8_FILE, MODEL_FILE, OUTPUT_NAME, PRECISIONS
+from bloodkeras.contract import (
+    IMAGE_SHAPE,
+    INT8_FILE,
+    MODEL_FILE,
+    OUTPUT_NAME,
+    PRECISIONS,
+    RUN_MODEL,
+)
 
-KERAS_FILE = "model.keras"  # of a run folder
-TWIN_FILES = {"pytorch.pt": False, "pytorch-fused.pt": True}  # batch norm folded?
+# What benchmarks/torch_twin.py of a checkout makes; is batch normalisation folded?
+TWIN_FILES = {"pytorch.pt": False, "pytorch-fused.pt": True}
 MEMORY_BATCH = 64  # images at once while the peak memory is measured
 
 
@@ -30,7 +37,7 @@ class Source:
     Attributes:
         export: The folder of the export.
         run: The folder of the run it came from; "" if there is none.
-        work: A folder for what `save_twins` makes.
+        work: The folder of the results, where PyTorch's files are if somebody made them.
     """
 
     export: str
@@ -61,7 +68,8 @@ def missing(name: str, source: Source) -> str:
     if importlib.util.find_spec(engine.package) is None:
         return f"{engine.package} is not installed"
     file = engine.file(source)
-    return "" if file.is_file() else f"there is no {file}"
+    how = "; benchmarks/torch_twin.py makes it" * (file.name in TWIN_FILES)
+    return "" if file.is_file() else f"there is no {file}{how}"
 
 
 def settings(name: str, count: int) -> list[Setting]:
@@ -86,12 +94,6 @@ def cold_start(name: str, source: Source, setting: Setting, images: int) -> None
     json.dump({"answered": answered, "peak_memory_mb": peak_memory_mb()}, sys.stdout)
 
 
-def can_make_twins(source: Source) -> bool:
-    """Return whether PyTorch, Keras and the run's network are there."""
-    packages = all(importlib.util.find_spec(name) for name in ("torch", "keras", "tensorflow"))
-    return packages and _keras_file(source).is_file()
-
-
 def versions() -> dict[str, str]:
     """Return the versions of the packages that took part."""
     found = {}
@@ -101,16 +103,6 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def save_twins(source: Source) -> None:
-    """Write the PyTorch files, so that PyTorch's own start is measured and not Keras'."""
-    import torch
-
-    from bloodkeras.benchmark.torch_twin import torch_twin
-
-    for file, fused in TWIN_FILES.items():
-        torch.save(torch_twin(_keras_model(source), fused), Path(source.work, file))
 
 
 def _onnx(precision: str) -> Engine:
@@ -145,10 +137,11 @@ def _keras_predict(source: Source, setting: Setting) -> PredictProba:
     import tensorflow as tf
 
     from bloodkeras.training.models import predict_proba
+    from bloodkeras.training.run_folder import load_run
 
     tf.config.threading.set_intra_op_parallelism_threads(setting.threads)
     tf.config.threading.set_inter_op_parallelism_threads(setting.threads)
-    model = _keras_model(source)
+    model = load_run(Path(source.run)).model
     return lambda images: predict_proba(model, images)
 
 
@@ -157,7 +150,7 @@ def _torch(file: str) -> Engine:
         import torch
 
         torch.set_num_threads(setting.threads)
-        twin = torch.load(Path(source.work, file), weights_only=False)  # `save_twins` wrote it
+        twin = torch.load(Path(source.work, file), weights_only=False)  # one's own
 
         def predict(images: np.ndarray) -> np.ndarray:
             with torch.inference_mode():
@@ -170,15 +163,7 @@ def _torch(file: str) -> Engine:
 
 
 def _keras_file(source: Source) -> Path:
-    return Path(source.run or "no run folder", KERAS_FILE)
-
-
-def _keras_model(source: Source):
-    import keras
-
-    import bloodkeras.training.layers  # noqa: F401  (registers the layers that the file names)
-
-    return keras.saving.load_model(_keras_file(source), compile=False)
+    return Path(source.run or "no run folder", RUN_MODEL)
 
 
 ENGINES = {

@@ -51,7 +51,6 @@ def run_benchmark(source: Source, splits: Splits, rounds: int, seconds: float) -
     if rounds < 1 or seconds <= 0:
         raise UsageError("benchmark takes --rounds 1 or more and --seconds above 0")
     Path(source.work).mkdir(parents=True, exist_ok=True)
-    _prepare_twins(source)
     reasons = {name: engines.missing(name, source) for name in ENGINES}
     names = [name for name, reason in reasons.items() if not reason]
     available = cores()
@@ -190,15 +189,6 @@ def _cold_start(name: str, source: Source) -> dict:
         raise BloodkerasError(f"{name} does not start: {done.stderr.strip().splitlines()[-1]}")
     told = json.loads(done.stdout.splitlines()[-1])
     return {"seconds": told["answered"] - started, "peak_memory_mb": told["peak_memory_mb"]}
-
-
-def _prepare_twins(source: Source) -> None:
-    """Write the PyTorch files in a process of its own: TensorFlow and PyTorch stay out of here."""
-    if not engines.can_make_twins(source):
-        return
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        pool.submit(_mute).result()
-        pool.submit(engines.save_twins, source).result()
 
 
 def _facts(source: Source, splits: Splits, available: list[int], rounds, seconds) -> dict:

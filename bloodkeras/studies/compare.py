@@ -13,15 +13,12 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest
 
-from bloodkeras.answers.export_folder import sha256_of
-from bloodkeras.answers.exports import results_name
-from bloodkeras.contract import CARD_FILE, RUN_MODEL
 from bloodkeras.data.splits import check_split
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.evaluation import figures
-from bloodkeras.evaluation.evaluate import Report, load_report
+from bloodkeras.evaluation.evaluate import Report
 from bloodkeras.evaluation.metrics import INTERVAL, accuracy, macro_f1, resample_weights
-from bloodkeras.studies.targets import Places, means_export
+from bloodkeras.studies.targets import Places
 from bloodkeras.whole_file import make_folder
 
 COMPARED = {"accuracy": accuracy, "macro_f1": macro_f1}
@@ -40,7 +37,8 @@ def compare_targets(targets: tuple[str, ...], split: str, runs: Path) -> None:
         BloodkerasError: One was not evaluated on it, or on other images.
     """
     check_split(split)
-    reports = [report_of(target, split, runs) for target in targets]
+    places = Places(runs, runs / "exports")
+    reports = [places.report_of(target, split) for target in targets]
     names = short_names(targets)
     found = compare(names, reports)
     text = comparison_table(found, split, len(reports[0].labels))
@@ -52,29 +50,6 @@ def compare_targets(targets: tuple[str, ...], split: str, runs: Path) -> None:
     )
     figures.comparison(found, split, folder / "compare.png", reports[0].data["synthetic"])
     print(f"{text}\nresults in {folder}")
-
-
-def report_of(target: str, split: str, runs: Path) -> Report:
-    """Return the evaluation of a run or an export.
-
-    Raises:
-        BloodkerasError: There is none, or it is of other weights than those that are there now.
-    """
-    if means_export(target):
-        card = json.loads((Path(target) / CARD_FILE).read_text(encoding="utf-8"))
-        folder = runs / results_name(target, card["model"])
-        weights = card.get("training", {}).get("weights_sha256", "")
-    else:
-        folder = Places(runs, Path()).run_folder(target)
-        model = folder / RUN_MODEL
-        weights = sha256_of(model) if model.exists() else ""
-    report = load_report(folder / "evaluation", split)
-    if weights and report.weights != weights:
-        raise BloodkerasError(
-            f"the evaluation in {folder} is of other weights than {target}'s: `python -m "
-            f"bloodkeras evaluate {target}` makes it anew"
-        )
-    return report
 
 
 def compare(names: list[str], reports: list[Report]) -> list[dict]:

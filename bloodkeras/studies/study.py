@@ -226,7 +226,7 @@ class Study:
         for target in targets or self.places.trained():
             run = load_run(self.places.run_folder(target))
             try:
-                keras.append(self.places.evaluation_of(run))
+                keras.append(self.places.report_of(str(run.folder)))
             except BloodkerasError as error:
                 if targets:
                     raise

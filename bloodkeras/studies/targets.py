@@ -3,6 +3,7 @@
 Flow: takes a model name, a run folder or an export folder; gives the folder, or what lies in it.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ import numpy as np
 
 from bloodkeras import contract
 from bloodkeras.answers.classifier import Classifier
+from bloodkeras.answers.export_folder import sha256_of
 from bloodkeras.answers.exports import is_export, published, results_name
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.evaluation.evaluate import Report, load_report
@@ -90,13 +92,25 @@ class Places:
             print(f"left out: {name}, which has no run (`python -m bloodkeras train {name}`)")
         return found
 
-    def evaluation_of(self, run) -> Report:
-        """Return a run's report on test, refusing one of earlier weights."""
-        report = load_report(run.folder / "evaluation", "test")
-        if report.weights != run.weights:
+    def report_of(self, target: str, split: str = "test") -> Report:
+        """Return the evaluation of a run or an export.
+
+        Raises:
+            BloodkerasError: There is none, or it is of other weights than those there now.
+        """
+        if means_export(target):
+            card = json.loads((Path(target) / contract.CARD_FILE).read_text(encoding="utf-8"))
+            folder = self.runs / results_name(target, card["model"])
+            weights = card.get("training", {}).get("weights_sha256", "")
+        else:
+            folder = self.run_folder(target)
+            model = folder / contract.RUN_MODEL
+            weights = sha256_of(model) if model.exists() else ""
+        report = load_report(folder / "evaluation", split)
+        if weights and report.weights != weights:
             raise BloodkerasError(
-                f"the evaluation in {run.folder} is of other weights than the run's: "
-                f"`python -m bloodkeras evaluate {run.folder}` makes it anew"
+                f"the evaluation in {folder} is of other weights than {target}'s: `python -m "
+                f"bloodkeras evaluate {target}` makes it anew"
             )
         return report
 
