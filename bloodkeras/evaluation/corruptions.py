@@ -1,11 +1,12 @@
 """Imitates another laboratory on the test split: light, stain, focus, compression and framing.
 
 Flow: takes a `Classifier`'s answers and a `Split`; gives accuracy, coverage and accuracy of the
-accepted for nine shifts at five strengths each, as JSON and text.
+accepted for nine corruptions at five strengths each, as JSON and text. To its users they are the
+shifts of `evaluate --shifts`.
 Sources: the kinds follow MedMNIST-C (Di Salvo et al. 2024, arXiv:2406.17536) and ImageNet-C
     (Hendrycks & Dietterich 2019, arXiv:1903.12261); here they act on the 28x28 pixels themselves.
 
-Nothing is drawn by chance. A shift that has two directions (warmer and cooler, say) takes one for
+Nothing is drawn by chance. A corruption that has two directions (warmer and cooler, say) takes one for
 the even rows and the other for the odd ones; directions in the plane go round with the row.
 """
 
@@ -30,7 +31,7 @@ DISC_STEPS = 9  # points a pixel and axis, of which a blur's kernel is made
 
 
 def evaluate_shifts(export: str, splits: Splits, split: str, runs: Path) -> Path:
-    """Judge an export on shifts of a split, print the table, leave it as shifts.json.
+    """Judge an export on corruptions of a split, print the table, leave it as shifts.json.
 
     Args:
         export: Its folder.
@@ -64,7 +65,7 @@ def shifts_file(split: str) -> str:
 
 
 def judge_shifts(answer: Callable[[np.ndarray], Answers], split: Split) -> dict:
-    """Return how a classifier fares under every shift.
+    """Return how a classifier fares under every corruption.
 
     Args:
         answer: `Classifier.answer`.

@@ -71,7 +71,7 @@ def quantise(graph: onnx.ModelProto, splits: Splits, max_fall: float = MAX_FALL)
     """Quantise a network in every way of CALIBRATIONS and keep the best, if it is good enough.
 
     Args:
-        graph: The fp32 model, as `export.convert` makes it.
+        graph: The fp32 model, as `publish.convert` makes it.
         splits: Calibrates on train, chooses on val; test is not looked at.
         max_fall: Of the accuracy on val, 0..1.
     """
@@ -191,7 +191,7 @@ def answer(graph: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
 
 @contextlib.contextmanager
 def _hushed():
-    """Keep onnxruntime's advice to pre-process, which `export.fold` has done, from the user."""
+    """Keep onnxruntime's advice to pre-process, which `publish.fold` has done, from the user."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
