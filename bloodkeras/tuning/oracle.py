@@ -99,13 +99,8 @@ class SteadyOracle:
 
     def populate_space(self, trial_id: str) -> dict:
         """Choose values: the starting recipe's first, so that there is something to beat."""
-        if not self.trials:
-            start = keras_tuner.HyperParameters()
-            for entry in self.hyperparameters.space:
-                start.merge([entry])
-                if start.is_active(entry):
-                    start.values[entry.name] = entry.default
-            return {"status": TrialStatus.RUNNING, "values": start.values}
+        if not self.trials:  # the space's own values are its defaults
+            return {"status": TrialStatus.RUNNING, "values": dict(self.hyperparameters.values)}
         try:
             return super().populate_space(trial_id)
         except Exception as error:  # see `failure`
@@ -165,8 +160,7 @@ class SteadyOracle:
         if trial.trial_id in self._retry_queue:
             self._retry_queue.remove(trial.trial_id)
         trial.message = trial.hyperparameters.values.pop(MESSAGE, None)
-        began = self.began.pop(trial.trial_id, time.monotonic())
-        self.seconds[trial.trial_id] += round(time.monotonic() - began, 1)
+        self._stop_clock(trial.trial_id)
         super().end_trial(trial)
         self.save()  # KerasTuner saves before it forgets that the trial runs
         self._changed(known)
@@ -185,8 +179,7 @@ class SteadyOracle:
         if trial is None or trial.status != TrialStatus.RUNNING:
             return
         key = trial.trial_id
-        began = self.began.pop(key, time.monotonic())
-        self.seconds[key] += round(time.monotonic() - began, 1)
+        self._stop_clock(key)
         self.losses[key] += lost
         if self.losses[key] < MAX_LOSSES:
             trial.status = TrialStatus.INVALID  # KerasTuner's name for: to be run again
@@ -222,6 +215,10 @@ class SteadyOracle:
     def spent(self) -> bool:
         """Return whether the budget is spent."""
         return time.monotonic() > self.deadline
+
+    def _stop_clock(self, trial_id: str) -> None:
+        now = time.monotonic()
+        self.seconds[trial_id] += round(now - self.began.pop(trial_id, now), 1)
 
     def _answer(self, trial: Trial) -> Trial:
         if not self.spent() and not self.failure:
