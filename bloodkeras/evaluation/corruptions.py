@@ -6,8 +6,8 @@ shifts of `evaluate --shifts`.
 Sources: the kinds follow MedMNIST-C (Di Salvo et al. 2024, arXiv:2406.17536) and ImageNet-C
     (Hendrycks & Dietterich 2019, arXiv:1903.12261); here they act on the 28x28 pixels themselves.
 
-Nothing is drawn by chance. A corruption that has two directions (warmer and cooler, say) takes one for
-the even rows and the other for the odd ones; directions in the plane go round with the row.
+Nothing is drawn by chance. A corruption that has two directions (warmer and cooler, say) takes one
+for the even rows and the other for the odd ones; directions in the plane go round with the row.
 """
 
 import io
