@@ -100,7 +100,7 @@ def test_the_judge_says_the_same_as_predict_of_cells_whose_frame_is_in_doubt(
     field(1).resize((28, 28), Image.Resampling.BICUBIC).save(lab / "wide.png")
     field(2).save(lab / "wider.png")
     with open(lab / "labels.csv", "a", encoding="utf-8") as table:
-        table.write("wide.png,basophil,x\nwider.png,basophil,x\n")
+        table.write("wide.png,eosinophil,x\nwider.png,eosinophil,x\n")
     found = judged(export, lab, tmp_path)
     assert "unsure because their frame is in doubt, as in predict: 2" in capsys.readouterr().out
     score([str(lab)], str(export), str(tmp_path / "answers.csv"))
