@@ -93,6 +93,8 @@ def new_export(folder: Path) -> Iterator[Path]:
         BloodkerasError: It cannot be written, its checksums do not hold, or the folder holds what
             is no export's: that would vanish with the earlier one.
     """
+    if folder.exists() and not folder.is_dir():
+        raise BloodkerasError(f"{folder} is a file: move it away or choose another --exports")
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     others = [name for name in names if name not in EXPORT_FILES]
     if others:
