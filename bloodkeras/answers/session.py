@@ -4,6 +4,7 @@ Flow: takes a file, or its bytes; gives an onnxruntime.InferenceSession.
 """
 
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 
@@ -46,7 +47,7 @@ def open_session(
         raise BloodkerasError(f"onnxruntime cannot load {name}: {gist(error)}") from None
 
 
-def must_be_exact(card: dict, precision: str) -> bool:
+def must_be_exact(card: dict[str, Any], precision: str) -> bool:
     """Return whether nothing proves that an export's file is right on every processor.
 
     Args:
@@ -55,4 +56,5 @@ def must_be_exact(card: dict, precision: str) -> bool:
     """
     if precision != "int8":
         return False
-    return card.get("int8", {}).get("largest_pair", PAIR_LIMIT + 1) > PAIR_LIMIT
+    largest: int = card.get("int8", {}).get("largest_pair", PAIR_LIMIT + 1)
+    return largest > PAIR_LIMIT

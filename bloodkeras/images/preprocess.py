@@ -7,6 +7,7 @@ Sources: MedMNIST v2's own recipe, found by matching its pixels to the source ph
 
 import io
 import os
+from collections.abc import Callable
 from typing import BinaryIO
 
 import numpy as np
@@ -84,11 +85,11 @@ class Doubtful(np.ndarray):
 
     doubt: str
 
-    def __array_finalize__(self, made_from) -> None:
+    def __array_finalize__(self, made_from: np.ndarray | None) -> None:
         """Take over the doubt; numpy calls this for every view and copy."""
         self.doubt = doubt_of(made_from)
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Callable[..., np.ndarray], tuple[np.ndarray, str]]:
         """Pickle the doubt with the pixels; numpy's own way forgets what a subclass adds."""
         return Doubtful.of, (np.asarray(self), self.doubt)
 
