@@ -28,11 +28,12 @@ from bloodkeras.export.quantise import largest_pair
 
 EMULATOR = ("qemu-x86_64", "-cpu", "Haswell")
 ANSWER = """
-import sys, numpy
-from bloodkeras.benchmark.timing import Setting, onnx_predict
-predict, images = onnx_predict(sys.argv[1], Setting(1)), numpy.load(sys.argv[2])
+import pathlib, sys, numpy
+from bloodkeras.answers.session import open_session
+session, images = open_session(pathlib.Path(sys.argv[1]), threads=1), numpy.load(sys.argv[2])
 batches = [images[start : start + 16] for start in range(0, len(images), 16)]
-numpy.save(sys.argv[3], numpy.concatenate([predict(batch) for batch in batches]))
+answers = [session.run(["probs"], {"images": batch})[0] for batch in batches]
+numpy.save(sys.argv[3], numpy.concatenate(answers))
 """
 
 

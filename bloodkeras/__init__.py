@@ -6,6 +6,7 @@ folder lists its own files in the same order.
     errors.py      what a user is told, and the exit status that goes with it
     named_types.py the names of types: Pixels, Probs, Labels, Json, ...
     contract.py    facts: class names, shapes, tensor names, URL, MD5, licence
+    cores.py       how many cores of the processor this process may use
     interrupts.py  Ctrl-C and SIGTERM, which must not get lost
     whole_file.py  a file that is whole or not there
     recipe.py      choices: one frozen dataclass, the named recipes, typed overrides
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
     from bloodkeras.errors import BloodkerasError
     from bloodkeras.evaluation.evaluate import Report
     from bloodkeras.recipe import Recipe
-    from bloodkeras.training.train import Run
+    from bloodkeras.training.run_folder import Run
 
 __version__ = "0.1.0"
 __all__ = [
@@ -87,7 +88,7 @@ _HOMES = {
     "Prediction": "answers.classifier",
     "Recipe": "recipe",
     "Report": "evaluation.evaluate",
-    "Run": "training.train",
+    "Run": "training.run_folder",
     "Split": "data.splits",
     "Splits": "data.splits",
     "evaluate": "api",

@@ -17,7 +17,7 @@ from bloodkeras.recipe import Recipe, named_recipe, override
 
 if TYPE_CHECKING:
     from bloodkeras.evaluation.evaluate import Report
-    from bloodkeras.training.train import Run
+    from bloodkeras.training.run_folder import Run
 
 Data = Splits | str | os.PathLike[str] | None
 
@@ -109,7 +109,7 @@ def load_run(folder: str | os.PathLike[str]) -> "Run":
         >>> bloodkeras.load_run("runs/deeper-seed42").recipe.model_name
         'deeper'
     """
-    from bloodkeras.training.train import load_run
+    from bloodkeras.training.run_folder import load_run
 
     return load_run(Path(folder))
 

@@ -24,8 +24,7 @@ def make_folder(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".writable").touch()
-        (folder / ".writable").unlink()
+        check_writable(folder)
     except OSError as error:
         there = next(place for place in (folder, *folder.parents) if os.path.exists(place))
         reason = error.strerror
@@ -34,29 +33,52 @@ def make_folder(folder: Path) -> None:
         raise BloodkerasError(f"cannot write the folder {folder}: {reason}") from None
 
 
+def check_writable(folder: Path) -> None:
+    """Raise an OSError where no file can be made in a folder."""
+    (folder / ".writable").touch()
+    (folder / ".writable").unlink()
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Yield an open file, which gets its name at the end.
 
-    Two processes, on two machines even, may write the same one: each has a temporary file of its
-    own, and the later one takes the place of the other.
+    Raises:
+        BloodkerasError: It cannot be written; what was there before is as it was.
+    """
+    try:
+        with _replacing(path) as file:
+            yield file
+    except OSError as error:
+        reason = error.strerror or gist(error)
+        raise BloodkerasError(f"cannot write {path}: {reason}") from None
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a whole file, as `whole_file` does, where the caller words the failure.
 
     Raises:
-        BloodkerasError: It cannot be written; nothing is left of it.
+        OSError: It cannot be written; what was there before is as it was.
+    """
+    with _replacing(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """Yield an open file under a name of this process' own; at the end it takes the place.
+
+    So two processes, on two machines even, may write the same one: the later one's stays.
     """
     owner = f"{socket.gethostname()}-{os.getpid()}"
     temporary = path.with_name(f"{TEMPORARY}{path.name}-{owner}")
     try:
-        try:
-            with open(temporary, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            _sync_folder(path.parent)
-        except OSError as error:
-            reason = error.strerror or gist(error)
-            raise BloodkerasError(f"cannot write {path}: {reason}") from None
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

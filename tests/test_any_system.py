@@ -293,7 +293,7 @@ def git(*words: str) -> str:
 
 def test_git_for_windows_leaves_the_exports_as_they_were_published(tmp_path):
     """With core.autocrlf, its default, text files get other line ends; checksums are of bytes."""
-    from bloodkeras.answers.classifier import verify_checksums
+    from bloodkeras.answers.export_folder import verify_checksums
 
     if not (ROOT / ".git").exists():
         pytest.skip("needs a clone of the repository")

@@ -8,13 +8,14 @@ import pytest
 from PIL import Image
 
 from bloodkeras import contract
-from bloodkeras.answers.classifier import Classifier, verify_checksums
+from bloodkeras.answers.classifier import Classifier
+from bloodkeras.answers.export_folder import verify_checksums
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.evaluation.evaluate import load_report
 from bloodkeras.recipe import RECIPES
 from bloodkeras.studies.report import interpret
 from bloodkeras.studies.study import Study
-from bloodkeras.training.train import load_run
+from bloodkeras.training.run_folder import load_run
 
 MODELS = tuple(RECIPES)
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from bloodkeras.answers.export_folder import model_file, verify_checksums
 from bloodkeras.answers.exports import DEFAULT, find_export
 from bloodkeras.answers.prior import (
     BLOOD,
@@ -31,6 +32,7 @@ from bloodkeras.answers.prior import (
     frequent,
     read_prior,
 )
+from bloodkeras.answers.session import must_be_exact, open_session
 from bloodkeras.contract import (
     ACCEPTED,
     CARD_FILE,
@@ -39,15 +41,10 @@ from bloodkeras.contract import (
     IMAGE_SHAPE,
     INPUT_NAME,
     METADATA_PREFIX,
-    MODEL_CARD_FILE,
-    MODEL_FILE,
     OUTPUT_NAME,
-    PAIR_LIMIT,
-    PRECISIONS,
-    SUMS_FILE,
     UNSURE,
 )
-from bloodkeras.errors import BloodkerasError, UsageError, gist
+from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.images.framing import Framing
 from bloodkeras.images.preprocess import (
     EXPECTED,
@@ -62,11 +59,9 @@ from bloodkeras.named_types import Floats, Json, Labels, Pixels, Probs, Words
 
 LOG = logging.getLogger(__name__)
 
-# Measured, not guessed: `python -m bloodkeras benchmark exports/deeper`, on two cores of a Xeon,
-# milliseconds for one image in fp32: 0.330 with one thread, 0.339 with two, 0.206 with two that
-# spin; images a second with two that spin: most in batches of 64.
-BATCH_SIZE = 64  # images handed to onnxruntime at once: 256 leave the caches and are no quicker
-SPINNING = True  # idle threads wait awake for a moment
+# Images handed to onnxruntime at once. Measured by `python -m bloodkeras benchmark exports/deeper`,
+# on two cores of a Xeon: 256 leave the caches and are no quicker.
+BATCH_SIZE = 64
 # Below so many multiply-adds an image int8 saves next to nothing: what it saves is arithmetic, and
 # each step costs more. `tiny` (2.9 M) answers 0.9 to 1.1 times as quickly as in fp32, `simple`
 # (7.9 M) 1.3 to 2 times.
@@ -117,7 +112,13 @@ class Answers:
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
 
     def doubted(self, doubts: Sequence[str]) -> "Answers":
-        """Return the answers to N images whose framing is in doubt for a reason; "" for none."""
+        """Return the answers to N images whose framing is in doubt for a reason; "" for none.
+
+        Args:
+            doubts: N of them, or none at all: nothing is in doubt.
+        """
+        if not doubts:
+            return self
         words = [doubted(word, why) for word, why in zip(self.verdicts, doubts, strict=True)]
         return dataclasses.replace(self, verdicts=np.array(words, self.verdicts.dtype))
 
@@ -184,8 +185,8 @@ class Classifier:
         file = model_file(folder, precision)
         verify_checksums(folder, file.name)
         card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
-        exact = precision == "int8" and _may_overflow(card)
-        session = _open_session(file, threads, exact=exact)
+        exact = must_be_exact(card, precision)
+        session = open_session(file, threads, exact)
         classifier = cls(session, _check_interface(session, file), card)
         classifier._made_of = file.read_bytes(), threads, exact
         return classifier
@@ -251,8 +252,10 @@ class Classifier:
         return self._judge(answers.probs, answers.foreign, self._weights(prior))
 
     def _weights(self, prior: Prior) -> Weights | None:
-        known = self.prior_of(HEALTHY_BLOOD) if isinstance(prior, str) and prior == BLOOD else prior
-        return class_weights(known, self.labels)
+        """Return what a prior means; everything that weighs answers comes through here."""
+        if isinstance(prior, str) and prior == BLOOD:
+            return self.prior_of(HEALTHY_BLOOD)
+        return class_weights(prior, self.labels)
 
     def _judge(self, probs: Probs, foreign: Floats, weights: Weights | None) -> Answers:
         confidence = probs.max(1, initial=0)
@@ -315,9 +318,8 @@ class Classifier:
             UsageError: A class is unknown, or both options say what can occur.
             BloodkerasError: The file cannot be read.
         """
-        if prior != BLOOD:
-            return read_prior(classes, prior, self.labels)
-        return self.prior_of(HEALTHY_BLOOD, read_prior(classes, "", self.labels))
+        read = read_prior(classes, "" if prior == BLOOD else prior, self.labels)
+        return self.prior_of(HEALTHY_BLOOD, read) if prior == BLOOD else read
 
     def _own_shares(self) -> Floats:
         """Return how common the network takes each class to be, from its training, float64 (8,)."""
@@ -406,25 +408,6 @@ def load(
     return Classifier.load(DEFAULT if model is None else model, threads, precision)
 
 
-def model_file(folder: Path, precision: str) -> Path:
-    """Return the file of an export that holds the network in a precision.
-
-    Raises:
-        UsageError: There is no such precision.
-        BloodkerasError: The export has no int8 file: making it may have cost too much accuracy.
-    """
-    if precision not in PRECISIONS:
-        names = " or ".join(PRECISIONS)
-        raise UsageError(f"unknown precision {precision!r}: expected {names}")
-    file = Path(folder) / PRECISIONS[precision]
-    if precision != "float32" and Path(folder).is_dir() and not file.exists():
-        raise BloodkerasError(
-            f"{folder} has no {file.name}: see {MODEL_CARD_FILE} there for the reason, or export "
-            "again; --precision float32 uses the file there is"
-        )
-    return file
-
-
 def advise(folder: str | Path, precision: str) -> None:
     """Warn where int8 is not the quicker way to run an export.
 
@@ -435,7 +418,7 @@ def advise(folder: str | Path, precision: str) -> None:
     if precision != "int8":
         return
     card = json.loads((Path(folder) / CARD_FILE).read_text(encoding="utf-8"))
-    if _may_overflow(card):
+    if must_be_exact(card, precision):
         LOG.warning(
             f"the int8 file of {folder} was made by an earlier version and is run in a slower way, "
             "as the quick one overflows on some processors: export it again"
@@ -445,45 +428,6 @@ def advise(folder: str | Path, precision: str) -> None:
             f"{folder} is so small a network that int8 is no quicker than float32 (and on some "
             "processors slower); only its file is smaller"
         )
-
-
-def _may_overflow(card: Json) -> bool:
-    """Return whether nothing proves that an export's int8 file is right on every processor."""
-    return int(card.get("int8", {}).get("largest_pair", PAIR_LIMIT + 1)) > PAIR_LIMIT
-
-
-def verify_checksums(folder: Path, model: str = MODEL_FILE) -> None:
-    """Check every file that SHA256SUMS lists, and that it lists the model and its card.
-
-    Raises:
-        BloodkerasError: The folder or a file is missing, or a byte differs from the export.
-    """
-    try:
-        lines = (folder / SUMS_FILE).read_text(encoding="utf-8").splitlines()
-        sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
-        found = {name: sha256_of(folder / name) for name in sums}
-    except OSError as error:
-        raise BloodkerasError(
-            f"{folder} is no complete export: cannot read {error.filename} ({error.strerror}); "
-            "`python -m bloodkeras export` makes one"
-        ) from None
-    except ValueError:
-        raise BloodkerasError(f"{folder / SUMS_FILE} is damaged: export the model again") from None
-    for name in (model, CARD_FILE):
-        if name not in sums:
-            raise BloodkerasError(f"{folder / SUMS_FILE} does not list {name}: export again")
-    for name, digest in sums.items():
-        if found[name] != digest:
-            raise BloodkerasError(
-                f"{folder / name} is not the file that was exported: its SHA-256 begins "
-                f"{found[name][:12]}, SHA256SUMS says {digest[:12]}; restore or export it again"
-            )
-
-
-def sha256_of(path: str | Path) -> str:
-    """Return the SHA-256 of a file as hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _unpickled(
@@ -499,32 +443,10 @@ def _unpickled(
     """Return the copy of a classifier that `Classifier.__reduce__` took apart."""
     if hashlib.sha256(model).hexdigest() != digest:
         raise BloodkerasError("the pickled network is not the one that was pickled: load it again")
-    classifier = kind(_open_session(model, threads, exact), labels, card)
+    classifier = kind(open_session(model, threads, exact), labels, card)
     classifier._made_of = model, threads, exact
     vars(classifier).update(settings)
     return classifier
-
-
-def _open_session(
-    path: Path | bytes, threads: int | None, exact: bool
-) -> onnxruntime.InferenceSession:
-    """Open a file; exact multiplies int8 weights as uint8, which overflows on no processor."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or core_count()
-    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(SPINNING)))
-    options.log_severity_level = 3  # errors only
-    options.add_session_config_entry("session.x64quantprecision", str(int(exact)))
-    try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own exceptions share no base class but this
-        name = "the pickled network" if isinstance(path, bytes) else path
-        raise BloodkerasError(f"onnxruntime cannot load {name}: {gist(error)}") from None
-
-
-def core_count() -> int:
-    """Return how many cores this process may use, which can be fewer than the machine has."""
-    allowed = getattr(os, "sched_getaffinity", None)
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def _check_interface(session: onnxruntime.InferenceSession, path: Path) -> tuple[str, ...]:

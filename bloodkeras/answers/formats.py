@@ -15,7 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bloodkeras.errors import BloodkerasError, missing_package
+from bloodkeras.errors import missing_package
+from bloodkeras.whole_file import whole_file
 
 NEEDS_QUOTES = re.compile(r'[,"\r\n]')
 PARQUET_ROWS = 65_536  # of a row group: what is held in memory
@@ -151,19 +152,13 @@ def to_parquet(rows: Path, out: Path, names: tuple[str, ...]) -> None:
     """
     arrow = import_pyarrow()
     schema = parquet_schema(names)
-    partial = out.with_name(out.name + ".part")
-    try:
-        with (
-            open(rows, encoding="utf-8") as lines,
-            arrow.parquet.ParquetWriter(partial, schema) as writer,
-        ):
-            while some := [json.loads(line) for line in islice(lines, PARQUET_ROWS)]:
-                writer.write_table(arrow.Table.from_pylist(some, schema))
-        partial.replace(out)
-    except OSError as error:
-        raise BloodkerasError(f"cannot write {out}: {error.strerror or error}") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        whole_file(out) as file,
+        open(rows, encoding="utf-8") as lines,
+        arrow.parquet.ParquetWriter(file, schema) as writer,
+    ):
+        while some := [json.loads(line) for line in islice(lines, PARQUET_ROWS)]:
+            writer.write_table(arrow.Table.from_pylist(some, schema))
 
 
 def _quoted(cell: str) -> str:

@@ -19,6 +19,7 @@ from bloodkeras.answers.page_style import NO_DEVICE, answer_lines, head, picture
 from bloodkeras.answers.table import Row
 from bloodkeras.contract import ACCEPTED, FOREIGN, UNSURE
 from bloodkeras.errors import BloodkerasError
+from bloodkeras.whole_file import check_writable, whole_file
 
 MAX_TILES = 200  # pictures of a group, the most doubtful ones: bounds memory and the page
 MAX_ERRORS = 200
@@ -80,7 +81,6 @@ class Page:
             BloodkerasError: Nothing can be written there, or something is.
         """
         self.path = Path(path)
-        self._partial = Path(f"{path}.part")
         self._labels = classifier.labels
         self._card = classifier.card
         self._groups: dict[str, list[Any]] = {g: [] for g in (FOREIGN, UNSURE, *classifier.labels)}
@@ -91,8 +91,7 @@ class Page:
                 raise OSError(0, "it is a folder")
             if self.path.exists() and not (resume and _is_page(self.path)):
                 raise BloodkerasError(f"{path} is there already: choose another name")
-            self._partial.write_bytes(b"")
-            self._partial.unlink()
+            check_writable(self.path.parent)
         except OSError as error:
             raise BloodkerasError(f"cannot write {path}: {error.strerror}") from None
 
@@ -125,13 +124,8 @@ class Page:
         Raises:
             BloodkerasError: It cannot be written.
         """
-        try:
-            with open(self._partial, "w", encoding="utf-8") as file:
-                file.writelines(self._html(tally, unseen, prior))
-            self._partial.replace(self.path)
-        except OSError as error:
-            self._partial.unlink(missing_ok=True)
-            raise BloodkerasError(f"cannot write {self.path}: {error.strerror}") from None
+        with whole_file(self.path) as file:
+            file.writelines(part.encode() for part in self._html(tally, unseen, prior))
 
     def _html(self, tally: Counter[tuple[str, str]], unseen: int, prior: str) -> Iterator[str]:
         total, failed = tally.total(), tally["", ""]

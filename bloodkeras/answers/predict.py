@@ -20,20 +20,13 @@ from bloodkeras.answers.classifier import (
     Classifier,
     advise,
     doubted,
-    model_file,
-    sha256_of,
 )
 from bloodkeras.answers.copies import Copies
+from bloodkeras.answers.export_folder import model_file, sha256_of
 from bloodkeras.answers.formats import import_pyarrow, valid_text
 from bloodkeras.answers.html_page import Page
 from bloodkeras.answers.printed import Printed
-from bloodkeras.answers.prior import (
-    ESTIMATE,
-    Prior,
-    Weights,
-    describe,
-    read_prior,
-)
+from bloodkeras.answers.prior import ESTIMATE, Prior, Weights, describe
 from bloodkeras.answers.table import (
     BATCH_SIZE,
     Kept,
@@ -106,7 +99,7 @@ def score(
     if out:  # before all images are read for the prior
         check_place(out, kind, resume)
     if prior == ESTIMATE:
-        possible = read_prior(classes, "", classifier.labels)
+        possible = classifier.read_prior(classes, "")
         known: Weights | None = _estimate_prior(classifier, words, framing, possible, views)
     else:
         known = classifier.read_prior(classes, prior)

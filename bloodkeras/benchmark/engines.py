@@ -1,6 +1,6 @@
 """The ways to run one network that `benchmark` compares, each imported only where it is used.
 
-Flow: takes a name, an export and a run folder; gives predict_proba with a `Setting`. A contender
+Flow: takes a name, an export and a run folder; gives predict_proba with a `Setting`. An engine
 whose package or file is missing is left out, with the reason.
 """
 
@@ -17,14 +17,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bloodkeras.benchmark.timing import PredictProba, Setting, onnx_predict, peak_memory_mb
-from bloodkeras.contract import IMAGE_SHAPE, INT8_FILE, MODEL_FILE, OUTPUT_NAME
+from bloodkeras.contract import (
+    IMAGE_SHAPE,
+    INT8_FILE,
+    MODEL_FILE,
+    OUTPUT_NAME,
+    PRECISIONS,
+    RUN_MODEL,
+)
 from bloodkeras.named_types import Pixels, Probs
 
 if TYPE_CHECKING:
-    import keras
+    pass
 
-KERAS_FILE = "model.keras"  # of a run folder
-TWIN_FILES = {"pytorch.pt": False, "pytorch-fused.pt": True}  # batch norm folded?
+# What benchmarks/torch_twin.py of a checkout makes; is batch normalisation folded?
+TWIN_FILES = {"pytorch.pt": False, "pytorch-fused.pt": True}
 MEMORY_BATCH = 64  # images at once while the peak memory is measured
 
 
@@ -35,7 +42,7 @@ class Source:
     Attributes:
         export: The folder of the export.
         run: The folder of the run it came from; "" if there is none.
-        work: A folder for what `save_twins` makes.
+        work: The folder of the results, where PyTorch's files are if somebody made them.
     """
 
     export: str
@@ -44,7 +51,7 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True)
-class Contender:
+class Engine:
     """One way to run the network.
 
     Attributes:
@@ -61,12 +68,13 @@ class Contender:
 
 
 def missing(name: str, source: Source) -> str:
-    """Return why a contender cannot take part; "" if it can."""
-    contender = CONTENDERS[name]
-    if importlib.util.find_spec(contender.package) is None:
-        return f"{contender.package} is not installed"
-    file = contender.file(source)
-    return "" if file.is_file() else f"there is no {file}"
+    """Return why an engine cannot take part; "" if it can."""
+    engine = ENGINES[name]
+    if importlib.util.find_spec(engine.package) is None:
+        return f"{engine.package} is not installed"
+    file = engine.file(source)
+    how = "; benchmarks/torch_twin.py makes it" * (file.name in TWIN_FILES)
+    return "" if file.is_file() else f"there is no {file}{how}"
 
 
 def settings(name: str, count: int) -> list[Setting]:
@@ -74,7 +82,7 @@ def settings(name: str, count: int) -> list[Setting]:
     found = [Setting(1)]
     if count > 1:
         found.append(Setting(count))
-        found += [Setting(count, spinning=True)] * CONTENDERS[name].spins
+        found += [Setting(count, spinning=True)] * ENGINES[name].spins
     return found
 
 
@@ -83,18 +91,12 @@ def cold_start(name: str, source: Source, setting: Setting, images: int) -> None
 
     It is called in a fresh process, so that nothing is imported yet.
     """
-    predict = CONTENDERS[name].load(source, setting)
+    predict = ENGINES[name].load(source, setting)
     predict(np.zeros((1, *IMAGE_SHAPE), np.uint8))
     answered = time.time()
     for _ in range(0, images, MEMORY_BATCH):
         predict(np.zeros((MEMORY_BATCH, *IMAGE_SHAPE), np.uint8))
     json.dump({"answered": answered, "peak_memory_mb": peak_memory_mb()}, sys.stdout)
-
-
-def can_make_twins(source: Source) -> bool:
-    """Return whether PyTorch, Keras and the run's network are there."""
-    packages = all(importlib.util.find_spec(name) for name in ("torch", "keras", "tensorflow"))
-    return packages and _keras_file(source).is_file()
 
 
 def versions() -> dict[str, str]:
@@ -108,24 +110,17 @@ def versions() -> dict[str, str]:
     return found
 
 
-def save_twins(source: Source) -> None:
-    """Write the PyTorch files, so that PyTorch's own start is measured and not Keras'."""
-    import torch
-
-    from bloodkeras.benchmark.torch_twin import torch_twin
-
-    for file, fused in TWIN_FILES.items():
-        torch.save(torch_twin(_keras_model(source), fused), Path(source.work, file))
-
-
-def _onnx(file: str) -> Contender:
+def _onnx(precision: str) -> Engine:
     def load(source: Source, setting: Setting) -> PredictProba:
-        return onnx_predict(Path(source.export, file), setting)
+        return onnx_predict(source.export, precision, setting)
 
-    return Contender(load, lambda source: Path(source.export, file), "onnxruntime", spins=True)
+    def file(source: Source) -> Path:
+        return Path(source.export, PRECISIONS[precision])
+
+    return Engine(load, file, "onnxruntime", spins=True)
 
 
-def _openvino(file: str) -> Contender:
+def _openvino(file: str) -> Engine:
     def load(source: Source, setting: Setting) -> PredictProba:
         import openvino
 
@@ -140,26 +135,27 @@ def _openvino(file: str) -> Contender:
         request = compiled.create_infer_request()
         return lambda images: request.infer([images])[place]
 
-    return Contender(load, lambda source: Path(source.export, file), "openvino")
+    return Engine(load, lambda source: Path(source.export, file), "openvino")
 
 
 def _keras_predict(source: Source, setting: Setting) -> PredictProba:
     import tensorflow as tf
 
     from bloodkeras.training.models import predict_proba
+    from bloodkeras.training.run_folder import load_run
 
     tf.config.threading.set_intra_op_parallelism_threads(setting.threads)
     tf.config.threading.set_inter_op_parallelism_threads(setting.threads)
-    model = _keras_model(source)
+    model = load_run(Path(source.run)).model
     return lambda images: predict_proba(model, images)
 
 
-def _torch(file: str) -> Contender:
+def _torch(file: str) -> Engine:
     def load(source: Source, setting: Setting) -> PredictProba:
         import torch
 
         torch.set_num_threads(setting.threads)
-        twin = torch.load(Path(source.work, file), weights_only=False)  # `save_twins` wrote it
+        twin = torch.load(Path(source.work, file), weights_only=False)  # one's own
 
         def predict(images: Pixels) -> Probs:
             with torch.inference_mode():
@@ -169,27 +165,19 @@ def _torch(file: str) -> Contender:
 
         return predict
 
-    return Contender(load, lambda source: Path(source.work, file), "torch")
+    return Engine(load, lambda source: Path(source.work, file), "torch")
 
 
 def _keras_file(source: Source) -> Path:
-    return Path(source.run or "no run folder", KERAS_FILE)
+    return Path(source.run or "no run folder", RUN_MODEL)
 
 
-def _keras_model(source: Source) -> "keras.Model":
-    import keras
-
-    import bloodkeras.training.layers  # noqa: F401  (registers the layers that the file names)
-
-    return keras.saving.load_model(_keras_file(source), compile=False)
-
-
-CONTENDERS = {
-    "Keras predict": Contender(_keras_predict, _keras_file, "keras"),
+ENGINES = {
+    "Keras predict": Engine(_keras_predict, _keras_file, "keras"),
     "PyTorch": _torch("pytorch.pt"),
     "PyTorch fused": _torch("pytorch-fused.pt"),
     "OpenVINO fp32": _openvino(MODEL_FILE),
     "OpenVINO int8": _openvino(INT8_FILE),
-    "ONNX fp32": _onnx(MODEL_FILE),
-    "ONNX int8": _onnx(INT8_FILE),
+    "ONNX fp32": _onnx("float32"),
+    "ONNX int8": _onnx("int8"),
 }

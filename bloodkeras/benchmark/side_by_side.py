@@ -23,9 +23,10 @@ from typing import Any, Self
 import numpy as np
 
 from bloodkeras.benchmark import engines, timing
-from bloodkeras.benchmark.engines import CONTENDERS, Source
+from bloodkeras.benchmark.engines import ENGINES, Source
 from bloodkeras.benchmark.table import render_table, summarise
 from bloodkeras.benchmark.timing import Lane, Measured, Setting
+from bloodkeras.cores import cores, hold_to
 from bloodkeras.data.splits import Splits
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.named_types import Json, Pixels, Probs
@@ -38,11 +39,11 @@ COLD_STARTS = 3  # the median counts
 REST = 0.2  # seconds between two measurements: threads that spin fall asleep
 IMAGES = 1024  # to draw batches from: more than the caches hold
 
-STATE: Json = {}  # in each contender's process: predict, images
+STATE: Json = {}  # in each engine's process: predict, images
 
 
 def run_benchmark(source: Source, splits: Splits, rounds: int, seconds: float) -> Json:
-    """Measure every contender that is there, print what is measured, and save it.
+    """Measure every engine that is there, print what is measured, and save it.
 
     Args:
         source: The export, its run and the folder for results.
@@ -56,10 +57,9 @@ def run_benchmark(source: Source, splits: Splits, rounds: int, seconds: float) -
     if rounds < 1 or seconds <= 0:
         raise UsageError("benchmark takes --rounds 1 or more and --seconds above 0")
     Path(source.work).mkdir(parents=True, exist_ok=True)
-    _prepare_twins(source)
-    reasons = {name: engines.missing(name, source) for name in CONTENDERS}
+    reasons = {name: engines.missing(name, source) for name in ENGINES}
     names = [name for name, reason in reasons.items() if not reason]
-    available = timing.cores()
+    available = cores()
     facts = _facts(source, splits, available, rounds, seconds)
     count = sum(len(engines.settings(name, len(available))) for name in names)
     asked = (rounds + 1) * count * (1 + len(BATCHES)) * (seconds + REST)
@@ -89,7 +89,7 @@ def run_benchmark(source: Source, splits: Splits, rounds: int, seconds: float) -
 
 
 class _Lanes:
-    """One process a contender and setting, each held to as many cores as it has threads."""
+    """One process for each engine and setting, each held to as many cores as it has threads."""
 
     def __init__(
         self, names: list[str], source: Source, available: list[int], images: Pixels
@@ -97,13 +97,13 @@ class _Lanes:
         self._pools: dict[Lane, ProcessPoolExecutor] = {}
         wanted = [(name, s) for name in names for s in engines.settings(name, len(available))]
         for lane in (*wanted, ("matmul", Setting(1))):
-            timing.hold_to(available[: lane[1].threads])  # what is started now inherits it
+            hold_to(available[: lane[1].threads])  # what is started now inherits it
             pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
             self._pools[lane] = pool
             try:
                 pool.submit(_prepare, *lane, source, images).result()
             finally:
-                timing.hold_to(available)
+                hold_to(available)
 
     def __enter__(self) -> Self:
         return self
@@ -140,11 +140,11 @@ def _rounds(lanes: _Lanes, rounds: int, seconds: float) -> Measured:
 
 
 def _prepare(name: str, setting: Setting, source: Source, images: Pixels) -> None:
-    """Load a contender in its own process."""
+    """Load an engine in its own process."""
     _mute()
     STATE["images"] = images
     if name != "matmul":
-        STATE["predict"] = CONTENDERS[name].load(source, setting)
+        STATE["predict"] = ENGINES[name].load(source, setting)
 
 
 def _mute() -> None:
@@ -172,11 +172,11 @@ def _answer(images: Pixels) -> Probs:
 
 
 def _fixed(name: str, source: Source) -> Json:
-    """Return size, cold start and peak memory of a contender."""
+    """Return size, cold start and peak memory of an engine."""
     starts = [_cold_start(name, source) for _ in range(COLD_STARTS)]
     peaks = [start["peak_memory_mb"] for start in starts if start["peak_memory_mb"]]
     return {
-        "file_bytes": CONTENDERS[name].file(source).stat().st_size,
+        "file_bytes": ENGINES[name].file(source).stat().st_size,
         "cold_start_s": float(np.median([start["seconds"] for start in starts])),
         "peak_memory_mb": float(np.median(peaks)) if peaks else None,
     }
@@ -186,7 +186,7 @@ def _cold_start(name: str, source: Source) -> Json:
     """Start a fresh Python, let it answer, and return the seconds to its first answer."""
     code = (
         "from bloodkeras.benchmark.engines import Setting, Source, cold_start\n"
-        f"cold_start({name!r}, {source!r}, Setting({len(timing.cores())}), {IMAGES})"
+        f"cold_start({name!r}, {source!r}, Setting({len(cores())}), {IMAGES})"
     )
     started = time.time()
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -197,15 +197,6 @@ def _cold_start(name: str, source: Source) -> Json:
         raise BloodkerasError(f"{name} does not start: {done.stderr.strip().splitlines()[-1]}")
     told = json.loads(done.stdout.splitlines()[-1])
     return {"seconds": told["answered"] - started, "peak_memory_mb": told["peak_memory_mb"]}
-
-
-def _prepare_twins(source: Source) -> None:
-    """Write the PyTorch files in a process of its own: TensorFlow and PyTorch stay out of here."""
-    if not engines.can_make_twins(source):
-        return
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        pool.submit(_mute).result()
-        pool.submit(engines.save_twins, source).result()
 
 
 def _facts(

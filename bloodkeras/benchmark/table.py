@@ -1,6 +1,6 @@
 """Turns the rounds of a benchmark into medians, ratios and a table.
 
-Flow: takes numbers a contender, setting and round; gives a dictionary, and text.
+Flow: takes the numbers of each engine, setting and round; gives a dictionary, and text.
 """
 
 import statistics
@@ -16,7 +16,7 @@ COLUMNS = (
     ("cold s", "cold_start_s", 1, ".2f"),
     ("peak MB", "peak_memory_mb", 1, ".0f"),
 )
-# (what, contender over which, at what, one core?): shown where both took part
+# (what, engine over which, at what, one core?): shown where both took part
 RATIOS = (
     ("latency", "Keras predict", "ONNX fp32", True),
     ("latency", "PyTorch", "ONNX fp32", True),
@@ -34,8 +34,8 @@ def summarise(rows: Json, measured: Measured, multiply_adds: int) -> Json:
     """Return medians over the rounds, the best settings, ratios and the rates of one core.
 
     Args:
-        rows: {contender: what does not depend on a setting}.
-        measured: {(contender, Setting): {"latency": [(p50, p95) in ms], batch: [images/s]}}; and
+        rows: {engine: what does not depend on a setting}.
+        measured: {(engine, Setting): {"latency": [(p50, p95) in ms], batch: [images/s]}}; and
             {("matmul", Setting(1)): {"latency": [GFLOP/s]}}.
         multiply_adds: Of one image.
     """
@@ -105,7 +105,7 @@ def render_table(result: Json) -> str:
 
 
 def _lane(found: dict[str | int, list[Any]]) -> Json:
-    """Return the medians over the rounds of one contender and setting."""
+    """Return the medians over the rounds of one engine and setting."""
     p50, p95 = (statistics.median(column) for column in zip(*found["latency"], strict=True))
     rates = {batch: statistics.median(v) for batch, v in found.items() if batch != "latency"}
     best = max(rates, key=rates.__getitem__)

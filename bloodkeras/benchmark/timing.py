@@ -3,7 +3,7 @@
 Flow: takes a `Setting` and predict_proba; gives seconds. Needs no TensorFlow.
 """
 
-import os
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
-from bloodkeras.contract import INPUT_NAME, OUTPUT_NAME
+from bloodkeras.answers.export_folder import model_file
+from bloodkeras.answers.session import must_be_exact, open_session
+from bloodkeras.contract import CARD_FILE, INPUT_NAME, OUTPUT_NAME
 from bloodkeras.named_types import Floats, Pixels, Probs
 
 Lane = tuple[str, "Setting"]  # a way to compute, and how
@@ -22,12 +23,12 @@ Lane = tuple[str, "Setting"]  # a way to compute, and how
 Measured = dict[Lane, dict[str | int, list[Any]]]
 PredictProba = Callable[[Pixels], Probs]  # uint8 (N, 28, 28, 3) -> float32 (N, 8)
 MATRIX_SIDE = 1024  # of the square matrices whose product shows what a core can do
-LEAST_CALLS = 10  # however slow a contender is
+LEAST_CALLS = 10  # however slow an engine is
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How a contender may use the machine.
+    """How an engine may use the machine.
 
     Attributes:
         threads: As many as cores it is allowed on.
@@ -43,13 +44,11 @@ class Setting:
         )
 
 
-def onnx_predict(file: Path, setting: Setting) -> PredictProba:
-    """Return the predict_proba of an ONNX file, run with exactly this setting."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = setting.threads
-    options.log_severity_level = 3  # errors only
-    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(setting.spinning)))
-    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+def onnx_predict(export: str, precision: str, setting: Setting) -> PredictProba:
+    """Return the predict_proba of an export's file, run with exactly this setting."""
+    card = json.loads(Path(export, CARD_FILE).read_text(encoding="utf-8"))
+    file, exact = model_file(Path(export), precision), must_be_exact(card, precision)
+    session = open_session(file, setting.threads, exact, setting.spinning)
     # Both outputs, as the Classifier asks for them: the score for foreign images is not free.
     names = [output.name for output in session.get_outputs()]
     place = names.index(OUTPUT_NAME)
@@ -115,16 +114,3 @@ def peak_memory_mb() -> float | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1e6 if sys.platform == "darwin" else 1e3)
-
-
-def cores() -> list[int]:
-    """Return the cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
-def hold_to(chosen: list[int]) -> None:
-    """Keep this thread, and the processes it starts from now on, to these cores, where possible."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, chosen)

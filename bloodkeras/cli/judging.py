@@ -6,7 +6,7 @@ for what computes and draws the numbers; `judge` and `calibrate` do without that
 
 from pathlib import Path
 
-from bloodkeras.answers.exports import is_export, published, results_name
+from bloodkeras.answers.exports import published, results_name
 from bloodkeras.cli.opening import open_study, quiet_tensorflow
 from bloodkeras.cli.options import (
     RUNS,
@@ -45,14 +45,14 @@ def evaluate(
         margins: A folder of photographs of cells: an export should refuse what their margins show.
         views: Say too how good the mean over the eight flips and quarter turns is.
     """
-    exported = is_export(target)
+    from bloodkeras.studies.targets import check_target, means_export
+
+    exported = means_export(target)
     if margins and not exported:
         folder = f": its export is {published()[target]}" if target in published() else ""
         raise UsageError(f"--margins judges what an export refuses, and {target} is none{folder}")
     if not exported:  # an ONNX file needs no TensorFlow
         quiet_tensorflow()
-    from bloodkeras.studies.targets import check_target
-
     check_target(target)  # before the data are downloaded
     open_study(data, runs).evaluate(target, split, margins, views)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from bloodkeras import contract
 from bloodkeras.data.download import DownloadError, cached_or_downloaded
-from bloodkeras.errors import BloodkerasError, gist
+from bloodkeras.errors import BloodkerasError, UsageError, gist
 from bloodkeras.images.synthetic import draw_arrays
 from bloodkeras.named_types import Array, Json, Labels, Pixels
 
@@ -37,6 +37,17 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+def check_split(name: str) -> None:
+    """Refuse what is no split's name.
+
+    Raises:
+        UsageError: It is not one of SPLIT_NAMES.
+    """
+    if name not in contract.SPLIT_NAMES:
+        names = ", ".join(contract.SPLIT_NAMES)
+        raise UsageError(f"unknown split {name!r}: expected one of {names}")
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """Imitates another laboratory on the test split: light, stain, focus, compression and framing.
 
 Flow: takes a `Classifier`'s answers and a `Split`; gives accuracy, coverage and accuracy of the
-accepted for nine shifts at five strengths each, as JSON and text.
+accepted for nine corruptions at five strengths each, as JSON and text. To its users they are the
+shifts of `evaluate --shifts`.
 Sources: the kinds follow MedMNIST-C (Di Salvo et al. 2024, arXiv:2406.17536) and ImageNet-C
     (Hendrycks & Dietterich 2019, arXiv:1903.12261); here they act on the 28x28 pixels themselves.
 
-Nothing is drawn by chance. A shift that has two directions (warmer and cooler, say) takes one for
-the even rows and the other for the odd ones; directions in the plane go round with the row.
+Nothing is drawn by chance. A corruption that has two directions (warmer and cooler, say) takes one
+for the even rows and the other for the odd ones; directions in the plane go round with the row.
 """
 
 import io
@@ -22,8 +23,7 @@ from scipy import ndimage
 
 from bloodkeras.answers.classifier import Answers, Classifier
 from bloodkeras.answers.exports import is_export, results_name
-from bloodkeras.contract import SPLIT_NAMES
-from bloodkeras.data.splits import Split, Splits
+from bloodkeras.data.splits import Split, Splits, check_split
 from bloodkeras.errors import UsageError
 from bloodkeras.named_types import Floats, Json, Pixels
 from bloodkeras.progress import Progress
@@ -35,7 +35,7 @@ DISC_STEPS = 9  # points a pixel and axis, of which a blur's kernel is made
 
 
 def evaluate_shifts(export: str, splits: Splits, split: str, runs: Path) -> Path:
-    """Judge an export on shifts of a split, print the table, leave it as shifts.json.
+    """Judge an export on corruptions of a split, print the table, leave it as shifts.json.
 
     Args:
         export: Its folder.
@@ -49,8 +49,7 @@ def evaluate_shifts(export: str, splits: Splits, split: str, runs: Path) -> Path
     Raises:
         UsageError: There is no such split, or it is no export: verdicts are an export's.
     """
-    if split not in SPLIT_NAMES:
-        raise UsageError(f"unknown split {split!r}: expected one of {', '.join(SPLIT_NAMES)}")
+    check_split(split)
     if not is_export(export):
         raise UsageError(f"shifts judges an export, and {export} is none: expected its folder")
     classifier = Classifier.load(Path(export))
@@ -70,7 +69,7 @@ def shifts_file(split: str) -> str:
 
 
 def judge_shifts(answer: Callable[[Pixels], Answers], split: Split) -> Json:
-    """Return how a classifier fares under every shift.
+    """Return how a classifier fares under every corruption.
 
     Args:
         answer: `Classifier.answer`.

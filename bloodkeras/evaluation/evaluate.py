@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import classification_report
 
-from bloodkeras.contract import CLASS_NAMES, SPLIT_NAMES
-from bloodkeras.data.splits import Splits
-from bloodkeras.errors import BloodkerasError, UsageError, gist
+from bloodkeras.contract import CLASS_NAMES
+from bloodkeras.data.splits import Splits, check_split
+from bloodkeras.errors import BloodkerasError, gist
 from bloodkeras.evaluation.metrics import summarise
 from bloodkeras.images.preprocess import eight_views
 from bloodkeras.named_types import Json, Labels, Pixels, Probs
@@ -88,8 +88,7 @@ def evaluate(
     Raises:
         UsageError: There is no such split.
     """
-    if split not in SPLIT_NAMES:
-        raise UsageError(f"unknown split {split!r}: expected one of {', '.join(SPLIT_NAMES)}")
+    check_split(split)
     chosen = splits.named()[split]
     probs = np.concatenate(told(predict_proba, chosen.images))
     metrics = summarise(chosen.labels, probs, CLASS_NAMES)

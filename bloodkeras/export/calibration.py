@@ -60,7 +60,7 @@ class Calibration:
     elsewhere: bool
 
 
-def calibrate(model: keras.Model, splits: Splits, recipe: Recipe) -> Calibration:
+def fit_calibration(model: keras.Model, splits: Splits, recipe: Recipe) -> Calibration:
     """Fit temperature, thresholds and the foreign score of a trained model.
 
     A network that was trained for other laboratories is calibrated for them too: on cells as they
@@ -76,7 +76,7 @@ def calibrate(model: keras.Model, splits: Splits, recipe: Recipe) -> Calibration
     features, _ = predict_features(network, train.images)
     statistics = feature_statistics(features, train.labels)
     answers = predict_features(network, val.images)
-    temperature = fit_temperature(answers[1], val.labels)
+    temperature = likeliest_temperature(answers[1], val.labels)
     aurocs = compare_scores(network, statistics, val)
     score = choose_score(aurocs)
 
@@ -88,7 +88,7 @@ def calibrate(model: keras.Model, splits: Splits, recipe: Recipe) -> Calibration
     elsewhere = val is not splits.val
     wanted = SELECTIVE_ACCURACY_ELSEWHERE if elsewhere else SELECTIVE_ACCURACY
     thresholds = Thresholds(
-        confidence=confidence_threshold(probs, val.labels, wanted),
+        confidence=guaranteed_threshold(probs, val.labels, wanted),
         foreign=float(np.quantile(doubt, TRUE_ACCEPTANCE)),
     )
     if elsewhere:  # the coverage is that of the photographs as they are
@@ -100,7 +100,7 @@ def calibrate(model: keras.Model, splits: Splits, recipe: Recipe) -> Calibration
     )
 
 
-def fit_temperature(logits: Floats, labels: Labels) -> float:
+def likeliest_temperature(logits: Floats, labels: Labels) -> float:
     """Return the temperature with the least negative log-likelihood.
 
     Args:
@@ -115,7 +115,7 @@ def fit_temperature(logits: Floats, labels: Labels) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
 
 
-def confidence_threshold(
+def guaranteed_threshold(
     probs: Probs, labels: Labels, accuracy: float = SELECTIVE_ACCURACY
 ) -> float:
     """Return the lowest confidence from which on answers are accurate enough.

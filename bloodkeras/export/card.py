@@ -25,7 +25,7 @@ from bloodkeras.laboratory.shift_score import colours, describe_colours
 from bloodkeras.named_types import Json
 from bloodkeras.recipe import Recipe
 from bloodkeras.training.gaussian import gaussian
-from bloodkeras.training.train import Run
+from bloodkeras.training.run_folder import Run
 
 PREPROCESSING = (
     "none for 28x28 images: the graph takes raw RGB pixels, uint8 0..255, and scales them itself. "

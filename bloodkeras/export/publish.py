@@ -8,12 +8,10 @@ Sources: tf2onnx from a tf.function; `tf2onnx.convert.from_keras` breaks on Kera
 """
 
 import json
-import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -23,10 +21,11 @@ import onnx
 import onnxruntime
 
 from bloodkeras import contract
-from bloodkeras.answers.classifier import Classifier, sha256_of
+from bloodkeras.answers.classifier import Classifier
+from bloodkeras.answers.export_folder import new_export, write_checksums
 from bloodkeras.data.splits import Splits
 from bloodkeras.errors import BloodkerasError
-from bloodkeras.export.calibration import Calibration, calibrate
+from bloodkeras.export.calibration import Calibration, fit_calibration
 from bloodkeras.export.card import build_card, describe_int8, judge, render_card, render_page
 from bloodkeras.export.empty_batch import allow_empty_batch
 from bloodkeras.export.ood_score import SCORES, with_features
@@ -34,7 +33,7 @@ from bloodkeras.export.quantise import Quantised, quantise
 from bloodkeras.named_types import Json, Pixels, Tensor
 from bloodkeras.progress import Stages
 from bloodkeras.training.models import PREDICT_BATCH, predict_proba
-from bloodkeras.training.train import Run
+from bloodkeras.training.run_folder import Run
 
 # How long each takes in proportion to the others, `residual` on two cores: nearly all of it is the
 # card's simulated shifts.
@@ -64,9 +63,9 @@ def export_run(run: Run, splits: Splits, folder: Path) -> Path:
     folder = Path(folder)
     _refuse_synthetic_over_real(run, folder)
     stages = Stages(f"export of {run.recipe.model_name}", STAGES, _guessed_seconds(run, splits))
-    with _staged(folder) as staging:
+    with new_export(folder) as staging:
         stages.begin("calibrating its confidence and its doubt")
-        calibration = calibrate(run.model, splits, run.recipe)
+        calibration = fit_calibration(run.model, splits, run.recipe)
         stages.begin("converting it to ONNX")
         graph = convert(run.model, calibration)
         first = build_card(run, splits, calibration)
@@ -105,29 +104,12 @@ def requantise(folder: Path, splits: Splits) -> Json:
             f"{folder} was judged on other data, of SHA-256 {judged_on[:12]}, and these have "
             f"{splits.sha256[:12]}: name its file with --data"
         )
-    with _staged(folder) as staging:
+    with new_export(folder) as staging:
         shutil.copyfile(folder / contract.MODEL_FILE, staging / contract.MODEL_FILE)
         quantised = quantise(onnx.load(staging / contract.MODEL_FILE), splits)
         _add_int8(quantised, card, splits, staging)
     found: Json = card["int8"]
     return found
-
-
-@contextmanager
-def _staged(folder: Path) -> Iterator[Path]:
-    """Give a folder to write an export in; publish it if nothing goes wrong, else remove it."""
-    _refuse_over_other_files(folder)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise BloodkerasError(f"cannot write {folder}: {error.strerror}") from None
-    try:
-        yield staging
-        Classifier.load(staging)
-        _publish(staging, folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _add_int8(quantised: Quantised, card: Json, splits: Splits, staging: Path) -> None:
@@ -284,10 +266,7 @@ def _write_beside(folder: Path, card: Json, render: Callable[[Json], str] | None
     (folder / contract.MODEL_CARD_FILE).write_text(render_card(card), encoding="utf-8")
     if render is not None:
         (folder / contract.MODEL_CARD_PAGE).write_text(render(card), encoding="utf-8")
-    names = [name for name in contract.EXPORT_FILES if name != contract.SUMS_FILE]
-    written = [name for name in names if (folder / name).exists()]
-    sums = "".join(f"{sha256_of(folder / name)}  {name}\n" for name in written)
-    (folder / contract.SUMS_FILE).write_text(sums, encoding="utf-8")
+    write_checksums(folder)
 
 
 def _save(graph: onnx.ModelProto, card: Json, path: Path) -> None:
@@ -309,27 +288,6 @@ METADATA_FIELDS = (
     "metrics",
     "training_data",
 )
-
-
-def _publish(staging: Path, folder: Path) -> None:
-    """Move the finished export to its name; an earlier one stays until that has succeeded."""
-    os.chmod(staging, 0o755)  # mkdtemp makes it private
-    earlier = staging.with_name(staging.name + ".earlier")
-    if folder.exists():
-        folder.rename(earlier)
-    staging.rename(folder)
-    shutil.rmtree(earlier, ignore_errors=True)
-
-
-def _refuse_over_other_files(folder: Path) -> None:
-    """An export replaces its folder whole: what is not an export's must not vanish with it."""
-    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    others = [name for name in names if name not in contract.EXPORT_FILES]
-    if others:
-        raise BloodkerasError(
-            f"{folder} holds files that are no export ({', '.join(others[:3])}): move them away or "
-            "choose another --exports"
-        )
 
 
 def _refuse_synthetic_over_real(run: Run, folder: Path) -> None:

@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, numpy_helper
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -31,6 +30,7 @@ from onnxruntime.quantization import (
 )
 
 from bloodkeras import contract
+from bloodkeras.answers.session import open_session
 from bloodkeras.data.splits import Split, Splits
 from bloodkeras.named_types import Json, Pixels, Probs
 
@@ -73,7 +73,7 @@ def quantise(graph: onnx.ModelProto, splits: Splits, max_fall: float = MAX_FALL)
     """Quantise a network in every way of CALIBRATIONS and keep the best, if it is good enough.
 
     Args:
-        graph: The fp32 model, as `export.convert` makes it.
+        graph: The fp32 model, as `publish.convert` makes it.
         splits: Calibrates on train, chooses on val; test is not looked at.
         max_fall: Of the accuracy on val, 0..1.
     """
@@ -185,9 +185,7 @@ def float_nodes(graph: onnx.GraphProto) -> list[str]:
 
 def answer(graph: onnx.ModelProto, images: Pixels) -> Probs:
     """Return the probabilities that a model gives uint8 (N, 28, 28, 3): float32 (N, 8)."""
-    session = onnxruntime.InferenceSession(
-        graph.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+    session = open_session(graph.SerializeToString())
     batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
     names = [contract.OUTPUT_NAME]
     return np.concatenate([session.run(names, {contract.INPUT_NAME: b})[0] for b in batches])
@@ -195,7 +193,7 @@ def answer(graph: onnx.ModelProto, images: Pixels) -> Probs:
 
 @contextlib.contextmanager
 def _hushed() -> Iterator[None]:
-    """Keep onnxruntime's advice to pre-process, which `export.fold` has done, from the user."""
+    """Keep onnxruntime's advice to pre-process, which `publish.fold` has done, from the user."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -124,7 +124,13 @@ def _rows(file: IO[bytes], name: str) -> int:
 
     Only format 1.0 is read: it holds any array of images, and its header is at most 64 KiB.
     """
-    version = np.lib.format.read_magic(file)
+    try:
+        version = np.lib.format.read_magic(file)
+    except ValueError:
+        raise BloodkerasError(
+            f"{name} is no array that numpy.save wrote, whatever its name says: expected uint8 "
+            "(N, 28, 28, 3)"
+        ) from None
     if version != (1, 0):
         raise BloodkerasError(f"{name} is in .npy format {version}: save it again with numpy.save")
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
@@ -154,6 +160,8 @@ def _items(prefix: str, first: int, pixels: bytes) -> list[Item]:
 
 
 def _reason(path: str, error: Exception) -> str:
+    if isinstance(error, zipfile.BadZipFile) and not zipfile.is_zipfile(path):
+        return f"{path} is no archive that numpy.savez wrote, or it is cut short: save it again"
     return f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
 
 

@@ -7,7 +7,7 @@ Sources: MedMNIST v2's own recipe, found by matching its pixels to the source ph
 
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -83,11 +83,21 @@ Photographs = Photograph | Iterable[Photograph]
 class Doubtful(np.ndarray):
     """Pixels of a photograph whose framing is in doubt: an answer to them is unsure.
 
+    Copies and slices remember the doubt, and so does what another process gets of them.
+
     Attributes:
         doubt: The reason.
     """
 
-    doubt = ""
+    doubt: str
+
+    def __array_finalize__(self, made_from: np.ndarray | None) -> None:
+        """Take over the doubt; numpy calls this for every view and copy."""
+        self.doubt = doubt_of(made_from)
+
+    def __reduce__(self) -> tuple[Callable[..., np.ndarray], tuple[np.ndarray, str]]:
+        """Pickle the doubt with the pixels; numpy's own way forgets what a subclass adds."""
+        return Doubtful.of, (np.asarray(self), self.doubt)
 
     @classmethod
     def of(cls, pixels: Pixels, doubt: str) -> "Doubtful":
@@ -97,9 +107,9 @@ class Doubtful(np.ndarray):
         return view
 
 
-def doubt_of(pixels: Pixels) -> str:
+def doubt_of(pixels: object) -> str:
     """Return why the framing of uint8 (28, 28, 3) is in doubt; "" where that is not known."""
-    return getattr(pixels, "doubt", "")
+    return str(getattr(pixels, "doubt", ""))
 
 
 def read_image(path: str | os.PathLike[str], framing: Framing = UNKNOWN) -> Pixels:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from bloodkeras.cores import core_count
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.images.arrays import (
     ARRAY_SUFFIXES,
@@ -86,7 +87,7 @@ def read_ahead(
     """
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # too large is refused anyway
     reads = iter(reads)
-    threads = threads or os.cpu_count() or 1
+    threads = threads or core_count()
     ahead: deque[Future[list[Item]]] = deque()
     pool = ThreadPoolExecutor(threads, "read")
     try:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime
 
+from bloodkeras.answers.session import open_session
 from bloodkeras.contract import INPUT_NAME, MODEL_FILE, OUTPUT_NAME
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.laboratory.graph import import_onnx, load_model
@@ -35,11 +35,7 @@ class ActivationMap:
         """
         model = load_model(Path(folder, MODEL_FILE))
         add_map(model)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors only
-        self._session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = open_session(model.SerializeToString())
 
     def maps(self, images: Pixels) -> Floats:
         """Return the maps of uint8 (N, 28, 28, 3).

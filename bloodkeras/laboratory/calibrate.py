@@ -7,25 +7,23 @@ request its own last layer, and its own card and checksums.
 import dataclasses
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bloodkeras import contract
-from bloodkeras.answers.classifier import Classifier, sha256_of
+from bloodkeras.answers.classifier import Classifier
+from bloodkeras.answers.export_folder import new_export, sha256_of, write_checksums
 from bloodkeras.answers.formats import valid_text
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.images.framing import UNKNOWN, Framing
 from bloodkeras.images.preprocess import eight_views
 from bloodkeras.laboratory.fit import (
     ACCURACY,
-    confidence_threshold,
+    cautious_temperature,
+    even_odds_threshold,
     fit_last_layer,
-    fit_temperature,
     softmax,
 )
 from bloodkeras.laboratory.graph import Head, features_and_logits, load_model, read_head, write_head
@@ -71,6 +69,11 @@ def calibrate_photos(
         raise BloodkerasError(f"{out} is there already: name a folder that is not")
     classifier = Classifier.load(export)
     model = load_model(Path(export, contract.MODEL_FILE))
+    try:
+        read_head(model)
+    except BloodkerasError as error:  # said before the photographs are read
+        name = classifier.card.get("model", export)
+        raise BloodkerasError(f"{name} cannot be calibrated: {error}") from None
     found = read_labelled(photos, table, classifier.labels, framing)
     cells = found.distinct()  # or a fit would be judged on what it has seen
     if len(cells) < LEAST_CELLS:
@@ -130,19 +133,21 @@ def fit(
             fitted.left_out,
         )
     expected = 1.0 if last_layer else head.temperature
-    temperatures = [fit_temperature(logits, cells.labels, expected) for logits in judged]
+    temperatures = [cautious_temperature(logits, cells.labels, expected) for logits in judged]
     temperature = float(np.exp(np.mean(np.log(temperatures))))
     probs = softmax(judged / temperature)  # (divisions, N, 8)
     # To the graph's precision, or a cell's own confidence might miss the threshold that it set.
     sure, right = probs.max(-1).astype(np.float32), probs.argmax(-1) == cells.labels
-    pairs = zip(sure, right, strict=True)
-    confidence = float(np.median([confidence_threshold(*pair) for pair in pairs]))
+    framed = cells.framed  # an answer to any other is unsure, whatever the threshold
+    pairs = zip(sure[:, framed], right[:, framed], strict=True)
+    confidence = float(np.median([even_odds_threshold(*pair) for pair in pairs]))
     usual = float(np.quantile(foreign, TRUE_ACCEPTANCE, method="higher"))
     limit = max(usual, classifier.thresholds.foreign)
-    accepted = (sure >= confidence) & (foreign <= limit)
+    accepted = (sure >= confidence) & (foreign <= limit) & framed
     counts = np.bincount(cells.labels, minlength=len(classifier.labels)).tolist()
     facts = {
         "cells": dict(zip(classifier.labels, counts, strict=True)),
+        "doubtful": int((~framed).sum()),
         "last_layer": last_layer,
         "penalty": penalty,
         "temperature": temperature,
@@ -208,6 +213,8 @@ def render_text(card: Json) -> str:
     ]
     if facts["copies"]:
         lines.append(f"left out, for they show the same as others: {facts['copies']}")
+    if facts.get("doubtful"):
+        lines.append(f"unsure because their frame is in doubt, as in predict: {facts['doubtful']}")
     if facts["seen_before"]:
         lines.append(f"{facts['model']} was calibrated on these very cells: the numbers flatter")
     if right is None:
@@ -222,34 +229,21 @@ def render_text(card: Json) -> str:
 
 
 def _write(model: "ModelProto", card: Json, old: Path, folder: Path) -> None:
-    """Write the new export beside its name, check it, and only then give it its name."""
+    """Write the new export."""
     fields = {key: card[key] for key in METADATA}
     for entry in model.metadata_props:
         key = entry.key.removeprefix(contract.METADATA_PREFIX)
         if key in fields:
             value = fields[key]
             entry.value = value if isinstance(value, str) else json.dumps(value)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise BloodkerasError(f"cannot write {folder}: {error.strerror}") from None
-    try:
+    with new_export(folder) as staging:
         (staging / contract.MODEL_FILE).write_bytes(model.SerializeToString())
         text = json.dumps(card, indent=2) + "\n"
         (staging / contract.CARD_FILE).write_text(text, encoding="utf-8")
         page = _page(card, old / contract.MODEL_CARD_FILE)
         (staging / contract.MODEL_CARD_FILE).write_text(page, encoding="utf-8")
-        names = (contract.MODEL_FILE, contract.CARD_FILE, contract.MODEL_CARD_FILE)
-        sums = "".join(f"{sha256_of(staging / name)}  {name}\n" for name in names)
-        (staging / contract.SUMS_FILE).write_text(sums, encoding="utf-8")
+        write_checksums(staging)
         Classifier.load(staging)
-        os.chmod(staging, 0o755)  # mkdtemp makes it private
-        staging.rename(folder)
-    except OSError as error:
-        raise BloodkerasError(f"cannot write {folder}: {error.strerror}") from None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _page(card: Json, old: Path) -> str:

@@ -74,7 +74,7 @@ def stratified_folds(labels: Labels, seed: int = 0, folds: int = FOLDS) -> Label
     return found
 
 
-def fit_temperature(logits: Floats, labels: Labels, before: float = 1.0) -> float:
+def cautious_temperature(logits: Floats, labels: Labels, before: float = 1.0) -> float:
     """Return the likeliest temperature, a little drawn to what it was.
 
     Args:
@@ -90,7 +90,7 @@ def fit_temperature(logits: Floats, labels: Labels, before: float = 1.0) -> floa
     return float(TEMPERATURES[np.argmin(losses)] * before)
 
 
-def confidence_threshold(confidence: Floats, right: Flags) -> float:
+def even_odds_threshold(confidence: Floats, right: Flags) -> float:
     """Return the lowest confidence from which on enough answers should be right.
 
     Enough: so few mistakes as there are from there on would be seen with a probability of at most

@@ -10,8 +10,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime
 
+from bloodkeras.answers.session import open_session
 from bloodkeras.contract import FOREIGN_NAME, INPUT_NAME, OUTPUT_NAME
 from bloodkeras.errors import BloodkerasError, missing_package
 from bloodkeras.named_types import Floats, Pixels
@@ -115,11 +115,7 @@ def features_and_logits(model: "ModelProto", images: Pixels) -> tuple[Floats, Fl
     for name in names[:2]:
         value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
         opened.graph.output.append(value)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only
-    session = onnxruntime.InferenceSession(
-        opened.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = open_session(opened.SerializeToString())
     batches = [images[start : start + BATCH_SIZE] for start in range(0, len(images), BATCH_SIZE)]
     found = [session.run(names, {INPUT_NAME: batch}) for batch in batches]
     features, logits, *foreign = (np.concatenate(parts) for parts in zip(*found, strict=True))
@@ -152,9 +148,9 @@ def _places(model: "ModelProto") -> _Places:
             node = makers.get(node.input[0])
     if node is None or node.op_type != "Gemm" or not constants.issuperset(node.input[1:3]):
         raise BloodkerasError(
-            "this graph does not end in a dense layer, a temperature and a softmax: two networks "
-            "that were joined do not, so calibrate one of them by itself (exports/robust for "
-            "images unlike the training data); any other model can be exported again"
+            "its graph does not end in a dense layer, a temperature and a softmax. A joined model "
+            "is two networks in one: calibrate one of them by itself, such as robust, which is for "
+            "images unlike the training data. Any other model can be exported again"
         )
     transposed = any(a.name == "transB" and a.i for a in node.attribute)
     features, weights, bias = node.input

@@ -77,6 +77,7 @@ def evaluate_photos(
     asked = classifier.read_prior(classes, prior)
     cells = read_labelled(photos, table, classifier.labels, framing)
     answers = Answers.joined(told(partial(classifier.answer, views=views), cells.images))
+    answers = answers.doubted(cells.doubts)
     found = judge(classifier, cells, answers, views, asked)
     found |= {"framing": dataclasses.asdict(framing)} | source
     numbers = render_text(found)
@@ -128,7 +129,7 @@ def judge(
     Args:
         classifier: Who answers.
         cells: What is asked.
-        answers: What it says of them plainly.
+        answers: What it says of them plainly; one to a cell whose frame is in doubt is unsure.
         views: Whether that is the mean over each cell's eight flips and quarter turns.
         asked: One more prior to try.
 
@@ -137,10 +138,11 @@ def judge(
         answer), both with "_estimated" behind it too (the shares of the classes estimated from
         these images) and "_blood" (those of healthy blood), and with a prior "asked": each
         {"accuracy", "low", "high" (95 %), "balanced_accuracy", "coverage", "selective_accuracy"};
-        "verdicts": {verdict: share}; "recall": {class: share found}; "labels"; "confusion": counts,
+        "verdicts": {verdict: share}; "recall": {class: share found}; "labels"; "doubtful": how many
+        frames are in doubt; "confusion": counts,
         rows of true classes; "shift": `judge_colours` or None; "sentence".
     """
-    labels = classifier.labels
+    labels, answers = classifier.labels, answers.doubted(cells.doubts)
     present = [labels[k] for k in np.unique(cells.labels)]
     tried: dict[str, Prior] = {"all_classes": None, "present_classes": present}
     for key, prior in list(tried.items()):
@@ -162,10 +164,11 @@ def judge(
         "unlabelled": cells.unlabelled,
         "copies": len(cells) - len(cells.distinct()),
         "unreadable": len(cells.errors),
+        "doubtful": int((~cells.framed).sum()),
         "labels": list(labels),
         "present": present,
         **{
-            key: score_answers(classifier.weigh(answers, prior), cells.labels)
+            key: score_answers(classifier.weigh(answers, prior).doubted(cells.doubts), cells.labels)
             for key, prior in tried.items()
         },
         "verdicts": {name: float((answers.verdicts == name).mean()) for name in VERDICTS},
@@ -225,7 +228,10 @@ def render_text(found: Json) -> str:
     ]
     rows += [f"those that occur: {describe(dict.fromkeys(found['present'], 1))}"]
     verdicts = ", ".join(f"{share:.1%} {name}" for name, share in found["verdicts"].items())
-    rows += [f"verdicts: {verdicts}", "", *_confusion(found)]
+    rows += [f"verdicts: {verdicts}"]
+    if found.get("doubtful"):
+        rows += [f"unsure because their frame is in doubt, as in predict: {found['doubtful']}"]
+    rows += ["", *_confusion(found)]
     return "\n".join(rows)
 
 

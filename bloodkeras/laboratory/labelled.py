@@ -25,7 +25,7 @@ from bloodkeras.contract import FOREIGN, UNSURE
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.images.folder import PassedOver, walk
 from bloodkeras.images.framing import UNKNOWN, Framing
-from bloodkeras.images.preprocess import read_image
+from bloodkeras.images.preprocess import doubt_of, read_image
 from bloodkeras.named_types import Labels, Pixels
 from bloodkeras.progress import Progress
 
@@ -45,6 +45,8 @@ class Labelled:
         labels: int64 (N,), places in the class names.
         errors: Why others could not be read, a line each.
         unlabelled: How many images of the folder have no label.
+        doubts: Why each cell's frame is in doubt, "" where it is not; none at all where nobody
+            knows. An answer to such a cell is unsure, as in `predict`.
     """
 
     files: tuple[str, ...]
@@ -52,17 +54,26 @@ class Labelled:
     labels: Labels
     errors: tuple[str, ...] = ()
     unlabelled: int = 0
+    doubts: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.files)
+
+    @property
+    def framed(self) -> np.ndarray:
+        """Whether each cell's frame is not in doubt, bool (N,)."""
+        return np.array([not doubt for doubt in self.doubts or [""] * len(self)], bool)
 
     def distinct(self) -> "Labelled":
         """Return the cells without those that show the same pixels as an earlier one."""
         flat = self.images.reshape(len(self), -1)
         rows = np.sort(np.unique(flat, axis=0, return_index=True)[1])
-        files = tuple(self.files[row] for row in rows)
         return dataclasses.replace(
-            self, files=files, images=self.images[rows], labels=self.labels[rows]
+            self,
+            files=tuple(self.files[row] for row in rows),
+            images=self.images[rows],
+            labels=self.labels[rows],
+            doubts=tuple(self.doubts[row] for row in rows if self.doubts),
         )
 
 
@@ -120,6 +131,7 @@ def read_labelled(
         labels[good],
         tuple(errors),
         sum(_identity(path) not in labelled for path in images),
+        tuple(doubt_of(read[row]) for row in good),
     )
 
 

@@ -18,7 +18,7 @@ PARTS = ("centre", "whitening", "means")
 def colours(images: Pixels) -> Floats:
     """Return mean and deviation of each channel, those of the centre, and its darkest values.
 
-    What `foreign_score.colours` builds into the graph, in numpy.
+    What `training.colours.Colours` builds into the graph, in numpy.
 
     Args:
         images: uint8 (N, 28, 28, 3).
@@ -36,7 +36,7 @@ def describe_colours(fitted: Json, images: Pixels, labels: Labels) -> Json:
     """Return what a card must hold for `judge_colours`.
 
     Args:
-        fitted: `foreign_score.gaussian` of the training split's colours.
+        fitted: `training.gaussian.gaussian` of the training split's colours.
         images: uint8 (N, 28, 28, 3), the validation split.
         labels: int (N,), its classes.
 

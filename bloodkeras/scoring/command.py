@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bloodkeras.answers.classifier import Classifier, advise, core_count
+from bloodkeras.answers.classifier import Classifier, advise
 from bloodkeras.answers.formats import import_pyarrow
 from bloodkeras.answers.prior import refuse_estimate
 from bloodkeras.contract import VERDICTS
+from bloodkeras.cores import core_count
 from bloodkeras.errors import BloodkerasError, UsageError, missing_package
 from bloodkeras.images.framing import Framing
 from bloodkeras.progress import Progress

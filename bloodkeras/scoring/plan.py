@@ -18,7 +18,8 @@ from typing import Any
 import onnxruntime
 
 import bloodkeras
-from bloodkeras.answers.classifier import Classifier, model_file, sha256_of
+from bloodkeras.answers.classifier import Classifier
+from bloodkeras.answers.export_folder import model_file, sha256_of
 from bloodkeras.answers.prior import Weights, describe
 from bloodkeras.contract import SUMS_FILE
 from bloodkeras.errors import BloodkerasError

@@ -16,7 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 import bloodkeras
-from bloodkeras.answers.classifier import core_count
+from bloodkeras.cores import core_count
 from bloodkeras.interrupts import end_with_parent
 from bloodkeras.named_types import Json
 from bloodkeras.serving.audit_log import AuditLog

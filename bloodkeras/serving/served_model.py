@@ -12,7 +12,8 @@ from typing import Any
 from fastapi import HTTPException
 from prometheus_client import Counter, Histogram
 
-from bloodkeras.answers.classifier import Classifier, model_file, sha256_of
+from bloodkeras.answers.classifier import Classifier
+from bloodkeras.answers.export_folder import model_file, sha256_of
 from bloodkeras.contract import FOREIGN
 from bloodkeras.images.framing import UNKNOWN, Framing
 from bloodkeras.named_types import Pixels

@@ -14,12 +14,10 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest
 
-from bloodkeras.answers.classifier import sha256_of
-from bloodkeras.answers.exports import is_export, results_name
-from bloodkeras.contract import CARD_FILE, RUN_MODEL, SPLIT_NAMES
-from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.data.splits import check_split
+from bloodkeras.errors import BloodkerasError
 from bloodkeras.evaluation import figures
-from bloodkeras.evaluation.evaluate import Report, load_report
+from bloodkeras.evaluation.evaluate import Report
 from bloodkeras.evaluation.metrics import INTERVAL, accuracy, macro_f1, resample_weights
 from bloodkeras.named_types import Floats, Json, Labels, Probs
 from bloodkeras.studies.targets import Places
@@ -40,9 +38,9 @@ def compare_targets(targets: tuple[str, ...], split: str, runs: Path) -> None:
         UsageError: There is no such split.
         BloodkerasError: One was not evaluated on it, or on other images.
     """
-    if split not in SPLIT_NAMES:
-        raise UsageError(f"unknown split {split!r}: expected one of {', '.join(SPLIT_NAMES)}")
-    reports = [report_of(target, split, runs) for target in targets]
+    check_split(split)
+    places = Places(runs, runs / "exports")
+    reports = [places.report_of(target, split) for target in targets]
     names = short_names(targets)
     found = compare(names, reports)
     text = comparison_table(found, split, len(reports[0].labels))
@@ -54,29 +52,6 @@ def compare_targets(targets: tuple[str, ...], split: str, runs: Path) -> None:
     )
     figures.comparison(found, split, folder / "compare.png", reports[0].data["synthetic"])
     print(f"{text}\nresults in {folder}")
-
-
-def report_of(target: str, split: str, runs: Path) -> Report:
-    """Return the evaluation of a run or an export.
-
-    Raises:
-        BloodkerasError: There is none, or it is of other weights than those that are there now.
-    """
-    if is_export(target):
-        card = json.loads((Path(target) / CARD_FILE).read_text(encoding="utf-8"))
-        folder = runs / results_name(target, card["model"])
-        weights = card.get("training", {}).get("weights_sha256", "")
-    else:
-        folder = Places(runs, Path()).run_folder(target)
-        model = folder / RUN_MODEL
-        weights = sha256_of(model) if model.exists() else ""
-    report = load_report(folder / "evaluation", split)
-    if weights and report.weights != weights:
-        raise BloodkerasError(
-            f"the evaluation in {folder} is of other weights than {target}'s: `python -m "
-            f"bloodkeras evaluate {target}` makes it anew"
-        )
-    return report
 
 
 def compare(names: list[str], reports: list[Report]) -> list[Json]:

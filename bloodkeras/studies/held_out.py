@@ -20,12 +20,13 @@ from sklearn.metrics import roc_auc_score
 
 from bloodkeras.contract import CLASS_NAMES
 from bloodkeras.data.splits import Split, Splits
-from bloodkeras.export.calibration import calibrate
+from bloodkeras.export.calibration import fit_calibration
 from bloodkeras.export.ood_score import SCORES, score_images, with_features
 from bloodkeras.named_types import Json
 from bloodkeras.progress import Stages
 from bloodkeras.recipe import Recipe
-from bloodkeras.training.train import finished_run, load_run, train
+from bloodkeras.training.run_folder import finished_run, load_run
+from bloodkeras.training.train import train
 
 RESULT_FILE = "held_out.json"
 
@@ -85,7 +86,7 @@ def judge_held_out(
         "score": the one an export would carry; "auroc": of that; "refused": share of the class
         that is above its threshold; "aurocs": {score: AUROC}; "images": of the class.
     """
-    calibration = calibrate(model, known, recipe)
+    calibration = fit_calibration(model, known, recipe)
     network, foreign = with_features(model), test.labels == label
     doubts = score_images(network, calibration.statistics, test.images)
     aurocs = {name: float(roc_auc_score(foreign, doubts[name])) for name in SCORES}

@@ -16,7 +16,7 @@ from bloodkeras.evaluation.evaluate import Report, classification_table
 from bloodkeras.export.document import render_document, render_figures, render_preformatted
 from bloodkeras.named_types import Json
 from bloodkeras.recipe import Recipe
-from bloodkeras.training.train import Run
+from bloodkeras.training.run_folder import Run
 
 
 def write_report(

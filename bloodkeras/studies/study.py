@@ -46,7 +46,7 @@ from bloodkeras.studies.targets import Places
 from bloodkeras.whole_file import make_folder
 
 if TYPE_CHECKING:
-    from bloodkeras.training.train import Run
+    from bloodkeras.training.run_folder import Run
 
 LOG = logging.getLogger(__name__)
 
@@ -101,7 +101,8 @@ class Study:
             options: Of `train.train`: tensorboard, resume, fast.
         """
         from bloodkeras.evaluation import figures
-        from bloodkeras.training.train import load_run, train
+        from bloodkeras.training.run_folder import load_run
+        from bloodkeras.training.train import train
 
         folder = Path(out) if out else self.places.run_folder_of(recipe)
         run = load_run(train(recipe, self.splits, folder, **options))
@@ -117,7 +118,7 @@ class Study:
 
     def train_seeds(self, recipe: Recipe, seeds: list[int], **options: Any) -> None:
         """Train one recipe with several seeds; print mean and standard deviation on validation."""
-        from bloodkeras.training.train import kept_numbers
+        from bloodkeras.training.run_folder import kept_numbers
 
         runs, stages = [], _seed_stages(recipe, seeds)
         for seed in seeds:
@@ -130,7 +131,7 @@ class Study:
     def join(self, home: str, elsewhere: str, out: str) -> None:
         """Join two runs into one run: for images like the training data, and for all others."""
         from bloodkeras.training.join import join
-        from bloodkeras.training.train import load_run
+        from bloodkeras.training.run_folder import load_run
 
         first, second = (load_run(self.places.run_folder(name)) for name in (home, elsewhere))
         usual = self.places.joined_folder(second.recipe.train_seed)
@@ -172,7 +173,7 @@ class Study:
         figures.reliability(report, out / f"reliability_{suffix}.png")
         print(f"{name} ({engine}) on {split}, {len(report.labels):,} images")
         print(f"{headline_table(report)}\n\n{classification_table(report)}\nresults in {out}")
-        if is_export(target):
+        if engine == "onnx":
             self._doubt(Classifier.load(Path(target)), report, out, margins)
 
     def shifts(self, target: str, split: str = "test") -> None:
@@ -190,7 +191,7 @@ class Study:
         A target that is an export gets its int8 file anew.
         """
         from bloodkeras.export.publish import export_run, requantise
-        from bloodkeras.training.train import load_run
+        from bloodkeras.training.run_folder import load_run
 
         for target in targets or self.places.trained():
             if is_export(self.places.run_folder(target)):
@@ -228,13 +229,13 @@ class Study:
     def report(self, *targets: str) -> None:
         """Put the evaluations of some runs side by side; of the study's two by default."""
         from bloodkeras.studies.report import write_report
-        from bloodkeras.training.train import load_run
+        from bloodkeras.training.run_folder import load_run
 
         runs, keras = [], []
         for target in targets or self.places.trained():
             run = load_run(self.places.run_folder(target))
             try:
-                keras.append(self.places.evaluation_of(run))
+                keras.append(self.places.report_of(str(run.folder)))
             except BloodkerasError as error:
                 if targets:
                     raise
@@ -254,7 +255,7 @@ class Study:
 
         A seed that was trained with this very recipe and data already is not trained again.
         """
-        from bloodkeras.training.train import finished_run
+        from bloodkeras.training.run_folder import finished_run
 
         reports, stages = [], _seed_stages(recipe, seeds)
         for seed in seeds:

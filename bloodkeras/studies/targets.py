@@ -3,23 +3,44 @@
 Flow: takes a model name, a run folder or an export folder; gives the folder, or what lies in it.
 """
 
+import json
 import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bloodkeras import contract
 from bloodkeras.answers.classifier import Classifier
+from bloodkeras.answers.export_folder import sha256_of
 from bloodkeras.answers.exports import is_export, published, results_name
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.evaluation.evaluate import PredictProba, Report, load_report
 from bloodkeras.recipe import JOINED, RECIPES, STUDIED, Recipe, hint
 
 if TYPE_CHECKING:
-    from bloodkeras.training.train import Run
+    from bloodkeras.training.run_folder import Run
 
 LOG = logging.getLogger(__name__)
+NAMES = (*RECIPES, JOINED)  # each means its run, whatever folder of that name lies here
+
+
+class Opened(NamedTuple):
+    """A run or an export that can be asked.
+
+    Attributes:
+        folder: Where its results belong.
+        model: The model's name.
+        engine: "keras" or "onnx".
+        predict_proba: uint8 (N, 28, 28, 3) -> float32 (N, 8).
+        weights: SHA-256 of the Keras weights; "" where an export's card does not say it.
+    """
+
+    folder: Path
+    model: str
+    engine: str
+    predict_proba: PredictProba
+    weights: str
 
 
 @dataclass(frozen=True)
@@ -34,21 +55,21 @@ class Places:
     runs: Path
     exports: Path
 
-    def open(self, target: str) -> tuple[Path, str, str, PredictProba, str]:
-        """Return folder for results, model name, engine, predict_proba and weights' SHA-256."""
-        if is_export(target):
+    def open(self, target: str) -> Opened:
+        """Load a run or an export."""
+        if means_export(target):
             classifier = Classifier.load(Path(target))
             name = classifier.card["model"]
             weights = classifier.card.get("training", {}).get("weights_sha256", "")
             folder = self.runs / results_name(target, name)
-            return folder, name, "onnx", classifier.predict_proba, weights
+            return Opened(folder, name, "onnx", classifier.predict_proba, weights)
         folder = self.run_folder(target)
         from bloodkeras.training.models import predict_proba
-        from bloodkeras.training.train import load_run
+        from bloodkeras.training.run_folder import load_run
 
         run = load_run(folder)
         answers = partial(predict_proba, run.model)
-        return folder, run.recipe.model_name, "keras", answers, run.weights
+        return Opened(folder, run.recipe.model_name, "keras", answers, run.weights)
 
     def run_or_published(self, target: str) -> str:
         """Return a target; of a model name without a run, and say so, the published export."""
@@ -63,8 +84,7 @@ class Places:
         Raises:
             BloodkerasError: There is none.
         """
-        names = (*RECIPES, JOINED)
-        found = tuple(n for n in names if (self.run_folder(n) / contract.RUN_INFO).exists())
+        found = tuple(n for n in NAMES if (self.run_folder(n) / contract.RUN_INFO).exists())
         if not found:
             raise BloodkerasError(
                 f"no model has a run in {self.runs} yet: `python -m bloodkeras train "
@@ -74,13 +94,25 @@ class Places:
             LOG.info(f"left out: {name}, which has no run (`python -m bloodkeras train {name}`)")
         return found
 
-    def evaluation_of(self, run: "Run") -> Report:
-        """Return a run's report on test, refusing one of earlier weights."""
-        report = load_report(run.folder / "evaluation", "test")
-        if report.weights != run.weights:
+    def report_of(self, target: str, split: str = "test") -> Report:
+        """Return the evaluation of a run or an export.
+
+        Raises:
+            BloodkerasError: There is none, or it is of other weights than those there now.
+        """
+        if means_export(target):
+            card = json.loads((Path(target) / contract.CARD_FILE).read_text(encoding="utf-8"))
+            folder = self.runs / results_name(target, card["model"])
+            weights = card.get("training", {}).get("weights_sha256", "")
+        else:
+            folder = self.run_folder(target)
+            model = folder / contract.RUN_MODEL
+            weights = sha256_of(model) if model.exists() else ""
+        report = load_report(folder / "evaluation", split)
+        if weights and report.weights != weights:
             raise BloodkerasError(
-                f"the evaluation in {run.folder} is of other weights than the run's: "
-                f"`python -m bloodkeras evaluate {run.folder}` makes it anew"
+                f"the evaluation in {folder} is of other weights than {target}'s: `python -m "
+                f"bloodkeras evaluate {target}` makes it anew"
             )
         return report
 
@@ -120,14 +152,19 @@ class Places:
         return self.runs / f"{recipe.model_name}-seed{recipe.train_seed}"
 
 
+def means_export(target: str) -> bool:
+    """Return whether a target is an export's folder; a model name never is, ./tiny may be."""
+    return target not in NAMES and is_export(target)
+
+
 def check_target(target: str) -> None:
     """Refuse what can be neither a model, a run folder nor an export.
 
     Raises:
         UsageError: There is no such model, and no such folder.
     """
-    if target not in (*RECIPES, JOINED) and not Path(target).is_dir():
+    if target not in NAMES and not Path(target).is_dir():
         raise UsageError(
-            f"{target!r} is neither a model, a run folder nor an export: "
-            f"{hint(target, (*RECIPES, JOINED))}, or a folder"
+            f"{target!r} is neither a model, a run folder nor an export: expected "
+            f"{hint(target, NAMES)}, or a folder"
         )

@@ -21,7 +21,7 @@ import numpy as np
 from bloodkeras.data.splits import Split
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.interrupts import raise_noted
-from bloodkeras.named_types import Labels, Logs
+from bloodkeras.named_types import Logs
 from bloodkeras.recipe import Recipe
 from bloodkeras.training.checkpoint import (
     FOLDER,
@@ -173,22 +173,18 @@ class LossGuard(keras.callbacks.Callback):
     def _explained(self, loss: float, last: int) -> BloodkerasError:
         """Return the error, naming the step if the epoch, taken step by step, shows it again."""
         recipe, epoch = self._keeper.recipe, self._epoch
-        steps = steps_per_epoch(self._split, recipe)
         start = f"the loss became {loss} in epoch {epoch + 1}"
-        span = f"{self._first + 1} to {last + 1}"
-        LOG.info(f"{start}, steps {span}: looking for the batch")
+        where = f"{self._first + 1} to {last + 1}"
+        LOG.info(f"{start}, steps {where}: looking for the batch")
         found = self._first_bad_step(last)
         if found is not None:
-            rows = batch_rows(self._split, recipe, epoch, found)
-            where = f"step {found + 1} of {steps}, rows {listed(rows)} of the training split"
-        else:
-            group = range(self._first, last + 1)
-            rows = np.concatenate([batch_rows(self._split, recipe, epoch, n) for n in group])
-            where = (
-                f"somewhere in steps {span} of {steps} (step by step it "
-                f"did not come again), rows {listed(rows)} of the training split"
-            )
-        return BloodkerasError(f"{start}, {where}: {self._advice()}")
+            where = f"step {found + 1}"
+        steps = range(self._first, last + 1) if found is None else [found]
+        rows = [row for step in steps for row in batch_rows(self._split, recipe, epoch, step)]
+        return BloodkerasError(
+            f"{start}, {where} of {steps_per_epoch(self._split, recipe)}, rows "
+            f"{', '.join(map(str, rows))} of the training split: {self._advice()}"
+        )
 
     def _first_bad_step(self, last: int) -> int | None:
         """Take the epoch again from its beginning, one step a call; return the step, from 0."""
@@ -262,8 +258,3 @@ def _numbered(config: str) -> str:
     """Return a model's configuration with shared objects numbered as they come."""
     numbers: dict[str, int] = collections.defaultdict(itertools.count(1).__next__)
     return re.sub(r'(?<="shared_object_id": )\d+', lambda found: str(numbers[found[0]]), config)
-
-
-def listed(rows: Labels) -> str:
-    """Return row indices as text."""
-    return ", ".join(map(str, rows.tolist()))

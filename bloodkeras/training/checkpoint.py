@@ -13,7 +13,6 @@ import hashlib
 import io
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import numpy as np
 from bloodkeras.contract import RUN_HISTORY, RUN_MODEL
 from bloodkeras.errors import BloodkerasError, gist
 from bloodkeras.named_types import Array
+from bloodkeras.whole_file import remove_temporary, replace_file
 
 if TYPE_CHECKING:
     import keras
@@ -78,25 +78,6 @@ def put_back(model: "keras.Model", state: Checkpoint) -> None:
             variable.assign(value)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all, also after a power cut.
-
-    Raises:
-        OSError: It cannot be written; an earlier file of that name is as it was.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")  # on a shared disk, its own
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)  # where it failed: a full disk needs the space
-    _sync_folder(path.parent)
-
-
 def save_checkpoint(run: Path, state: Checkpoint) -> None:
     """Write the state after an epoch; keep the one before, remove older ones."""
     folder = run / FOLDER
@@ -110,7 +91,7 @@ def save_checkpoint(run: Path, state: Checkpoint) -> None:
     np.savez(buffer, **arrays)
     content = buffer.getvalue()
     head = f"{MAGIC} {hashlib.sha256(content).hexdigest()}\n".encode()
-    write_atomically(folder / f"epoch-{state.epochs:04}", head + content)
+    replace_file(folder / f"epoch-{state.epochs:04}", head + content)
     for old in _newest_first(folder)[KEPT:]:
         old.unlink()
 
@@ -155,19 +136,18 @@ def publish(run: Path, state: Checkpoint) -> None:
     """Make model.keras and history.csv what the checkpoint says."""
     model = run / RUN_MODEL
     if not model.exists() or model.read_bytes() != state.best:
-        write_atomically(model, state.best)
+        replace_file(model, state.best)
     text = io.StringIO()
     table = csv.DictWriter(text, state.rows[0], lineterminator="\n")
     table.writeheader()
     table.writerows(state.rows)
-    write_atomically(run / RUN_HISTORY, text.getvalue().encode())
+    replace_file(run / RUN_HISTORY, text.getvalue().encode())
 
 
 def remove_checkpoints(run: Path) -> None:
     """Remove what only an unfinished run needs, half-written files of a killed one too."""
     shutil.rmtree(run / FOLDER, ignore_errors=True)
-    for part in run.glob(".*.part"):
-        part.unlink(missing_ok=True)
+    remove_temporary(run)
 
 
 @contextlib.contextmanager
@@ -195,13 +175,3 @@ def _newest_first(folder: Path) -> list[Path]:
 def _numbered(arrays: Mapping[str, Array], name: str) -> list[Array]:
     count = sum(key.startswith(f"{name}_") for key in arrays)
     return [arrays[f"{name}_{n}"] for n in range(count)]
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in a folder last; some file systems cannot, and need not."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

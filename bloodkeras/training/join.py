@@ -27,8 +27,7 @@ from bloodkeras.training.checkpoint import written_plainly
 from bloodkeras.training.colours import Colours, Usual
 from bloodkeras.training.gaussian import gaussian
 from bloodkeras.training.models import multiply_adds, parameter_count, predict_proba
-from bloodkeras.training.run_folder import begin_run, conditions, write_info
-from bloodkeras.training.train import Run
+from bloodkeras.training.run_folder import Run, begin_run, conditions, write_info
 
 USUAL_ON_VAL = 0.99  # share of the validation split whose colours count as usual
 HOME_SHARE = 0.5  # of the answer, where colours are usual: chosen on the validation split

@@ -1,8 +1,11 @@
-"""Begins a run folder, or takes one up again where it stopped.
+"""Begins a run folder, takes one up again where it stopped, and reads it back.
 
 Flow: takes a recipe, `Splits` and a folder; gives the checkpoint to go on from, if there is one.
+Takes a folder; gives the `Run` that is in it.
 """
 
+import dataclasses
+import functools
 import json
 import logging
 import platform
@@ -10,28 +13,75 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
+import keras
+import numpy as np
 import tensorflow as tf
 
 from bloodkeras import __version__
-from bloodkeras.answers.classifier import core_count
-from bloodkeras.contract import RUN_DATA, RUN_INFO, RUN_RECIPE
+from bloodkeras.answers.export_folder import sha256_of
+from bloodkeras.contract import RUN_DATA, RUN_HISTORY, RUN_INFO, RUN_MODEL, RUN_RECIPE
+from bloodkeras.cores import core_count
 from bloodkeras.data.splits import Splits
 from bloodkeras.errors import BloodkerasError, gist
-from bloodkeras.named_types import Json
+from bloodkeras.named_types import Floats, Json
 from bloodkeras.recipe import Recipe, option, read_recipe, settled, short, write_recipe
+from bloodkeras.training import layers  # noqa: F401  registered for load_model
 from bloodkeras.training.checkpoint import (
     Checkpoint,
     newest_checkpoint,
     remove_checkpoints,
-    write_atomically,
 )
 from bloodkeras.training.device import choose_precision, processor
+from bloodkeras.whole_file import replace_file
 
 LOG = logging.getLogger(__name__)
 
 # What run.json tells who wants the network in plain Keras.
 TO_LOAD = "import bloodkeras.training.layers, keras; keras.models.load_model('model.keras')"
 VERSIONED = ("keras", "tensorflow", "numpy", "tf2onnx", "onnx", "onnxruntime")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a run folder holds, read back."""
+
+    folder: Path
+    recipe: Recipe
+    history: dict[str, Floats]  # column of history.csv -> float (epochs,)
+    data: Json  # Splits.fingerprint()
+    info: Json  # run.json
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch whose weights were kept, from 1: the first of the best on val."""
+        return int(np.argmax(self.history["val_accuracy"])) + 1
+
+    @property
+    def best_val_accuracy(self) -> float:
+        """The validation accuracy of that epoch, 0..1."""
+        return float(self.history["val_accuracy"].max())
+
+    @property
+    def precision(self) -> str:
+        """What it was trained in: float32 or mixed_bfloat16."""
+        return str(self.info.get("precision", self.recipe.train_precision))
+
+    @property
+    def weights(self) -> str:
+        """SHA-256 of the best weights: what tells an export of this run from another's."""
+        try:
+            return sha256_of(self.folder / RUN_MODEL)
+        except OSError as error:
+            raise _no_run(self.folder, error) from None
+
+    @functools.cached_property
+    def model(self) -> keras.Model:
+        """The network with its best weights, read when it is first asked for."""
+        try:
+            model = keras.saving.load_model(self.folder / RUN_MODEL, compile=False)
+            return in_float32(model)
+        except (OSError, ValueError) as error:
+            raise _no_run(self.folder, error) from None
 
 
 def begin_run(folder: Path, recipe: Recipe, splits: Splits, info: Json) -> None:
@@ -90,6 +140,56 @@ def take_up_finished(folder: Path, recipe: Recipe, splits: Splits) -> None:
     LOG.info(f"{folder} is finished already: nothing to go on with")
 
 
+def load_run(folder: Path) -> Run:
+    """Read a run folder back.
+
+    Raises:
+        BloodkerasError: It is no run folder, or has no model yet.
+    """
+    folder = Path(folder)
+    try:
+        info, data = (
+            json.loads((folder / name).read_text(encoding="utf-8")) for name in (RUN_INFO, RUN_DATA)
+        )
+        recipe = read_recipe(folder / RUN_RECIPE)
+        table = np.genfromtxt(folder / RUN_HISTORY, delimiter=",", names=True)
+    except (OSError, ValueError) as error:
+        raise _no_run(folder, error) from None
+    history = {name: np.atleast_1d(table[name]) for name in table.dtype.names or ()}
+    return Run(folder, recipe, history, data, info)
+
+
+def kept_numbers(runs: list[Run]) -> dict[str, list[float]]:
+    """Return the history's numbers of each run's best epoch, a list a column."""
+    columns = [name for name in runs[0].history if name != "epoch"]
+    numbers = {c: [float(run.history[c][run.best_epoch - 1]) for run in runs] for c in columns}
+    epochs: list[float] = [run.best_epoch for run in runs]
+    return {"best epoch": epochs} | numbers
+
+
+def finished_run(folder: Path, recipe: Recipe, splits: Splits) -> Run | None:
+    """Return the run in a folder if it is this recipe's on this data, and finished."""
+    try:
+        run = load_run(folder)
+    except BloodkerasError:
+        return None
+    recipes = {settled(one, run.precision) for one in (run.recipe, recipe)}
+    same = len(recipes) == 1 and run.data == splits.fingerprint()
+    return run if same and run.info["status"] == "finished" else None
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """Return the same network computing in float32, whatever precision it was trained in."""
+
+    def rebuild(layer: keras.Layer) -> keras.Layer:
+        kind = {"dtype": "float32"} if isinstance(layer, keras.Layer) else {}  # else an operation
+        return type(layer).from_config(layer.get_config() | kind)
+
+    copy = keras.models.clone_model(model, clone_function=rebuild)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
 def read_info(folder: Path) -> Json:
     """Read a run folder's run.json.
 
@@ -118,7 +218,7 @@ def begun_in(folder: Path) -> str:
 def write_info(folder: Path, info: Json) -> None:
     """Write a run folder's run.json, and into it how to load the model."""
     content = json.dumps(info | {"to_load": TO_LOAD}, indent=2) + "\n"
-    write_atomically(folder / RUN_INFO, content.encode())
+    replace_file(folder / RUN_INFO, content.encode())
 
 
 def conditions(deterministic: bool) -> Json:
@@ -181,3 +281,11 @@ def _move_away(folder: Path) -> None:
         number += 1
     folder.rename(earlier)
     LOG.info(f"kept the earlier run as {earlier}")
+
+
+def _no_run(folder: Path, error: Exception) -> BloodkerasError:
+    missing = isinstance(error, FileNotFoundError)
+    reason = "there is none" if missing and not folder.exists() else gist(error)
+    return BloodkerasError(
+        f"{folder} is no usable run ({reason}): `python -m bloodkeras train MODEL` makes one"
+    )

@@ -10,24 +10,18 @@ Flow: takes a recipe and `Splits`; gives a run folder:
 """
 
 import contextlib
-import dataclasses
-import functools
 import importlib.util
-import json
 import logging
 import time
 from pathlib import Path
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from bloodkeras.answers.classifier import sha256_of
-from bloodkeras.contract import RUN_DATA, RUN_HISTORY, RUN_INFO, RUN_MODEL, RUN_RECIPE
 from bloodkeras.data.splits import Splits
-from bloodkeras.errors import BloodkerasError, gist
-from bloodkeras.named_types import Floats, Json
-from bloodkeras.recipe import Recipe, read_recipe, settled
+from bloodkeras.errors import BloodkerasError
+from bloodkeras.named_types import Json
+from bloodkeras.recipe import Recipe, settled
 from bloodkeras.training import layers  # noqa: F401  registered for load_model
 from bloodkeras.training.callbacks import Keeper, LossGuard
 from bloodkeras.training.checkpoint import remove_checkpoints, written_plainly
@@ -49,49 +43,6 @@ from bloodkeras.training.run_folder import (
 LOG = logging.getLogger(__name__)
 
 STEPS_TOGETHER = 16  # at most: more gains nothing and delays Ctrl-C
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """What a run folder holds, read back."""
-
-    folder: Path
-    recipe: Recipe
-    history: dict[str, Floats]  # column of history.csv -> float (epochs,)
-    data: Json  # Splits.fingerprint()
-    info: Json  # run.json
-
-    @property
-    def best_epoch(self) -> int:
-        """The epoch whose weights were kept, from 1: the first of the best on val."""
-        return int(np.argmax(self.history["val_accuracy"])) + 1
-
-    @property
-    def best_val_accuracy(self) -> float:
-        """The validation accuracy of that epoch, 0..1."""
-        return float(self.history["val_accuracy"].max())
-
-    @property
-    def precision(self) -> str:
-        """What it was trained in: float32 or mixed_bfloat16."""
-        return str(self.info.get("precision", self.recipe.train_precision))
-
-    @property
-    def weights(self) -> str:
-        """SHA-256 of the best weights: what tells an export of this run from another's."""
-        try:
-            return sha256_of(self.folder / RUN_MODEL)
-        except OSError as error:
-            raise _no_run(self.folder, error) from None
-
-    @functools.cached_property
-    def model(self) -> keras.Model:
-        """The network with its best weights, read when it is first asked for."""
-        try:
-            model = keras.saving.load_model(self.folder / RUN_MODEL, compile=False)
-            return in_float32(model)
-        except (OSError, ValueError) as error:
-            raise _no_run(self.folder, error) from None
 
 
 def train(
@@ -205,56 +156,6 @@ def build_optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
     return optimizer
 
 
-def load_run(folder: Path) -> Run:
-    """Read a run folder back.
-
-    Raises:
-        BloodkerasError: It is no run folder, or has no model yet.
-    """
-    folder = Path(folder)
-    try:
-        info, data = (
-            json.loads((folder / name).read_text(encoding="utf-8")) for name in (RUN_INFO, RUN_DATA)
-        )
-        recipe = read_recipe(folder / RUN_RECIPE)
-        table = np.genfromtxt(folder / RUN_HISTORY, delimiter=",", names=True)
-    except (OSError, ValueError) as error:
-        raise _no_run(folder, error) from None
-    history = {name: np.atleast_1d(table[name]) for name in table.dtype.names or ()}
-    return Run(folder, recipe, history, data, info)
-
-
-def kept_numbers(runs: list[Run]) -> dict[str, list[float]]:
-    """Return the history's numbers of each run's best epoch, a list a column."""
-    columns = [name for name in runs[0].history if name != "epoch"]
-    numbers = {c: [float(run.history[c][run.best_epoch - 1]) for run in runs] for c in columns}
-    epochs: list[float] = [run.best_epoch for run in runs]
-    return {"best epoch": epochs} | numbers
-
-
-def finished_run(folder: Path, recipe: Recipe, splits: Splits) -> Run | None:
-    """Return the run in a folder if it is this recipe's on this data, and finished."""
-    try:
-        run = load_run(folder)
-    except BloodkerasError:
-        return None
-    recipes = {settled(one, run.precision) for one in (run.recipe, recipe)}
-    same = len(recipes) == 1 and run.data == splits.fingerprint()
-    return run if same and run.info["status"] == "finished" else None
-
-
-def in_float32(model: keras.Model) -> keras.Model:
-    """Return the same network computing in float32, whatever precision it was trained in."""
-
-    def rebuild(layer: keras.Layer) -> keras.Layer:
-        kind = {"dtype": "float32"} if isinstance(layer, keras.Layer) else {}  # else an operation
-        return type(layer).from_config(layer.get_config() | kind)
-
-    copy = keras.models.clone_model(model, clone_function=rebuild)
-    copy.set_weights(model.get_weights())
-    return copy
-
-
 def _run_epochs(
     model: keras.Model, keeper: Keeper, splits: Splits, tensorboard: bool, info: Json
 ) -> None:
@@ -318,11 +219,3 @@ def _forecast(model: keras.Model, keeper: Keeper, splits: Splits, precision: str
     if each := guessed_seconds(model, recipe, splits.train, splits.val):
         LOG.info(f"{first_guess(each, left)}; TensorFlow builds its graph first")
     return Forecast(patient=recipe.train_patience > 0)
-
-
-def _no_run(folder: Path, error: Exception) -> BloodkerasError:
-    missing = isinstance(error, FileNotFoundError)
-    reason = "there is none" if missing and not folder.exists() else gist(error)
-    return BloodkerasError(
-        f"{folder} is no usable run ({reason}): `python -m bloodkeras train MODEL` makes one"
-    )

@@ -21,7 +21,7 @@ from bloodkeras.named_types import Json
 from bloodkeras.recipe import Recipe, write_recipe
 from bloodkeras.tuning.plan import Plan
 from bloodkeras.tuning.search_space import OBJECTIVES, SPACE, recipe_of
-from bloodkeras.tuning.trial import write_file
+from bloodkeras.whole_file import whole_file
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -55,10 +55,15 @@ def write_tables(oracle: Oracle, plan: Plan, folder: Path) -> None:
     """
     found = rows(oracle, plan)
     changes = {row["trial"]: changed(row, plan) for row in found}
-    write_file(folder / "tuning.csv", _csv(found))
-    write_file(folder / "history.csv", _csv(history(oracle)))
     text = "\n".join(lines(found, plan, changes)) + "\n"
-    write_file(folder / "leaderboard.txt", text.encode())
+    tables = {
+        "tuning.csv": _csv(found),
+        "history.csv": _csv(history(oracle)),
+        "leaderboard.txt": text.encode(),
+    }
+    for name, content in tables.items():
+        with whole_file(folder / name) as file:
+            file.write(content)
     best = best_recipe(oracle, plan)
     if best is not None:
         write_recipe(best, folder / "recipe.json")

@@ -21,7 +21,7 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 from bloodkeras.errors import BloodkerasError, gist
 from bloodkeras.named_types import Json
 from bloodkeras.tuning.plan import plan_of, require_same
-from bloodkeras.tuning.trial import write_file
+from bloodkeras.whole_file import make_folder, whole_file
 
 STATE_FILE = "search.json"
 MESSAGE = "tuner/message"  # gRPC drops Trial.message, so it travels among the values
@@ -49,8 +49,10 @@ class SteadyOracle(keras_tuner.Oracle):
         """Start anew, or go on from the file.
 
         Raises:
-            BloodkerasError: The file is damaged or of another plan.
+            BloodkerasError: The file is damaged, of another plan, or in a folder that cannot be
+                written.
         """
+        make_folder(file.parent)
         self.file, self.on_change, self.failure = file, on_change, None
         self.deadline = time.monotonic() + seconds
         self.heard: dict[str, float] = {}  # tuner id -> time.monotonic() of its last call
@@ -72,8 +74,8 @@ class SteadyOracle(keras_tuner.Oracle):
             "losses": self.losses,
         }
         try:
-            text = json.dumps(state, default=lambda number: number.item())
-            write_file(self.file, text.encode())
+            with whole_file(self.file) as file:
+                file.write(json.dumps(state, default=lambda number: number.item()).encode())
         except BloodkerasError as error:
             self.failure = str(error)
 
@@ -100,13 +102,8 @@ class SteadyOracle(keras_tuner.Oracle):
 
     def populate_space(self, trial_id: str) -> Json:
         """Choose values: the starting recipe's first, so that there is something to beat."""
-        if not self.trials:
-            start = keras_tuner.HyperParameters()
-            for entry in self.hyperparameters.space:
-                start.merge([entry])
-                if start.is_active(entry):
-                    start.values[entry.name] = entry.default
-            return {"status": TrialStatus.RUNNING, "values": start.values}
+        if not self.trials:  # the space's own values are its defaults
+            return {"status": TrialStatus.RUNNING, "values": dict(self.hyperparameters.values)}
         try:
             found: Json = super().populate_space(trial_id)
             return found
@@ -167,8 +164,7 @@ class SteadyOracle(keras_tuner.Oracle):
         if trial.trial_id in self._retry_queue:
             self._retry_queue.remove(trial.trial_id)
         trial.message = trial.hyperparameters.values.pop(MESSAGE, None)
-        began = self.began.pop(trial.trial_id, time.monotonic())
-        self.seconds[trial.trial_id] += round(time.monotonic() - began, 1)
+        self._stop_clock(trial.trial_id)
         super().end_trial(trial)
         self.save()  # KerasTuner saves before it forgets that the trial runs
         self._changed(known)
@@ -187,8 +183,7 @@ class SteadyOracle(keras_tuner.Oracle):
         if trial is None or trial.status != TrialStatus.RUNNING:
             return
         key = trial.trial_id
-        began = self.began.pop(key, time.monotonic())
-        self.seconds[key] += round(time.monotonic() - began, 1)
+        self._stop_clock(key)
         self.losses[key] += lost
         if self.losses[key] < MAX_LOSSES:
             trial.status = TrialStatus.INVALID  # KerasTuner's name for: to be run again
@@ -224,6 +219,10 @@ class SteadyOracle(keras_tuner.Oracle):
     def spent(self) -> bool:
         """Return whether the budget is spent."""
         return time.monotonic() > self.deadline
+
+    def _stop_clock(self, trial_id: str) -> None:
+        now = time.monotonic()
+        self.seconds[trial_id] += round(now - self.began.pop(trial_id, now), 1)
 
     def _answer(self, trial: Trial) -> Trial:
         if not self.spent() and not self.failure:

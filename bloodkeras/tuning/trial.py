@@ -30,7 +30,6 @@ from bloodkeras.training.checkpoint import (
     remove_checkpoints,
     save_checkpoint,
     variables_of,
-    write_atomically,
 )
 from bloodkeras.training.forecast import Forecast
 from bloodkeras.training.models import build_model, predict_proba
@@ -159,19 +158,6 @@ def restore(model: keras.Model, recipe: Recipe, folder: Path) -> list[Json]:
         return []
     put_back(model, state)
     return state.rows
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file of a search, whole or not at all.
-
-    Raises:
-        BloodkerasError: It cannot be written; what was there is unchanged.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
-    except OSError as error:
-        raise BloodkerasError(f"cannot write {path}: {error.strerror}") from None
 
 
 def _begin(recipe: Recipe, folder: Path) -> None:

@@ -166,6 +166,22 @@ def test_results_of_the_published_and_ones_own_lie_apart(elsewhere):
     assert results_name("runs/exports/tiny", "tiny") == "onnx-tiny"
 
 
+@pytest.mark.parametrize("name", ["tiny", "joined"])
+def test_a_model_name_means_its_run_also_among_exports(elsewhere, monkeypatch, name):
+    """In runs/exports a folder has the model's name; ./tiny is how to mean that."""
+    from bloodkeras.studies.targets import Places, means_export
+
+    build_export(elsewhere / name)
+    places = Places(Path("runs"), Path("runs/exports"))
+    assert not means_export(name)
+    assert means_export(f"./{name}")
+    assert places.open(f"./{name}").folder == Path("runs/onnx-tiny")  # the card's name
+    with pytest.raises(BloodkerasError, match=f"{name}-seed.* is no usable run"):
+        places.open(name)
+    with pytest.raises(BloodkerasError, match=f"{name}-seed"):
+        places.report_of(name)
+
+
 def test_evaluate_of_a_name_without_a_run_judges_the_published_one_and_says_so(
     drawn, elsewhere, capsys
 ):

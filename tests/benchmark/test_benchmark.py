@@ -1,16 +1,18 @@
 """The benchmark on an export small enough to be quick: every column, ratio and reason is there."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bloodkeras import contract
 from bloodkeras.benchmark import timing as measure
-from bloodkeras.benchmark.engines import CONTENDERS, Source, settings
+from bloodkeras.benchmark.engines import ENGINES, Source, missing, settings
 from bloodkeras.benchmark.side_by_side import run_benchmark
 from bloodkeras.benchmark.table import render_table, summarise
 from bloodkeras.benchmark.timing import Setting
@@ -32,7 +34,7 @@ def result(study_folder, drawn, tmp_path_factory):
     return run_benchmark(source, drawn, rounds=1, seconds=0.02), work
 
 
-def test_latency_and_rate_are_those_of_a_contender_that_sleeps():
+def test_latency_and_rate_are_those_of_an_engine_that_sleeps():
     found = measure.latencies(sleepy, IMAGE, 0.15)
     assert len(found) >= measure.LEAST_CALLS
     assert 0.011 <= np.median(found) < 0.05
@@ -85,7 +87,7 @@ def test_what_is_there_is_measured_and_what_is_not_is_named(result, study_folder
     found, work = result
     assert {"ONNX fp32", "ONNX int8"} <= set(found["contenders"])
     assert "Keras predict" in found["left_out"]  # no run was given
-    assert set(found["contenders"]) | set(found["left_out"]) == set(CONTENDERS)
+    assert set(found["contenders"]) | set(found["left_out"]) == set(ENGINES)
     for name, file in (("ONNX fp32", contract.MODEL_FILE), ("ONNX int8", contract.INT8_FILE)):
         row = found["contenders"][name]
         assert row["file_bytes"] == (study_folder / "exports/simple" / file).stat().st_size
@@ -111,13 +113,40 @@ def test_no_rounds_are_wrong_usage(study_folder, drawn, tmp_path):
         run_benchmark(source, drawn, rounds=0, seconds=1)
 
 
+@pytest.mark.parametrize(("proved", "exact"), [(True, False), (False, True)])
+def test_an_int8_file_is_run_as_the_classifier_runs_it(tmp_path, monkeypatch, proved, exact):
+    """One of an earlier version, which nothing proves right everywhere, in the exact way."""
+    folder = tmp_path / "tiny"
+    shutil.copytree(Path(__file__).parents[2] / "exports/tiny", folder)
+    if not proved:
+        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+        del card["int8"]["largest_pair"]
+        (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    opened, honest = [], measure.open_session
+    monkeypatch.setattr(
+        measure, "open_session", lambda *words: opened.append(words[2]) or honest(*words)
+    )
+    images = np.zeros((1, *contract.IMAGE_SHAPE), np.uint8)
+    for name in ("ONNX int8", "ONNX fp32"):
+        ENGINES[name].load(Source(str(folder), "", ""), Setting(1))(images)
+    assert opened == [exact, False]
+
+
+def test_what_pytorch_needs_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    reason = missing("PyTorch", Source("", "", str(tmp_path)))
+    assert reason == f"there is no {tmp_path / 'pytorch.pt'}; benchmarks/torch_twin.py makes it"
+
+
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("name", ["simple", "deeper"])
-def test_the_pytorch_twin_answers_as_keras_does(study_folder, drawn, name, fused):
+def test_the_pytorch_twin_answers_as_keras_does(study_folder, drawn, name, fused, monkeypatch):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
-    from bloodkeras.benchmark.torch_twin import torch_twin
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    from torch_twin import torch_twin
+
     from bloodkeras.training.models import predict_proba
-    from bloodkeras.training.train import load_run
+    from bloodkeras.training.run_folder import load_run
 
     model = load_run(study_folder / "runs" / f"{name}-seed42").model
     twin = torch_twin(model, fused)

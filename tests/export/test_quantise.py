@@ -17,11 +17,12 @@ from tiny_export import build_export, write_sums
 
 from bloodkeras import contract
 from bloodkeras.answers import classifier as classifier_module
-from bloodkeras.answers.classifier import Classifier, advise, verify_checksums
+from bloodkeras.answers.classifier import Classifier, advise
+from bloodkeras.answers.export_folder import verify_checksums
 from bloodkeras.answers.predict import score
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.export.quantise import CALIBRATIONS, largest_pair, quantise, quantise_with
-from bloodkeras.training.train import load_run
+from bloodkeras.training.run_folder import load_run
 
 EXPORT = "exports/deeper"
 CARDS = Path(__file__).parents[2].glob("exports/[a-z]*/card.json")
@@ -225,11 +226,11 @@ def without_proof(source: Path, folder: Path) -> Path:
 
 def test_an_earlier_int8_file_is_run_exactly_and_said_to_be(tmp_path, monkeypatch, capsys):
     opened = []
-    honest = classifier_module._open_session
+    honest = classifier_module.open_session
     monkeypatch.setattr(
         classifier_module,
-        "_open_session",
-        lambda *words, exact: opened.append(exact) or honest(*words, exact=exact),
+        "open_session",
+        lambda *words: opened.append(words[-1]) or honest(*words),
     )
     folder = without_proof(COMMITTED[0], tmp_path / "earlier")
     assert Classifier.load(folder, precision="int8").labels == contract.CLASS_NAMES
@@ -436,11 +437,11 @@ def test_numpy_and_onnxruntime_alone_give_the_same_answers(
 
 def test_openvino_gives_the_same_answers(study_folder, drawn):
     pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install openvino")
-    from bloodkeras.benchmark.engines import CONTENDERS, Source
+    from bloodkeras.benchmark.engines import ENGINES, Source
     from bloodkeras.benchmark.timing import Setting
 
     source = Source(str(study_folder / EXPORT), "", "")
-    found = CONTENDERS["OpenVINO fp32"].load(source, Setting(1))(drawn.test.images)
+    found = ENGINES["OpenVINO fp32"].load(source, Setting(1))(drawn.test.images)
     expected = Classifier.load(study_folder / EXPORT).predict_proba(drawn.test.images)
     assert np.abs(found - expected).max() < 1e-4
 

@@ -1,7 +1,11 @@
 """How much of a photograph is kept: drawn cells of known size, any background, a known scale."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
+from drawn_field import NUCLEUS, field
 from PIL import Image, ImageDraw
 
 from bloodkeras.errors import UsageError
@@ -17,7 +21,7 @@ from bloodkeras.images.framing import (
 )
 from bloodkeras.images.preprocess import doubt_of, medmnist_pixels, square
 
-NUCLEUS, RED_CELL = (90, 40, 130), (215, 160, 150)
+RED_CELL = (215, 160, 150)
 BACKGROUNDS = {"white": (245, 243, 244), "yellow": (250, 240, 160), "grey": (190, 186, 200)}
 
 
@@ -136,29 +140,6 @@ def test_nonsense_is_refused(known):
 # --- a photograph that was resized as a whole ----------------------------------------------------
 
 
-def field(share: float, side: int = 360) -> Image.Image:
-    """Draw a photograph in which a PBC one's middle takes this share: cells get smaller with it.
-
-    Args:
-        share: 1 for a photograph as MedMNIST's source has it; 200 / 360 for MedMNIST's frame.
-        side: Of the square, in pixels; drawn four times as large, so that edges are smooth.
-    """
-    large = 4 * side
-    image = Image.new("RGB", (large, large), (225, 215, 220))
-    pen = ImageDraw.Draw(image)
-    unit = large / 360 / share  # a pixel of the source photograph
-    middle = large / 2
-    for row in range(-4, 5):
-        for column in range(-4, 5):
-            if abs(row) > 1 or abs(column) > 1 or (row, column) in ((1, 1), (-1, -1)):
-                x, y = middle + 82 * unit * column, middle + 80 * unit * (row + 0.3 * column)
-                if np.hypot(x - middle, y - middle) > 95 * unit:
-                    pen.circle((x, y), 36 * unit, (215, 165, 165))
-    pen.circle((middle, middle), 62 * unit, (190, 170, 205))
-    pen.circle((middle, middle), 48 * unit, NUCLEUS)
-    return image.resize((side, side), Image.Resampling.BOX)
-
-
 @pytest.mark.parametrize("side", [64, 96, 128, 200, 224, 256, 299, 512])
 def test_a_photograph_that_was_resized_as_a_whole_is_cut_like_the_photograph(side):
     """Its red cells and nucleus say so, whatever the size and the filter."""
@@ -232,6 +213,32 @@ def test_a_doubted_answer_is_unsure_everywhere(tmp_path, capsys):
         assert "unsure" in text
         assert answer.reason in text
     assert (tmp_path / "s" / "unsure" / "s28.png").is_file()
+
+
+@pytest.mark.parametrize(
+    "through",
+    [
+        lambda pixels: pickle.loads(pickle.dumps(pixels)),
+        lambda pixels: pickle.loads(pickle.dumps(pixels, protocol=2)),
+        copy.copy,
+        copy.deepcopy,
+        lambda pixels: pixels[:],
+        lambda pixels: pixels[::-1, 2:20, 0],
+        lambda pixels: pixels.copy(),
+        lambda pixels: pixels.reshape(-1, 3),
+    ],
+)
+def test_a_doubt_is_not_lost_on_the_way(through):
+    doubtful = medmnist_pixels(field(2))
+    found = through(doubtful)
+    assert "half as large" in doubt_of(found)
+    assert doubt_of(found) == doubt_of(doubtful)
+    assert not doubt_of(through(medmnist_pixels(field(1))))
+
+
+def test_a_stack_of_doubtful_pixels_is_an_array_like_any_other():
+    stack = np.stack([medmnist_pixels(field(2)), medmnist_pixels(field(1))])
+    assert type(stack) is np.ndarray
 
 
 @pytest.mark.needs_data

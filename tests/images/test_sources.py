@@ -221,6 +221,19 @@ def test_a_bad_array_is_one_error(tmp_path, kind, name):
     assert answers(tmp_path / name) == {name: False}
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("x.npy", b"file,label\na.png,1\n"), ("x.npy", b""), ("x.npz", b"no array"), ("x.npz", b"")],
+)
+def test_text_under_an_arrays_name_is_said_to_be_no_array(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    ((_, reason),) = stream([str(tmp_path / name)])
+    wrote = "numpy.savez" if name == "x.npz" else "numpy.save"
+    assert f"{name} is no" in reason
+    assert f"that {wrote} wrote" in reason
+    assert "magic" not in reason
+
+
 def test_a_truncated_array_gives_what_it_holds(tmp_path):
     np.save(tmp_path / "x.npy", numbered(10))
     os.truncate(tmp_path / "x.npy", 128 + 7 * 2352 + 5)

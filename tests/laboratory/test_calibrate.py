@@ -2,23 +2,26 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from drawn_field import field
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from test_imports import run_blocked
 from tiny_export import build_export, write_sums
 
-from bloodkeras.answers.classifier import Classifier, verify_checksums
+from bloodkeras.answers.classifier import Classifier
+from bloodkeras.answers.export_folder import verify_checksums
 from bloodkeras.contract import CLASS_NAMES
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.laboratory.calibrate import calibrate_photos
 from bloodkeras.laboratory.fit import (
-    confidence_threshold,
+    cautious_temperature,
+    even_odds_threshold,
     fit_last_layer,
-    fit_temperature,
     stratified_folds,
 )
 from bloodkeras.laboratory.graph import Head, features_and_logits, load_model, read_head, write_head
@@ -129,8 +132,6 @@ def test_another_graph_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["simple", "deeper", "tiny", "residual"])
 def test_the_heads_of_the_committed_exports_are_found(name):
-    from pathlib import Path
-
     folder = Path(__file__).parents[2] / "exports" / name
     model = load_model(folder / "model.onnx")
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
@@ -147,36 +148,38 @@ def test_the_heads_of_the_committed_exports_are_found(name):
 def test_thresholds_by_hand():
     """A share of 5 % wrong gives 14 right in a row with 48.8 %, 33 with one mistake with 49.9 %."""
     sure = np.linspace(1, 0.4, 60)
-    assert confidence_threshold(sure[:13], np.ones(13, bool)) == 1.01
-    assert confidence_threshold(sure[:14], np.ones(14, bool)) == sure[13]
+    assert even_odds_threshold(sure[:13], np.ones(13, bool)) == 1.01
+    assert even_odds_threshold(sure[:14], np.ones(14, bool)) == sure[13]
     right = np.ones(60, bool)
     right[20] = False
-    assert confidence_threshold(sure[:30], right[:30]) == sure[19]
-    assert confidence_threshold(sure, right) == sure[59]
+    assert even_odds_threshold(sure[:30], right[:30]) == sure[19]
+    assert even_odds_threshold(sure, right) == sure[59]
     right[40:] = False
-    assert confidence_threshold(sure, right) == sure[39]
+    assert even_odds_threshold(sure, right) == sure[39]
 
 
 def test_as_many_cells_as_somebody_may_have_make_no_threshold_out_of_nothing():
     """0.95 to the power of 16,000 is 0 to a float; half of these answers are wrong."""
     rng = np.random.default_rng(0)
     sure, right = rng.random(16_000), rng.random(16_000) < 0.5
-    assert confidence_threshold(sure, right) == 1.01
-    assert confidence_threshold(sure, rng.random(16_000) < 0.97) == sure.min()
+    assert even_odds_threshold(sure, right) == 1.01
+    assert even_odds_threshold(sure, rng.random(16_000) < 0.97) == sure.min()
 
 
 def test_equal_confidences_are_accepted_together():
     right = np.ones(20, bool)
     right[14:] = False
-    assert confidence_threshold(np.ones(20), right) == 1.01
+    assert even_odds_threshold(np.ones(20), right) == 1.01
 
 
 def test_the_temperature_is_found_again():
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(4000, 8)) * 2
     labels = np.array([rng.choice(8, p=np.exp(row) / np.exp(row).sum()) for row in logits])
-    assert fit_temperature(logits * 3, labels) == pytest.approx(3, rel=0.1)
-    assert fit_temperature(logits[:1], logits[:1].argmax(1), before=2.0) > 0.5  # drawn to before
+    assert cautious_temperature(logits * 3, labels) == pytest.approx(3, rel=0.1)
+    assert (
+        cautious_temperature(logits[:1], logits[:1].argmax(1), before=2.0) > 0.5
+    )  # drawn to before
 
 
 def test_folds_hold_every_class_and_every_cell_once():
@@ -262,6 +265,27 @@ def test_the_new_export_is_complete_and_says_what_it_is(export, lab):
     assert "calibrated on 60 cells" in page
     assert "# tiny" in page
     assert card["thresholds"]["foreign"] >= 90
+
+
+def test_cells_whose_frame_is_in_doubt_are_never_counted_as_accepted(export, lab, capsys):
+    """As in predict; so they have no say in the threshold either."""
+    with open(lab / "own.csv", "a", encoding="utf-8") as table:
+        for number in range(6):
+            field(2, side=350 + number).save(lab / f"wide{number}.png")
+            table.write(f"wide{number}.png,{CLASS_NAMES[7]}\n")
+    folder = calibrated(export, lab, last_layer=True)
+    facts = json.loads((folder / "card.json").read_text(encoding="utf-8"))["calibrated_on"]
+    assert (facts["doubtful"], sum(facts["cells"].values())) == (6, 66)
+    assert 0 < facts["coverage"] <= 60 / 66
+    assert "unsure because their frame is in doubt, as in predict: 6" in capsys.readouterr().out
+    assert facts["selective_accuracy"] is not None
+
+
+def test_a_joined_model_is_refused_before_the_photographs_are_read(lab, tmp_path):
+    joined = Path(__file__).parents[2] / "exports/joined"
+    with pytest.raises(BloodkerasError, match=r"^joined cannot be calibrated: .* robust"):
+        calibrate_photos(str(joined), str(lab / "none"), "", str(tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
 
 
 def test_calibrating_twice_gives_the_same_file(export, lab):

@@ -1,5 +1,6 @@
 """Somebody's own cells: tables as people write them, numbers by hand, and the page of mistakes."""
 
+import csv
 import errno
 import json
 import os
@@ -7,17 +8,20 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
+from drawn_field import field
 from PIL import Image
 from test_imports import run_blocked
 from tiny_export import build_export, write_sums
 
 from bloodkeras.answers.classifier import Classifier
+from bloodkeras.answers.predict import score
 from bloodkeras.contract import CARD_FILE, CLASS_NAMES
 from bloodkeras.errors import BloodkerasError
-from bloodkeras.laboratory.judge import evaluate_photos, judge, wilson
+from bloodkeras.laboratory.judge import ROWS, evaluate_photos, judge, wilson
 from bloodkeras.laboratory.labelled import read_labelled, read_table
 from bloodkeras.laboratory.shift_score import colours, describe_colours, judge_colours, sentence
 
@@ -88,6 +92,27 @@ def test_what_the_user_knows_is_judged_too(export, lab, tmp_path, capsys):
     right = (answers.probs.argmax(1) == cells.labels).mean()
     assert by_names["asked"]["accuracy"] == by_file["asked"]["accuracy"] == right
     assert "asked" not in judged(export, lab, tmp_path)
+
+
+def test_the_judge_says_the_same_as_predict_of_cells_whose_frame_is_in_doubt(
+    export, lab, tmp_path, capsys
+):
+    field(1).resize((28, 28), Image.Resampling.BICUBIC).save(lab / "wide.png")
+    field(2).save(lab / "wider.png")
+    with open(lab / "labels.csv", "a", encoding="utf-8") as table:
+        table.write("wide.png,eosinophil,x\nwider.png,eosinophil,x\n")
+    found = judged(export, lab, tmp_path)
+    assert "unsure because their frame is in doubt, as in predict: 2" in capsys.readouterr().out
+    score([str(lab)], str(export), str(tmp_path / "answers.csv"))
+    with open(tmp_path / "answers.csv", encoding="utf-8", newline="") as file:
+        predicted = Counter(row["verdict"] for row in csv.DictReader(file))
+    assert predicted == {"accepted": 5, "unsure": 2}
+    assert found["doubtful"] == 2
+    assert found["verdicts"] == {name: predicted[name] / 7 for name in found["verdicts"]}
+    assert found["all_classes"]["coverage"] == 5 / 7
+    assert all(found[key]["coverage"] <= 5 / 7 for key in ROWS if key in found)
+    page = (tmp_path / "out/mistakes.html").read_text(encoding="utf-8")
+    assert page.count("<span>unsure, wide") == 2
 
 
 def test_the_page_shows_the_mistakes_and_nothing_else(export, lab, tmp_path):

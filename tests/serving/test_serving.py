@@ -33,7 +33,8 @@ import tritonclient.http as triton
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
-from bloodkeras.answers.classifier import Classifier, sha256_of
+from bloodkeras.answers.classifier import Classifier
+from bloodkeras.answers.export_folder import sha256_of
 from bloodkeras.contract import CLASS_NAMES, IMAGE_SHAPE
 from bloodkeras.images.framing import UNKNOWN
 from bloodkeras.images.synthetic import draw_arrays

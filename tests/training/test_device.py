@@ -9,8 +9,8 @@ import pytest
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.recipe import RECIPES, override, write_recipe
 from bloodkeras.training import device
-from bloodkeras.training.run_folder import begun_in, conditions, take_up
-from bloodkeras.training.train import finished_run, load_run, train
+from bloodkeras.training.run_folder import begun_in, conditions, finished_run, load_run, take_up
+from bloodkeras.training.train import train
 
 WITH = frozenset({"avx2", "avx512f", "avx512_bf16"})
 WITHOUT = frozenset({"avx2", "fma"})

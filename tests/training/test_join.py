@@ -8,7 +8,7 @@ import pytest
 from bloodkeras import contract
 from bloodkeras.data.splits import Split, Splits
 from bloodkeras.errors import BloodkerasError
-from bloodkeras.export.calibration import calibrate
+from bloodkeras.export.calibration import fit_calibration
 from bloodkeras.export.card import describe_training
 from bloodkeras.export.publish import convert
 from bloodkeras.export.quantise import answer, quantise_with
@@ -18,7 +18,7 @@ from bloodkeras.studies.targets import Places
 from bloodkeras.training.colours import Colours, Usual
 from bloodkeras.training.join import HOME_SHARE, USUAL_ON_VAL, join, usual_colours
 from bloodkeras.training.models import multiply_adds, parameter_count, predict_proba
-from bloodkeras.training.train import load_run
+from bloodkeras.training.run_folder import load_run
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_runs_of_other_data_are_refused(runs, drawn, tmp_path):
 
 
 def test_its_graph_answers_the_same_in_float_and_nearly_in_eight_bits(joined, drawn):
-    calibration = calibrate(joined.model, drawn, joined.recipe)
+    calibration = fit_calibration(joined.model, drawn, joined.recipe)
     graph = convert(joined.model, calibration)
     images = np.concatenate([drawn.val.images, blue(drawn.val)])
     expected = predict_proba(joined.model, images, calibration.temperature)

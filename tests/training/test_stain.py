@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bloodkeras.data.splits import Split
-from bloodkeras.export.calibration import calibrate
+from bloodkeras.export.calibration import fit_calibration
 from bloodkeras.export.ood_score import score_images, with_features
 from bloodkeras.recipe import RECIPES, override
 from bloodkeras.training.augment import build_augmentation
@@ -158,7 +158,7 @@ def test_another_stain_is_not_foreign_to_a_network_trained_for_it(drawn):
     stained = Split(np.flip(drawn.val.images, -1), drawn.val.labels)  # red and blue change places
     acceptance = []
     for recipe in (RECIPES["residual"], RECIPES["robust"]):
-        found = calibrate(network, drawn, recipe)
+        found = fit_calibration(network, drawn, recipe)
         doubt = score_images(with_features(network), found.statistics, stained.images)
         acceptance.append((doubt[found.score] <= found.thresholds.foreign).mean())
     assert acceptance[0] + 0.2 < acceptance[1]

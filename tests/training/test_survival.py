@@ -31,9 +31,9 @@ from bloodkeras.training.checkpoint import (
     publish,
     read_checkpoint,
     save_checkpoint,
-    write_atomically,
     written_plainly,
 )
+from bloodkeras.whole_file import replace_file
 
 KILLS = 20
 # Dropout, averaged weights, class weights, a schedule and augmentation: all that has a state.
@@ -226,12 +226,12 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_good_checkpoint(tmp_path, m
 
 
 def test_a_file_that_may_not_grow_is_as_a_full_disk(tmp_path):
-    write_atomically(tmp_path / "kept", b"before")
+    replace_file(tmp_path / "kept", b"before")
     code = (
         "import resource, sys, pathlib\n"
-        "from bloodkeras.training.checkpoint import write_atomically\n"
+        "from bloodkeras.whole_file import replace_file\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-        "try: write_atomically(pathlib.Path(sys.argv[1]), bytes(2000))\n"
+        "try: replace_file(pathlib.Path(sys.argv[1]), bytes(2000))\n"
         "except OSError as error: print(error.strerror)\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "kept")]
@@ -315,7 +315,8 @@ def test_a_bad_loss_names_its_batch(tmp_path, few):
 
 
 def test_patience_ends_a_run_that_gets_no_better(tmp_path, few, capsys):
-    from bloodkeras.training.train import load_run, train
+    from bloodkeras.training.run_folder import load_run
+    from bloodkeras.training.train import train
 
     settings = {"epochs": "9", "batch_size": "8", "learning_rate": "1e-12", "patience": "1"}
     recipe = override(RECIPES["simple"], settings)
@@ -343,7 +344,7 @@ def test_patience_counts_from_the_best_epoch():
 
 def test_several_seeds_give_a_table_of_validation_numbers(tmp_path, few, monkeypatch, capsys):
     from bloodkeras.studies.study import Study
-    from bloodkeras.training.train import Run
+    from bloodkeras.training.run_folder import Run
 
     asked = []
 
@@ -407,7 +408,7 @@ def test_a_stopped_command_says_one_line_and_loses_nothing(
     assert (code, "cannot write the run folder" in line) == (1, True)
     assert newest_checkpoint(folder).epochs == kept
     assert read_checkpoint(folder / f"checkpoints/epoch-{kept:04}").epochs == kept
-    assert not list(folder.rglob("*.part"))
+    assert not list(folder.rglob(".writing-*"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -6,7 +6,8 @@ import pytest
 
 from bloodkeras.recipe import RECIPES, override
 from bloodkeras.training.models import build_model, predict_proba
-from bloodkeras.training.train import build_optimizer, in_float32, load_run, train
+from bloodkeras.training.run_folder import in_float32, load_run
+from bloodkeras.training.train import build_optimizer, train
 
 SHORT = {"epochs": "2", "batch_size": "50"}
 

@@ -1,13 +1,36 @@
-"""Builds a Keras network's twin in PyTorch, eager and channels last, for the benchmark alone.
+"""Builds a Keras network's twin in PyTorch, eager and channels last, for `benchmark` to compare.
 
-Flow: takes a functional keras.Model; gives a torch.nn.Module with the same weights. PyTorch is no
-dependency: it is imported where it is used.
+Flow: takes a run and the folder of a benchmark's results; leaves pytorch.pt and pytorch-fused.pt
+(batch normalisation folded) there, which the next `benchmark` of that model runs too.
+
+    python benchmarks/torch_twin.py runs/deeper-seed42 runs/benchmark-deeper
+    python -m bloodkeras benchmark exports/deeper
+
+Needs PyTorch, which is no dependency of the package.
 """
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
+
+from bloodkeras.benchmark.engines import TWIN_FILES
+from bloodkeras.errors import BloodkerasError
+from bloodkeras.training.run_folder import load_run
+
+
+def main(run: str, work: str) -> None:
+    """Write both twins; in files, so that PyTorch's own start is measured and not Keras'."""
+    import torch
+
+    model = load_run(Path(run)).model
+    Path(work).mkdir(parents=True, exist_ok=True)
+    for file, fused in TWIN_FILES.items():
+        torch.save(torch_twin(model, fused), Path(work, file))
+        print(f"wrote {Path(work, file)}")
+
 
 if TYPE_CHECKING:
     import torch
@@ -126,3 +149,12 @@ def _same_padding(layer: keras.Layer) -> tuple[int, ...]:
         total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
         margins += (total // 2, total - total // 2)
     return margins
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python benchmarks/torch_twin.py RUN FOLDER")
+    try:
+        main(*sys.argv[1:])
+    except BloodkerasError as error:
+        sys.exit(f"torch_twin: {error}")
