@@ -5,7 +5,6 @@ that every table is valid UTF-8.
 """
 
 import csv
-import importlib
 import io
 import json
 import re
@@ -13,7 +12,7 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from bloodkeras.errors import missing_package
 from bloodkeras.whole_file import whole_file
@@ -126,10 +125,11 @@ def import_pyarrow() -> ModuleType:
         BloodkerasError: It is not installed.
     """
     try:
-        importlib.import_module("pyarrow.parquet")
-        return importlib.import_module("pyarrow")
+        import pyarrow
+        import pyarrow.parquet
     except ImportError:
         raise missing_package("pyarrow", "parquet") from None
+    return cast(ModuleType, pyarrow)
 
 
 def parquet_schema(names: Iterable[str]) -> Any:

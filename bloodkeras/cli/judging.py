@@ -153,10 +153,11 @@ def benchmark(
     rounds: int = 5,
     seconds: float = 0.5,
 ) -> None:
-    """Compare Keras, ONNX fp32 and int8 (and what else is installed) side by side.
+    """Compare Keras, ONNX fp32 and int8 (and OpenVINO where installed) side by side.
 
     Size, accuracy on the test split, cold start, latency, images a second, peak memory; the
-    results lie in <runs>/benchmark-<model>. It takes some minutes, on an otherwise idle machine.
+    results lie in <runs>/benchmark-<model>. It takes some minutes on an otherwise idle machine.
+    PyTorch takes part once benchmarks/torch_twin.py, in a checkout, has written its files there.
 
     Args:
         export: By default deeper.
