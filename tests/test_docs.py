@@ -1,6 +1,7 @@
 """The docs are a site that asks no other host, and the map of the code tells the truth."""
 
 import ast
+import io
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 import bloodkeras
 
@@ -118,8 +120,6 @@ finally:
 
 
 def test_a_photograph_walks_as_the_map_says(tmp_path):
-    from PIL import Image
-
     stations = walk("A photograph, from `predict FILE` to its row")
     files = [file for file, _ in stations]
     assert len(files) == len(set(files)) <= 8
@@ -164,6 +164,36 @@ def test_a_new_model_takes_what_the_map_says(monkeypatch):
     model = models.build_model(recipe.named_recipe("mine"))
     assert model.output_shape == (None, 8)
     assert model.count_params() == 3 * 3 * 3 * 32 + 32 + 32 * 8 + 8
+
+
+def test_the_clients_of_the_docs_are_answered(tmp_path):
+    text = (ROOT / "docs/serving.md").read_text(encoding="utf-8")
+    code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+    (tmp_path / "cell.jpg").write_bytes(drawn_jpeg())
+    words = [sys.executable, "-m", "bloodkeras", "serve", "--model", "deeper", "--port", "0"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    server = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        address = server.stdout.readline().split(" ")[0].removeprefix("http://")
+        assert "127.0.0.1:8080" in code
+        done = subprocess.run(
+            [sys.executable, "-c", code.replace("127.0.0.1:8080", address)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+    finally:
+        server.terminate()
+        server.communicate()
+    assert done.returncode == 0, done.stderr
+    assert "labels" in done.stdout
+    assert re.search(r"\[b?'(accepted|unsure|foreign)'\]", done.stdout)
+
+
+def drawn_jpeg() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (360, 363), "white").save(file, "JPEG")
+    return file.getvalue()
 
 
 def test_the_citation_is_of_this_version():
