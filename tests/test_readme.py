@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bloodkeras.__main__ import COMMANDS
-from bloodkeras.contract import DATA_CREDITS, DATA_LICENSE
+from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
@@ -128,6 +128,6 @@ def test_links_lead_somewhere(page):
 
 
 def test_licence_and_credits_are_given():
-    assert DATA_LICENSE in README
-    for doi in re.findall(r"doi:\S+[^.\s]", " ".join(DATA_CREDITS)):
+    assert BLOODMNIST.licence in README
+    for doi in re.findall(r"doi:\S+[^.\s]", " ".join(BLOODMNIST.credits)):
         assert doi in README
