@@ -67,7 +67,7 @@ def test_every_command_exists():
     assert named <= set(COMMANDS)
     assert {command for page, command, _ in typed() if page == "README.md"} >= {
         "predict",
-        "evaluate",
+        "judge",
         "serve",
         "train",
     }
