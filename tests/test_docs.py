@@ -166,6 +166,20 @@ def test_a_new_model_takes_what_the_map_says(monkeypatch):
     assert model.count_params() == 3 * 3 * 3 * 32 + 32 + 32 * 8 + 8
 
 
+def test_a_data_set_is_made_as_the_docs_say(tmp_path):
+    text = (ROOT / "docs/data_set.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == code.strip().splitlines()[-1].split("# ")[1]
+
+
 def test_the_clients_of_the_docs_are_answered(tmp_path):
     text = (ROOT / "docs/serving.md").read_text(encoding="utf-8")
     code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
