@@ -16,7 +16,7 @@ MADE = $(firstword $(if $(filter-out synthetic,$(DATA)),$(wildcard runs/exports)
 SHORTER := $(if $(EPOCHS),--epochs $(EPOCHS))
 
 .DEFAULT_GOAL := help
-.PHONY: help env lock data eda train evaluate export evaluate-onnx report all best joined benchmark seeds tune held-out test lint clean
+.PHONY: help env lock data eda train evaluate export evaluate-onnx report all best joined benchmark seeds tune held-out test lint docs clean
 
 help: ## list the targets, in the order of the flow
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -94,5 +94,8 @@ lint: env ## style, simple mistakes, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: env ## build the documentation into site/ (offline); a broken link fails
+	NO_MKDOCS_2_WARNING=true $(BIN)/python -m mkdocs build --strict --quiet
+
 clean: ## remove the environment; runs/ and exports/ stay
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache

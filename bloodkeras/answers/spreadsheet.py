@@ -105,7 +105,7 @@ def parse_rows(
         numbers: Those of them that hold numbers: a decimal comma becomes a point.
 
     Raises:
-        BloodkerasError: It has not these columns, holds no row, or is no CSV.
+        BloodkerasError: A column is missing, there is no row, or it is not CSV.
     """
     said = SEPARATOR_LINE.match(text)
     skipped = text[: said.end()].count("\n") if said else 0

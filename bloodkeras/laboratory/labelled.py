@@ -94,8 +94,8 @@ def read_labelled(
         framing: What is known of the photographs' magnification.
 
     Raises:
-        BloodkerasError: The folder or the table cannot be read, has not these columns, names a
-            class or a file that there is not, or not one photograph can be read.
+        BloodkerasError: The folder or the table cannot be read, a column is missing, a class or a
+            file that is named does not exist, or no photograph can be read.
     """
     folder = Path(photos)
     if not folder.is_dir():

@@ -58,8 +58,8 @@ def run_local(
                     yield done.result()
         except BrokenProcessPool:
             raise BloodkerasError(
-                "a worker process was killed, for want of memory perhaps: run the same command "
-                "again to go on, with fewer --workers"
+                "a worker process was killed, perhaps because memory ran out: run the same command "
+                "again to continue, with fewer --workers"
             ) from None
 
 

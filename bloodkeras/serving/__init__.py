@@ -5,7 +5,7 @@ tensors.py       a request's body -> what it asks, or what is wrong with it
 reply.py         answers -> a reply's body
 photographs.py   photographs -> pixels, in threads
 batcher.py       requests that wait at the same time -> one batch
-audit_log.py     a line a request: what was asked and answered
+audit_log.py     what was asked and answered, one line for each request
 guard.py         who may ask, how much at once, how long a body may be
 served_model.py  an export behind the protocol
 app.py           the addresses of the protocol

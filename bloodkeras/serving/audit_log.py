@@ -1,4 +1,4 @@
-"""Writes down what was asked and answered, a line a request, and never an image.
+"""Writes down what was asked and answered, one line for each request, and never an image.
 
 Flow: takes a request's images and answers; gives a line of JSON in a file.
 """

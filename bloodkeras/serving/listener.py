@@ -51,8 +51,8 @@ def run_until_stopped(
     Args:
         run: Serves, and returns once it was stopped.
         stop: Takes a signal's number and frame, and makes `run` return.
-        announce: Says the address: called when a stop would be heeded already, for who reads it
-            may stop the server at once.
+        announce: Says the address. It is called once a stop would be heeded, because whoever
+            reads the address may stop the server at once.
 
     Raises:
         KeyboardInterrupt: It was Ctrl-C, after `run` returned.
