@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bloodkeras.__main__ import COMMANDS
-from bloodkeras.contract import DATA_CREDITS, DATA_LICENSE
+from bloodkeras.bloodmnist import BLOODMNIST
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -77,6 +77,6 @@ def test_figures_exist():
 
 
 def test_licence_and_credits_are_given():
-    assert DATA_LICENSE in README
-    for doi in re.findall(r"doi:\S+[^.\s]", " ".join(DATA_CREDITS)):
+    assert BLOODMNIST.licence in README
+    for doi in re.findall(r"doi:\S+[^.\s]", " ".join(BLOODMNIST.credits)):
         assert doi in README

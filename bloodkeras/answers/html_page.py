@@ -26,6 +26,7 @@ from bloodkeras.errors import BloodkerasError
 
 MAX_TILES = 200  # pictures of a group, the most doubtful ones: bounds memory and the page
 MAX_ERRORS = 200
+LONG_NAME = 16  # letters; with more the last word is cut short
 HEAD = head("Blood cells: answers", scripts=True)
 
 
@@ -196,7 +197,8 @@ def _error_list(errors: list[Row], failed: int) -> Iterator[str]:
 
 def short_name(label: str) -> str:
     """Return a class name as HTML that fits under a picture."""
-    return escape(label.replace("immature granulocyte", "immature gran."))
+    first, _, last = label.rpartition(" ")
+    return escape(f"{first} {last[:4]}." if first and len(label) > LONG_NAME else label)
 
 
 def percent(share: float) -> str:
@@ -205,7 +207,7 @@ def percent(share: float) -> str:
 
 
 def data_uri(pixels: np.ndarray) -> str:
-    """Return uint8 (28, 28, 3) as a PNG inside an address, so that a page needs no other file."""
+    """Return uint8 (S, S, 3) as a PNG inside an address, so that a page needs no other file."""
     png = io.BytesIO()
     Image.fromarray(pixels).save(png, "PNG")
     return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()

@@ -15,7 +15,7 @@ import onnxruntime
 
 from bloodkeras.contract import INPUT_NAME, OUTPUT_NAME
 
-PredictProba = Callable[[np.ndarray], np.ndarray]  # uint8 (N, 28, 28, 3) -> float32 (N, 8)
+PredictProba = Callable[[np.ndarray], np.ndarray]  # uint8 (N, S, S, 3) -> float32 (N, K)
 MATRIX_SIDE = 1024  # of the square matrices whose product shows what a core can do
 LEAST_CALLS = 10  # however slow a contender is
 
@@ -56,7 +56,7 @@ def latencies(predict: PredictProba, image: np.ndarray, seconds: float) -> np.nd
 
     Args:
         predict: What is measured.
-        image: uint8 (1, 28, 28, 3).
+        image: uint8 (1, S, S, 3).
         seconds: How long to go on asking.
     """
     for _ in range(3):

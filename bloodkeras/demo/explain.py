@@ -12,6 +12,7 @@ import numpy as np
 from bloodkeras.answers.classifier import Classifier
 from bloodkeras.contract import ACCEPTED, FOREIGN, UNSURE
 from bloodkeras.errors import BloodkerasError
+from bloodkeras.images.framing import Framing
 from bloodkeras.images.preprocess import read_image
 from bloodkeras.laboratory.activation_map import ActivationMap
 
@@ -29,7 +30,7 @@ class Explained:
 
     name: str
     error: str = ""
-    pixels: np.ndarray | None = None  # uint8 (28, 28, 3), as the network sees it
+    pixels: np.ndarray | None = None  # uint8 (S, S, 3), as the network sees it
     looked: np.ndarray | None = None  # float (H, W), 0..1: what spoke for the label
     label: str = ""
     probs: tuple[tuple[str, float], ...] = ()  # every class, the most probable first
@@ -48,13 +49,14 @@ class Explainer:
             BloodkerasError: It is no complete export, or onnx is not installed.
         """
         self.classifier = Classifier.load(folder)
+        self._framing = Framing(image_side=self.classifier.dataset.image_side)
         self._map = ActivationMap(folder)
 
     def explain(self, path: str) -> Explained:
         """Answer one file; what is wrong with it is part of the answer."""
         name = Path(path).name
         try:
-            pixels = read_image(path)
+            pixels = read_image(path, self._framing)
         except BloodkerasError as error:
             return Explained(name, str(error).replace(str(path), name))
         (answer,) = self.classifier.predict([pixels])
@@ -78,8 +80,8 @@ class Explainer:
         if not numbers:
             return ""
         return (
-            f"Of BloodMNIST's test cells that are called {label}, {numbers['precision']:.1%} are; "
-            f"{numbers['recall']:.1%} of those that are, are found."
+            f"Of {self.classifier.dataset.name}'s test cells that are called {label}, "
+            f"{numbers['precision']:.1%} are; {numbers['recall']:.1%} of those that are, are found."
         )
 
 

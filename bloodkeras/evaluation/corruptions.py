@@ -3,7 +3,7 @@
 Flow: takes a `Classifier`'s answers and a `Split`; gives accuracy, coverage and accuracy of the
 accepted for nine shifts at five strengths each, as JSON and text.
 Sources: the kinds follow MedMNIST-C (Di Salvo et al. 2024, arXiv:2406.17536) and ImageNet-C
-    (Hendrycks & Dietterich 2019, arXiv:1903.12261); here they act on the 28x28 pixels themselves.
+    (Hendrycks & Dietterich 2019, arXiv:1903.12261); here they act on the small images.
 
 Nothing is drawn by chance. A shift that has two directions (warmer and cooler, say) takes one for
 the even rows and the other for the odd ones; directions in the plane go round with the row.
@@ -20,12 +20,14 @@ from scipy import ndimage
 
 from bloodkeras.answers.classifier import Answers, Classifier
 from bloodkeras.answers.exports import is_export, results_name
+from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.contract import SPLIT_NAMES
 from bloodkeras.data.splits import Split, Splits
 from bloodkeras.errors import UsageError
 from bloodkeras.progress import Progress
 
 STRENGTHS = (1, 2, 3, 4, 5)
+FRAME = BLOODMNIST.image_side  # pixels of an image, in which the lengths of SHIFTS are meant
 GREEN_PART = 0.35  # of a change of the lamp's colour: green lies between red and blue
 DISC_STEPS = 9  # points a pixel and axis, of which a blur's kernel is made
 
@@ -50,6 +52,7 @@ def evaluate_shifts(export: str, splits: Splits, split: str, runs: Path) -> Path
     if not is_export(export):
         raise UsageError(f"--shifts judges an export, and {export} is none: expected its folder")
     classifier = Classifier.load(Path(export))
+    classifier.dataset.check_fits(splits.dataset, export)
     model = classifier.card["model"]
     found = {"model": model, "split": split, "data": splits.fingerprint()}
     found |= judge_shifts(classifier.answer, splits.named()[split])
@@ -143,13 +146,13 @@ def contrast(images: np.ndarray, change: float) -> np.ndarray:
 
 
 def defocus(images: np.ndarray, radius: float) -> np.ndarray:
-    """Blur by a disc of this radius in pixels."""
-    return _blur(images, disc(radius))
+    """Blur by a disc of this radius, of FRAME."""
+    return _blur(images, disc(radius * images.shape[1] / FRAME))
 
 
 def motion(images: np.ndarray, length: float) -> np.ndarray:
-    """Blur along a line of this length in pixels; four directions go round with the row."""
-    moved = np.empty_like(images)
+    """Blur along a line of this length, of FRAME; four directions go round with the row."""
+    moved, length = np.empty_like(images), length * images.shape[1] / FRAME
     for turn in range(4):
         moved[turn::4] = _blur(images[turn::4], line(length, turn * np.pi / 4))
     return moved
@@ -175,8 +178,8 @@ def scale(images: np.ndarray, factor: float) -> np.ndarray:
 
 
 def translation(images: np.ndarray, pixels: float) -> np.ndarray:
-    """Move cells by this many pixels; eight directions go round with the row."""
-    moved = np.empty_like(images)
+    """Move cells by this far, of FRAME; eight directions go round with the row."""
+    moved, pixels = np.empty_like(images), pixels * images.shape[1] / FRAME
     for turn in range(8):
         angle = turn * np.pi / 4
         offset = (pixels * np.sin(angle), pixels * np.cos(angle))

@@ -103,7 +103,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """Return the temperature with the least negative log-likelihood.
 
     Args:
-        logits: float (N, 8).
+        logits: float (N, K).
         labels: int (N,).
     """
 
@@ -123,7 +123,7 @@ def confidence_threshold(
     confidence bound (Clopper-Pearson), so that other images keep it too.
 
     Args:
-        probs: float (N, 8), calibrated.
+        probs: float (N, K), calibrated.
         labels: int (N,).
         accuracy: To be reached by the answers at or above the threshold.
 

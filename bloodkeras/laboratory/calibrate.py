@@ -66,6 +66,7 @@ def calibrate_photos(
         raise BloodkerasError(f"{out} is there already: name a folder that is not")
     classifier = Classifier.load(export)
     model = load_model(Path(export, contract.MODEL_FILE))
+    framing = dataclasses.replace(framing, image_side=classifier.dataset.image_side)
     found = read_labelled(photos, table, classifier.labels, framing)
     cells = found.distinct()  # or a fit would be judged on what it has seen
     if len(cells) < LEAST_CELLS:
@@ -109,8 +110,8 @@ def fit(model, cells: Labelled, classifier: Classifier, last_layer: bool) -> tup
     With a new last layer all that is said, thresholds too, is from fits that had not seen the cell.
     """
     head = read_head(model)
-    views = np.stack(eight_views(cells.images), 1)  # (N, 8, 28, 28, 3)
-    features, logits, foreign = features_and_logits(model, views.reshape(-1, *contract.IMAGE_SHAPE))
+    views = np.stack(eight_views(cells.images), 1)  # (N, 8, S, S, 3)
+    features, logits, foreign = features_and_logits(model, np.concatenate(views))
     features, logits = (x.reshape(len(cells), 8, -1) for x in (features, logits))
     before, foreign = logits[:, 0].astype(float), foreign.reshape(len(cells), 8)[:, 0]
     weights, bias, penalty, judged = head.weights, head.bias, None, before[None]

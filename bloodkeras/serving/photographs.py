@@ -1,6 +1,6 @@
 """Turns the photographs of a request into pixels, in threads, so that others are served meanwhile.
 
-Flow: takes an `Asked`; gives uint8 (N, 28, 28, 3), by the same path as files.
+Flow: takes an `Asked`; gives uint8 (N, S, S, 3), by the same path as files.
 """
 
 import asyncio

@@ -18,7 +18,7 @@ from bloodkeras.serving.guard import RETRY_AFTER
 from bloodkeras.serving.options import Options, Served
 from bloodkeras.serving.photographs import PhotographReader
 from bloodkeras.serving.reply import outputs_of, values_of, write_reply
-from bloodkeras.serving.tensors import INPUTS, Asked
+from bloodkeras.serving.tensors import Asked, inputs_of
 
 PLATFORM = "onnxruntime_onnx"
 ANSWERS = Counter(
@@ -64,6 +64,7 @@ class ServedModel:
         """
         self.name, self.version = served.name, served.version
         self._classifier = Classifier.load(served.folder, threads, options.precision)
+        self.dataset = self._classifier.dataset
         self._batcher = Batcher(self._classifier, options.batch, options.wait_ms)
         self._audit, self._reader = audit, reader
         file = model_file(Path(served.folder), options.precision)
@@ -76,7 +77,7 @@ class ServedModel:
         self.metadata = {
             "name": self.name,
             "platform": PLATFORM,
-            "inputs": INPUTS,
+            "inputs": inputs_of(self.dataset),
             "outputs": outputs,
         }
         self.output_names = [output["name"] for output in outputs]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bloodkeras.contract import CLASS_NAMES, DATA_CREDITS, SYNTHETIC_STAMP
+from bloodkeras.contract import SYNTHETIC_STAMP
+from bloodkeras.dataset import DataSet
 from bloodkeras.evaluation.evaluate import Report, classification_table
 from bloodkeras.export.document import render_document, render_figure, render_preformatted
 from bloodkeras.recipe import Recipe
@@ -32,7 +33,9 @@ def write_report(
     Returns:
         The text of results.txt.
     """
+    dataset = runs[0].dataset
     results = {
+        "dataset": dataset.as_dict(),
         "models": [_model_results(*model) for model in zip(runs, keras, onnx, strict=True)],
         "gain": gain(keras),
         "interpretation": interpret_all(keras),
@@ -47,7 +50,7 @@ def write_report(
         *(_evaluation_figure(run, "mistakes") for run in runs),
     ]
     audit = (eda / "audit.txt").read_text(encoding="utf-8") if (eda / "audit.txt").exists() else ""
-    page = render_page(text, audit, [figure for figure in figures if figure.exists()])
+    page = render_page(text, audit, [figure for figure in figures if figure.exists()], dataset)
     (folder / "report.html").write_text(page, encoding="utf-8")
     return text
 
@@ -95,7 +98,7 @@ def interpret(baseline: Report, improved: Report) -> list[str]:
     ]
     by_class = {
         name: improved.metrics["per_class"][name]["f1"] - baseline.metrics["per_class"][name]["f1"]
-        for name in CLASS_NAMES
+        for name in improved.class_names
     }
     ranked = sorted(by_class, key=by_class.get, reverse=True)
     best = " and ".join(f"{name} ({by_class[name]:+.3f} F1)" for name in ranked[:2])
@@ -118,11 +121,11 @@ def _confused_pair(report: Report) -> str:
         return f"{report.model} makes no mistake."
     if counts[second, first] > counts[first, second]:
         first, second = second, first
-    both = both + both.T
+    both, names = both + both.T, report.class_names
     return (
-        f"{report.model} confuses {CLASS_NAMES[first]} and {CLASS_NAMES[second]} most often: "
+        f"{report.model} confuses {names[first]} and {names[second]} most often: "
         f"{both[first, second]} of its {mistakes} mistakes, {counts[first, second]} of them "
-        f"{CLASS_NAMES[first]} called {CLASS_NAMES[second]}."
+        f"{names[first]} called {names[second]}."
     )
 
 
@@ -131,7 +134,8 @@ def render_text(results: dict, reports: list[Report]) -> str:
     models = results["models"]
     data = models[0]["data"]
     sizes = ", ".join(f"{name} {size:,}" for name, size in data["sizes"].items())
-    lines = ["BloodMNIST study", "=" * 16]
+    title = f"{results['dataset']['name']} study"
+    lines = [title, "=" * len(title)]
     lines += [SYNTHETIC_STAMP] if data["synthetic"] else []
     lines += ["", f"data: {data['file']} ({sizes})", f"SHA-256: {data['sha256']}", ""]
     lines.append(_row("configuration", [model["name"] for model in models]))
@@ -167,11 +171,12 @@ def render_text(results: dict, reports: list[Report]) -> str:
     return "\n".join(lines)
 
 
-def render_page(text: str, audit: str, figures: list[Path]) -> str:
+def render_page(text: str, audit: str, figures: list[Path], dataset: DataSet) -> str:
     """Return one page that needs no other file: the text, the audit, and the figures inside it."""
-    credits = "".join(f"<li>{html.escape(line)}</li>" for line in DATA_CREDITS)
+    credits = "".join(f"<li>{html.escape(line)}</li>" for line in dataset.credits)
+    name, licence = html.escape(dataset.name), html.escape(dataset.licence or "no known licence")
     parts = [
-        "<h1>BloodMNIST study</h1>\n<p>Not for diagnosis. Data under CC BY 4.0:</p>"
+        f"<h1>{name} study</h1>\n<p>Not for diagnosis. Data under {licence}:</p>"
         f"<ul>{credits}</ul>\n",
         render_preformatted(text),
     ]
@@ -180,7 +185,7 @@ def render_page(text: str, audit: str, figures: list[Path]) -> str:
     for figure in figures:
         title = html.escape(figure.stem.replace("_", " "))
         parts.append(f"<h2>{title}</h2>\n{render_figure(figure)}")
-    return render_document("BloodMNIST study", "".join(parts))
+    return render_document(f"{dataset.name} study", "".join(parts))
 
 
 def _model_results(run: Run, keras: Report, onnx: Report | None) -> dict:

@@ -10,6 +10,7 @@ from pathlib import Path
 from bloodkeras import contract
 from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.exports import is_export, published, results_name
+from bloodkeras.dataset import DataSet
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.evaluation.evaluate import Report, load_report
 from bloodkeras.recipe import JOINED, RECIPES, STUDIED, Recipe, hint
@@ -27,10 +28,15 @@ class Places:
     runs: Path
     exports: Path
 
-    def open(self, target: str):
-        """Return folder for results, model name, engine, predict_proba and weights' SHA-256."""
+    def open(self, target: str, dataset: DataSet):
+        """Return folder for results, model name, engine, predict_proba and weights' SHA-256.
+
+        Raises:
+            BloodkerasError: It cannot be read, or is for images other than the data set's.
+        """
         if is_export(target):
             classifier = Classifier.load(Path(target))
+            classifier.dataset.check_fits(dataset, target)
             name = classifier.card["model"]
             weights = classifier.card.get("training", {}).get("weights_sha256", "")
             folder = self.runs / results_name(target, name)
@@ -40,6 +46,7 @@ class Places:
         from bloodkeras.training.train import load_run
 
         run = load_run(folder)
+        run.dataset.check_fits(dataset, str(folder))
         answers = partial(predict_proba, run.model)
         return folder, run.recipe.model_name, "keras", answers, run.weights
 

@@ -43,9 +43,8 @@ def begin_run(folder: Path, recipe: Recipe, splits: Splits, info: dict) -> None:
         shutil.rmtree(made, ignore_errors=True)  # of one that was killed here
         made.mkdir(parents=True)
         write_recipe(recipe, made / RUN_RECIPE)
-        (made / RUN_DATA).write_text(
-            json.dumps(splits.fingerprint(), indent=2) + "\n", encoding="utf-8"
-        )
+        data = splits.fingerprint() | {"dataset": splits.dataset.as_dict()}
+        (made / RUN_DATA).write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
         write_info(made, info)
         if folder.exists():
             _move_away(folder)

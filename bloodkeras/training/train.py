@@ -22,8 +22,10 @@ import numpy as np
 import tensorflow as tf
 
 from bloodkeras.answers.classifier import sha256_of
+from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.contract import RUN_DATA, RUN_HISTORY, RUN_INFO, RUN_MODEL, RUN_RECIPE
 from bloodkeras.data.splits import Splits
+from bloodkeras.dataset import DataSet
 from bloodkeras.errors import BloodkerasError, gist
 from bloodkeras.recipe import Recipe, read_recipe, settled
 from bloodkeras.training import layers  # noqa: F401  registered for load_model
@@ -56,6 +58,7 @@ class Run:
     history: dict[str, np.ndarray]  # column of history.csv -> float (epochs,)
     data: dict  # Splits.fingerprint()
     info: dict  # run.json
+    dataset: DataSet = BLOODMNIST  # what runs of earlier versions were trained on, and do not say
 
     @property
     def best_epoch(self) -> int:
@@ -130,7 +133,7 @@ def train(
         warn_of_slow(precision)
     # Keras counts layers of a kind in their names: the first in this process or not, equal names.
     keras.utils.clear_session(free_memory=False)
-    model = build_model(settled(recipe, precision))
+    model = build_model(settled(recipe, precision), splits.dataset)
     size = {"parameters": parameter_count(model), "multiply_adds": multiply_adds(model)}
     info = {"status": "running", "precision": precision} | size | conditions(not fast)
     state = None
@@ -213,11 +216,13 @@ def load_run(folder: Path) -> Run:
             json.loads((folder / name).read_text(encoding="utf-8")) for name in (RUN_INFO, RUN_DATA)
         )
         recipe = read_recipe(folder / RUN_RECIPE)
+        said = data.pop("dataset", None)
+        dataset = DataSet.from_dict(said) if said else BLOODMNIST
         table = np.genfromtxt(folder / RUN_HISTORY, delimiter=",", names=True)
     except (OSError, ValueError) as error:
         raise _no_run(folder, error) from None
     history = {name: np.atleast_1d(table[name]) for name in table.dtype.names}
-    return Run(folder, recipe, history, data, info)
+    return Run(folder, recipe, history, data, info, dataset)
 
 
 def kept_numbers(runs: list[Run]) -> dict[str, list[float]]:

@@ -20,7 +20,7 @@ from PIL import Image
 from tiny_export import FILES, build_export, expected_probs, write_sums
 
 from bloodkeras.answers.classifier import BATCH_SIZE, Classifier, Prediction, Thresholds
-from bloodkeras.contract import CLASS_NAMES
+from bloodkeras.bloodmnist import CLASS_NAMES
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.images.preprocess import doubt_of, eight_views, read_any
 from bloodkeras.images.synthetic import draw_arrays

@@ -19,6 +19,7 @@ from bloodkeras import contract
 from bloodkeras.answers import classifier as classifier_module
 from bloodkeras.answers.classifier import Classifier, advise, verify_checksums
 from bloodkeras.answers.predict import score
+from bloodkeras.bloodmnist import CLASS_NAMES
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.export.quantise import CALIBRATIONS, largest_pair, quantise, quantise_with
 from bloodkeras.training.train import load_run
@@ -232,9 +233,9 @@ def test_an_earlier_int8_file_is_run_exactly_and_said_to_be(tmp_path, monkeypatc
         lambda *words, exact: opened.append(exact) or honest(*words, exact=exact),
     )
     folder = without_proof(COMMITTED[0], tmp_path / "earlier")
-    assert Classifier.load(folder, precision="int8").labels == contract.CLASS_NAMES
-    assert Classifier.load(folder).labels == contract.CLASS_NAMES
-    assert Classifier.load(COMMITTED[0], precision="int8").labels == contract.CLASS_NAMES
+    assert Classifier.load(folder, precision="int8").labels == CLASS_NAMES
+    assert Classifier.load(folder).labels == CLASS_NAMES
+    assert Classifier.load(COMMITTED[0], precision="int8").labels == CLASS_NAMES
     assert opened == [True, False, False]
     advise(folder, "int8")
     assert "export it again" in capsys.readouterr().err

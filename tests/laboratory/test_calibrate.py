@@ -12,7 +12,7 @@ from test_imports import run_blocked
 from tiny_export import build_export, write_sums
 
 from bloodkeras.answers.classifier import Classifier, verify_checksums
-from bloodkeras.contract import CLASS_NAMES
+from bloodkeras.bloodmnist import CLASS_NAMES
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.laboratory.calibrate import calibrate_photos
 from bloodkeras.laboratory.fit import (

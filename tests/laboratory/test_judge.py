@@ -15,7 +15,7 @@ from test_imports import run_blocked
 from tiny_export import build_export, write_sums
 
 from bloodkeras.answers.classifier import Classifier
-from bloodkeras.contract import CLASS_NAMES
+from bloodkeras.bloodmnist import CLASS_NAMES
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.laboratory.judge import evaluate_photos, judge, wilson
 from bloodkeras.laboratory.labelled import read_labelled, read_table

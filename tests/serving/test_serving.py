@@ -34,7 +34,7 @@ from PIL import Image
 from tritonclient.utils import InferenceServerException
 
 from bloodkeras.answers.classifier import Classifier, sha256_of
-from bloodkeras.contract import CLASS_NAMES, IMAGE_SHAPE
+from bloodkeras.bloodmnist import BLOODMNIST, CLASS_NAMES
 from bloodkeras.images.framing import UNKNOWN
 from bloodkeras.images.synthetic import draw_arrays
 from bloodkeras.serving import photographs as serving_photographs
@@ -131,7 +131,7 @@ def test_the_client_finds_everything_alive_and_described(server):
         metadata = client.get_model_metadata("deeper")
     image, photographs = metadata["inputs"]
     assert photographs == {"name": "photographs", "datatype": "BYTES", "shape": [-1]}
-    assert image == {"name": "images", "datatype": "UINT8", "shape": [-1, *IMAGE_SHAPE]}
+    assert image == {"name": "images", "datatype": "UINT8", "shape": [-1, *BLOODMNIST.image_shape]}
     outputs = {output["name"]: output for output in metadata["outputs"]}
     assert outputs["probs"]["parameters"]["labels"] == list(CLASS_NAMES)
     assert set(outputs) == {"probs", "label", "confidence", "verdict", "foreign"}
@@ -386,7 +386,7 @@ def test_decoding_holds_up_nobody(monkeypatch):
 
     def read(content, name, framing):
         assert said.wait(60)
-        return np.zeros(IMAGE_SHAPE, np.uint8)
+        return np.zeros(BLOODMNIST.image_shape, np.uint8)
 
     async def decode():
         decoding = asyncio.create_task(PhotographReader(1).pixels(asked_of(2)))
@@ -396,7 +396,7 @@ def test_decoding_holds_up_nobody(monkeypatch):
 
     monkeypatch.setattr(serving_photographs, "read_content", read)
     images, doubts = asyncio.run(decode())
-    assert images.shape == (2, *IMAGE_SHAPE)
+    assert images.shape == (2, *BLOODMNIST.image_shape)
     assert doubts == ["", ""]
 
 
@@ -405,7 +405,7 @@ def test_a_small_request_is_not_behind_all_of_a_large_one(monkeypatch):
 
     def read(content, name, framing):
         order.append(name)
-        return np.zeros(IMAGE_SHAPE, np.uint8)
+        return np.zeros(BLOODMNIST.image_shape, np.uint8)
 
     async def decode():
         reader = PhotographReader(1)
@@ -418,7 +418,7 @@ def test_a_small_request_is_not_behind_all_of_a_large_one(monkeypatch):
 
 # --- what is malformed ------------------------------------------------------------------------
 
-ONE = np.zeros((1, *IMAGE_SHAPE), np.uint8)
+ONE = np.zeros((1, *BLOODMNIST.image_shape), np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -500,7 +500,7 @@ def malformed(chance: random.Random, right: list[tuple[dict, bytes]]) -> tuple[d
 def test_ten_thousand_malformed_requests_do_no_harm(server, cells, files):
     tensor = {
         "name": "images",
-        "shape": [2, *IMAGE_SHAPE],
+        "shape": [2, *BLOODMNIST.image_shape],
         "datatype": "UINT8",
         "parameters": {"binary_data_size": 4704},
     }
