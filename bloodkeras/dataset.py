@@ -45,6 +45,8 @@ class DataSet:
     md5: str = ""
 
     def __post_init__(self):
+        if not self.name.strip() or not self.name.isprintable():
+            raise BloodkerasError(f"the name of a data set is {self.name!r}: expected one line")
         if len(self.class_names) not in CLASS_COUNTS:
             raise BloodkerasError(
                 f"{self.name} has {len(self.class_names)} classes: expected "

@@ -163,7 +163,7 @@ def _described(arrays: dict[str, np.ndarray], path: Path) -> DataSet:
     side = shape[1] if len(shape) == 4 else BLOODMNIST.image_side
     said = {name: arrays[name] for name in TEXTS if name in arrays}
     for name, text in said.items():
-        if text.dtype.kind != "U" or text.ndim > (name in ("class_names", "credits")):
+        if text.dtype.kind != "U" or text.ndim != (name in ("class_names", "credits")):
             raise BloodkerasError(f"{path}: {name} must be text, found {text.dtype} {text.shape}")
     if "class_names" not in said:
         return unnamed(CLASS_NAMES, side if side in MD5S else BLOODMNIST.image_side)
@@ -186,9 +186,12 @@ def _checked_split(arrays: dict[str, np.ndarray], name: str, path: Path, dataset
 
     side, count = dataset.image_side, dataset.class_count
     shape_ok = images.ndim == 4 and images.shape[1:] == dataset.image_shape and len(images)
+    wanted = f"(N, {side}, {side}, 3) with N > 0"
+    if dataset == BLOODMNIST:
+        wanted += " (other images need class_names in the file, text in the order of the labels)"
     found = f"{images.dtype} {images.shape}"
     require(images.dtype == np.uint8, f"{name}_images", "uint8 (raw pixels, no NaN)", found)
-    require(bool(shape_ok), f"{name}_images", f"(N, {side}, {side}, 3) with N > 0", found)
+    require(bool(shape_ok), f"{name}_images", wanted, found)
     found = f"{labels.dtype} {labels.shape}"
     require(labels.dtype.kind in "ui", f"{name}_labels", "whole numbers", found)
     require(labels.shape in ((len(images), 1), (len(images),)), f"{name}_labels", "(N, 1)", found)
