@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +155,14 @@ def test_a_file_that_cannot_be_what_it_says_is_refused(tmp_path, changes, said):
     with pytest.raises(BloodkerasError, match=said) as caught:
         read_npz(write(tmp_path / "five.npz", **changes))
     assert "five.npz" in str(caught.value)
+
+
+def test_the_page_about_it_shows_what_happens(tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[1] / "docs/data_set.md").read_text(encoding="utf-8")
+    code = re.search(r"```python\n(.*?)```", page, re.DOTALL)[1]
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    assert capsys.readouterr().out.strip() == code.splitlines()[-1].partition("  # ")[2]
 
 
 # --- what was made before ------------------------------------------------------------------------
