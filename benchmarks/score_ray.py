@@ -24,8 +24,8 @@ from PIL import Image
 
 from bloodkeras.answers.classifier import Classifier
 from bloodkeras.bloodmnist import BLOODMNIST
+from bloodkeras.images.arrays import image_bytes
 from bloodkeras.images.synthetic import draw_arrays
-from bloodkeras.scoring.listing import raw_bytes
 from bloodkeras.scoring.ray_cluster import SETTINGS
 
 DRAWN = 2_000  # cells; the others are these in another light
@@ -74,7 +74,7 @@ def write_images(folder: Path, count: int, photographs: bool) -> None:
         light = rng.normal(0, 6, (len(rows), 1, 1, 3)) + rng.normal(0, 2, (len(rows), 28, 28, 1))
         images = np.clip(cells[rows % DRAWN] + light, 0, 255).astype(np.uint8)
         column = map(photograph, images) if photographs else map(np.ndarray.tobytes, images)
-        kind = arrow.binary() if photographs else arrow.binary(raw_bytes(BLOODMNIST.image_side))
+        kind = arrow.binary() if photographs else arrow.binary(image_bytes(BLOODMNIST.image_side))
         names = [f"cell-{row}" for row in rows]
         table = arrow.table({"id": names, "image": arrow.array(column, kind)})
         pq.write_table(table, folder / f"{number:03}.parquet", row_group_size=5_000)

@@ -23,7 +23,7 @@ folder lists its own files in the same order.
 
   What makes the models, on TensorFlow.
 
-    data/          BloodMNIST, found, downloaded and checked
+    data/          a data set, found, downloaded and checked
     training/      recipe and images -> a run folder
     evaluation/    predictions and labels -> numbers and figures
     tuning/        the search for a better recipe

@@ -65,7 +65,7 @@ def _npy_parts(path: str, side: int) -> Iterator[Part]:
     with open(path, "rb") as file:
         rows = _rows(file, path, side)
         offset = file.tell()
-        held = (os.fstat(file.fileno()).st_size - offset) // _bytes(side)
+        held = (os.fstat(file.fileno()).st_size - offset) // image_bytes(side)
     whole = min(rows, held)
     for first in range(0, whole, PART_ROWS):
         count = min(PART_ROWS, whole - first)
@@ -103,8 +103,8 @@ def _members(archive: zipfile.ZipFile, side: int) -> Iterator[tuple[str, int, zi
 def _member_parts(name: str, rows: int, member: zipfile.ZipExtFile, side: int) -> Iterator[Part]:
     for first in range(0, rows, PART_ROWS):
         count = min(PART_ROWS, rows - first)
-        pixels = member.read(count * _bytes(side))
-        whole = len(pixels) // _bytes(side)
+        pixels = member.read(count * image_bytes(side))
+        whole = len(pixels) // image_bytes(side)
         if whole:
             yield _part(whole, partial(_items, f"{name}/", side, first, pixels))
         if whole < count:
@@ -135,9 +135,9 @@ def _rows(file, name: str, side: int) -> int:
 def _read_slice(path: str, side: int, offset: int, first: int, count: int) -> list[Item]:
     try:
         with open(path, "rb") as file:
-            file.seek(offset + first * _bytes(side))
-            pixels = file.read(count * _bytes(side))
-        if len(pixels) < count * _bytes(side):
+            file.seek(offset + first * image_bytes(side))
+            pixels = file.read(count * image_bytes(side))
+        if len(pixels) < count * image_bytes(side):
             raise OSError("it became shorter while it was read")
     except OSError as error:
         return [(f"{path}#{row}", _reason(path, error)) for row in range(first, first + count)]
@@ -145,13 +145,13 @@ def _read_slice(path: str, side: int, offset: int, first: int, count: int) -> li
 
 
 def _items(prefix: str, side: int, first: int, pixels: bytes) -> list[Item]:
-    whole = len(pixels) // _bytes(side)
-    images = np.frombuffer(pixels, np.uint8, whole * _bytes(side)).reshape(-1, side, side, 3)
+    whole = len(pixels) // image_bytes(side)
+    images = np.frombuffer(pixels, np.uint8, whole * image_bytes(side)).reshape(-1, side, side, 3)
     return [(f"{prefix}{first + row}", image) for row, image in enumerate(images)]
 
 
-def _bytes(side: int) -> int:
-    """Return how many bytes an image has."""
+def image_bytes(side: int) -> int:
+    """Return how many bytes an image of a side has, as raw pixels."""
     return side * side * 3
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bloodkeras.answers.formats import import_pyarrow, valid_text
 from bloodkeras.errors import BloodkerasError, gist
+from bloodkeras.images.arrays import image_bytes
 from bloodkeras.images.folder import PassedOver, is_left_over
 from bloodkeras.images.preprocess import IMAGE_SUFFIXES
 from bloodkeras.images.sources import find_paths
@@ -145,9 +146,8 @@ def check_table(path: str, side: int) -> int:
             schema, rows = table.schema_arrow, table.metadata.num_rows
     except (OSError, arrow.ArrowException) as error:
         raise BloodkerasError(f"cannot read {path} as Parquet: {gist(error)}") from None
-    wanted = (
-        f"binary (image files) or fixed_size_binary[{raw_bytes(side)}] (raw uint8 {side}x{side}x3)"
-    )
+    pixels = f"fixed_size_binary[{image_bytes(side)}] (raw uint8 {side}x{side}x3)"
+    wanted = f"binary (image files) or {pixels}"
     if IMAGE_COLUMN not in schema.names:
         found = valid_text(", ".join(schema.names))
         raise BloodkerasError(
@@ -166,14 +166,9 @@ def check_table(path: str, side: int) -> int:
     return rows
 
 
-def raw_bytes(side: int) -> int:
-    """Return how many bytes the pixels of an image have."""
-    return side * side * 3
-
-
 def image_types(arrow, side: int) -> tuple:
     """Return the types that the column of images may have: two of files, then raw pixels."""
-    return arrow.binary(), arrow.large_binary(), arrow.binary(raw_bytes(side))
+    return arrow.binary(), arrow.large_binary(), arrow.binary(image_bytes(side))
 
 
 def name_column(names: list[str]) -> str | None:

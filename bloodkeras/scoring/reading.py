@@ -12,11 +12,11 @@ import numpy as np
 
 from bloodkeras.answers.formats import import_pyarrow
 from bloodkeras.errors import BloodkerasError, gist
-from bloodkeras.images.arrays import Item
+from bloodkeras.images.arrays import Item, image_bytes
 from bloodkeras.images.framing import Framing
 from bloodkeras.images.preprocess import read_content
 from bloodkeras.images.sources import file_part, read_ahead
-from bloodkeras.scoring.listing import FOLDER, IMAGE_COLUMN, name_column, raw_bytes
+from bloodkeras.scoring.listing import FOLDER, IMAGE_COLUMN, name_column
 from bloodkeras.scoring.plan import LIST_FILE, Plan
 
 CHUNK_ROWS = 256  # rows of a Parquet file in memory at once
@@ -158,7 +158,7 @@ def _decoded(content: bytes, name: str, framing: Framing) -> np.ndarray | str:
 
 def _raw(column, side: int) -> list[np.ndarray | None]:
     """Return the pixels of a pyarrow.FixedSizeBinaryArray, which are not copied."""
-    held, size = np.frombuffer(column.buffers()[1], np.uint8), raw_bytes(side)
+    held, size = np.frombuffer(column.buffers()[1], np.uint8), image_bytes(side)
     held = held[column.offset * size : (column.offset + len(column)) * size]
     missing = column.is_null().to_pylist()
     images = held.reshape(-1, side, side, 3)

@@ -10,6 +10,7 @@ from pathlib import Path
 from bloodkeras import contract
 from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.exports import is_export, published, results_name
+from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.dataset import DataSet
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.evaluation.evaluate import Report, load_report
@@ -28,7 +29,7 @@ class Places:
     runs: Path
     exports: Path
 
-    def open(self, target: str, dataset: DataSet):
+    def open(self, target: str, dataset: DataSet = BLOODMNIST):
         """Return folder for results, model name, engine, predict_proba and weights' SHA-256.
 
         Raises:
