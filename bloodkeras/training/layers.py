@@ -9,9 +9,7 @@ model.keras may hold, optimiser included:
 
 import keras
 
-from bloodkeras.training import (
-    optimizers,  # noqa: F401  registered too
-)
+from bloodkeras.training import colours, optimizers  # noqa: F401  registered too
 
 
 @keras.saving.register_keras_serializable(package="bloodkeras")
