@@ -21,7 +21,7 @@ import numpy as np
 from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.predict import answer_batches
 from bloodkeras.answers.table import BATCH_SIZE, Table
-from bloodkeras.contract import IMAGE_SHAPE
+from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.images.arrays import count_rows as rows_in
 from bloodkeras.images.sources import stream
 
@@ -33,19 +33,19 @@ def write_images(path: Path, count: int) -> None:
     """Write random images as one .npy, a slice at a time; the network takes as long for any."""
     rng = np.random.default_rng(0)
     with open(path, "wb") as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": (count, *IMAGE_SHAPE)}
+        header = {"descr": "|u1", "fortran_order": False, "shape": (count, *BLOODMNIST.image_shape)}
         np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, count, 10_000):
-            size = (min(10_000, count - start), *IMAGE_SHAPE)
+            size = (min(10_000, count - start), *BLOODMNIST.image_shape)
             file.write(rng.integers(0, 256, size, np.uint8).tobytes())
 
 
 def bare_seconds(classifier: Classifier, images: Path, first: int, size: int) -> float:
     """Return how long the network alone takes for these rows, which are in memory before."""
-    image_bytes = int(np.prod(IMAGE_SHAPE))
+    image_bytes = int(np.prod(BLOODMNIST.image_shape))
     offset = images.stat().st_size - (rows_in(str(images)) - first) * image_bytes
     pixels = np.fromfile(images, np.uint8, size * image_bytes, offset=offset)
-    pixels = pixels.reshape(size, *IMAGE_SHAPE)
+    pixels = pixels.reshape(size, *BLOODMNIST.image_shape)
     started = time.perf_counter()
     for start in range(0, size, BATCH_SIZE):
         classifier.answer(pixels[start : start + BATCH_SIZE])

@@ -23,9 +23,9 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from bloodkeras.answers.classifier import Classifier
-from bloodkeras.contract import IMAGE_SHAPE
+from bloodkeras.bloodmnist import BLOODMNIST
+from bloodkeras.images.arrays import image_bytes
 from bloodkeras.images.synthetic import draw_arrays
-from bloodkeras.scoring.listing import RAW_BYTES
 from bloodkeras.scoring.ray_cluster import SETTINGS
 
 DRAWN = 2_000  # cells; the others are these in another light
@@ -74,7 +74,7 @@ def write_images(folder: Path, count: int, photographs: bool) -> None:
         light = rng.normal(0, 6, (len(rows), 1, 1, 3)) + rng.normal(0, 2, (len(rows), 28, 28, 1))
         images = np.clip(cells[rows % DRAWN] + light, 0, 255).astype(np.uint8)
         column = map(photograph, images) if photographs else map(np.ndarray.tobytes, images)
-        kind = arrow.binary() if photographs else arrow.binary(RAW_BYTES)
+        kind = arrow.binary() if photographs else arrow.binary(image_bytes(BLOODMNIST.image_side))
         names = [f"cell-{row}" for row in rows]
         table = arrow.table({"id": names, "image": arrow.array(column, kind)})
         pq.write_table(table, folder / f"{number:03}.parquet", row_group_size=5_000)
@@ -90,7 +90,7 @@ def photograph(cell: np.ndarray) -> bytes:
 def bare_rate(model: str, threads: int | None) -> float:
     """Return how many images a second the network answers by itself."""
     network = Classifier.load(model, threads)
-    images = np.random.default_rng(0).integers(0, 256, (1024, *IMAGE_SHAPE), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (1024, *BLOODMNIST.image_shape), np.uint8)
     network.answer(images)
     count, started = 0, time.perf_counter()
     while (passed := time.perf_counter() - started) < BARE_SECONDS:

@@ -19,7 +19,7 @@ from collections import Counter
 import numpy as np
 
 from bloodkeras.answers.classifier import Classifier
-from bloodkeras.contract import IMAGE_SHAPE
+from bloodkeras.bloodmnist import BLOODMNIST
 
 CLIENTS = (1, 8, 64)
 
@@ -85,7 +85,7 @@ def overload(asked) -> None:
 
 def request_of(images: int) -> bytes:
     """Return a whole HTTP request with so many random images in binary."""
-    pixels = np.random.default_rng(0).integers(0, 256, (images, *IMAGE_SHAPE), np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (images, *BLOODMNIST.image_shape), np.uint8)
     tensor = {
         "name": "images",
         "shape": list(pixels.shape),
@@ -133,7 +133,7 @@ class Server:
 def bare(model: str, images: int, seconds: float) -> float:
     """Return how many requests' worth of images a second the network answers by itself."""
     network = Classifier.load(model)
-    pixels = np.random.default_rng(0).integers(0, 256, (images, *IMAGE_SHAPE), np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (images, *BLOODMNIST.image_shape), np.uint8)
     network.answer(pixels)
     count, start = 0, time.perf_counter()
     while (passed := time.perf_counter() - start) < seconds:

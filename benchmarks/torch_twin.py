@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def torch_twin(model: keras.Model, fused: bool = False) -> "torch.nn.Module":
-    """Return the network as PyTorch would be written: (B, 3, 28, 28) raw pixels to logits (B, 8).
+    """Return the network as PyTorch would be written: (B, 3, S, S) raw pixels to logits (B, K).
 
     Args:
         model: One of models.MODELS.

@@ -27,7 +27,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 
-from bloodkeras.contract import CLASS_COUNT
+from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.data.splits import class_weights, load_splits
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.recipe import named_recipe
@@ -118,7 +118,7 @@ def torch_model():
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]  # (B, 128)
     for units in (128, 64):
         layers += [nn.Linear(128, units), nn.ReLU(inplace=True), nn.Dropout(RECIPE.model_dropout)]
-    model = nn.Sequential(*layers, nn.Linear(64, CLASS_COUNT))
+    model = nn.Sequential(*layers, nn.Linear(64, BLOODMNIST.class_count))
     return model.to(memory_format=torch.channels_last)
 
 

@@ -4,8 +4,10 @@ The map, in the order the data flows: what stands here imports only what stands 
 folder lists its own files in the same order.
 
     errors.py      what a user is told, and the exit status that goes with it
-    named_types.py the names of types: Pixels, Probs, Labels, Json, ...
-    contract.py    facts: class names, shapes, tensor names, URL, MD5, licence
+    named_types.py  the names of types: Pixels, Probs, Labels, Json, ...
+    contract.py    facts: names of files, tensors and verdicts, and limits
+    dataset.py     what a data set is: a value that travels with images, runs, exports
+    bloodmnist.py  the one that is meant by default: 28 pixels, eight classes
     cores.py       how many cores of the processor this process may use
     interrupts.py  Ctrl-C and SIGTERM, which must not get lost
     whole_file.py  a file that is whole or not there
@@ -23,7 +25,7 @@ folder lists its own files in the same order.
 
   What makes the models, on TensorFlow.
 
-    data/          BloodMNIST, found, downloaded and checked
+    data/          a data set, found, downloaded and checked
     training/      recipe and images -> a run folder
     evaluation/    predictions and labels -> numbers and figures
     tuning/        the search for a better recipe
@@ -35,7 +37,7 @@ folder lists its own files in the same order.
     __main__.py    the command table
 
 The two sides meet in an ONNX file and its card, and in one seam:
-`predict_proba(uint8 (N, 28, 28, 3)) -> float32 (N, 8)`. A Keras run and an export both satisfy
+`predict_proba(uint8 (N, S, S, 3)) -> float32 (N, K)`. A Keras run and an export both satisfy
 it, so the same `evaluate` judges both.
 
 From Python: `bloodkeras.load("residual").predict("cell.jpg")`; docs/python.md says what else.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bloodkeras.answers.classifier import Classifier
+from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.data.splits import Splits, load_splits
 from bloodkeras.images.framing import Framing
 from bloodkeras.images.preprocess import Photograph, read_any
@@ -22,16 +23,21 @@ if TYPE_CHECKING:
 Data = Splits | str | os.PathLike[str] | None
 
 
-def read_photograph(photograph: Photograph, microns_per_pixel: float = 0.0) -> Pixels:
+def read_photograph(
+    photograph: Photograph,
+    microns_per_pixel: float = 0.0,
+    image_side: int = BLOODMNIST.image_side,
+) -> Pixels:
     """Read a photograph of one cell as the pixels that a network takes.
 
     Args:
         photograph: A path; a PIL image; the bytes of an image file; an open one; or an array uint8
-            (H, W, 3), RGB, of which (28, 28, 3) is taken as it is.
+            (H, W, 3), RGB, which is taken as it is where it has the network's size.
         microns_per_pixel: Of the photograph; 0 where that is not known.
+        image_side: Of the network, S pixels: `classifier.dataset.image_side`.
 
     Returns:
-        uint8 (28, 28, 3), RGB, 0..255.
+        uint8 (S, S, 3), RGB, 0..255.
 
     Raises:
         BloodkerasError: It cannot be read, or is no photograph.
@@ -40,7 +46,7 @@ def read_photograph(photograph: Photograph, microns_per_pixel: float = 0.0) -> P
         >>> bloodkeras.read_photograph("cell.jpg").shape
         (28, 28, 3)
     """
-    return read_any(photograph, "the image", Framing(microns_per_pixel))
+    return read_any(photograph, "the image", Framing(microns_per_pixel, image_side=image_side))
 
 
 def get_recipe(name: str, **settings: bool | int | float | str) -> Recipe:
@@ -124,7 +130,7 @@ def evaluate(model: "Classifier | Run", data: Data = None, split: str = "test") 
 
     Returns:
         `report.value("accuracy")` and other headline numbers; `report.metrics`, all of them;
-        labels int (N,) and probs float32 (N, 8).
+        labels int (N,) and probs float32 (N, K).
 
     Raises:
         BloodkerasError: The data cannot be read.
@@ -140,9 +146,11 @@ def evaluate(model: "Classifier | Run", data: Data = None, split: str = "test") 
     if isinstance(model, Classifier):
         weights = model.card.get("training", {}).get("weights_sha256", "")
         name = str(model.card["model"])
+        model.dataset.check_fits(splits.dataset, name)
         return evaluate(model.predict_proba, splits, split, name, "onnx", weights)
     from bloodkeras.training.models import predict_proba
 
+    model.dataset.check_fits(splits.dataset, str(model.folder))
     answers = partial(predict_proba, model.model)
     return evaluate(answers, splits, split, model.recipe.model_name, "keras", model.weights)
 

@@ -1,43 +1,15 @@
-"""Facts: what a BloodMNIST image is, where the data lives, and how an exported model is called.
+"""Facts: what files, tensors and verdicts are called, and how an exported model is checked.
 
-Flow: imports nothing, is imported by everything; a choice belongs in `recipe.py` instead.
-Sources: MedMNIST v2 (Yang et al. 2023, doi:10.1038/s41597-022-01721-8), package medmnist 3.0.2
-    (`medmnist.INFO["bloodmnist"]`, which `tests/test_contract.py` compares with this file); the
-    photographs are the PBC set (Acevedo et al. 2020, doi:10.1016/j.dib.2020.105474).
+Flow: imports nothing, is imported by everything; a choice belongs in `recipe.py` instead, and what
+is true of one data set alone in its `DataSet`.
 """
 
 # --- the data ---------------------------------------------------------------------------------
-CLASS_NAMES = (
-    "basophil",
-    "eosinophil",
-    "erythroblast",
-    "immature granulocyte",  # myelocytes, metamyelocytes and promyelocytes
-    "lymphocyte",
-    "monocyte",
-    "neutrophil",
-    "platelet",
-)
-CLASS_COUNT = len(CLASS_NAMES)
-IMAGE_SIDE = 28
-IMAGE_SHAPE = (IMAGE_SIDE, IMAGE_SIDE, 3)  # height, width, RGB; uint8, 0..255
 SPLIT_NAMES = ("train", "val", "test")
-SPLIT_SIZES = {"train": 11_959, "val": 1_712, "test": 3_421}
-
-DATA_FILE = "bloodmnist.npz"
-DATA_URL = "https://zenodo.org/records/10519652/files/bloodmnist.npz?download=1"
-DATA_MD5 = "7053d0359d879ad8a5505303e11de1dc"
 DATA_CACHE = "~/.medmnist"  # MedMNIST's own cache folder: a file that is there is shared
 DATA_VARIABLE = "BLOODKERAS_DATA"
-DATA_LICENSE = "CC BY 4.0"
-DATA_CREDITS = (
-    "Photographs: Acevedo et al., A dataset of microscopic peripheral blood cell images for "
-    "development of automatic recognition systems, Data in Brief 30, 2020, "
-    "doi:10.1016/j.dib.2020.105474.",
-    "BloodMNIST: Yang et al., MedMNIST v2, Scientific Data 10, 2023, "
-    "doi:10.1038/s41597-022-01721-8.",
-)
 
-# --- how MedMNIST made 28x28 out of a photograph ----------------------------------------------
+# --- how MedMNIST made small images out of photographs -----------------------------------------
 # "Centre crop 200x200, resize to 28x28" says the paper; the JPEG round trip is not in the paper,
 # but without it pixels differ from the published ones by 6.7 grey levels instead of 1.5.
 CROP_SIDE = 200
@@ -51,8 +23,8 @@ RUN_HISTORY = "history.csv"
 RUN_MODEL = "model.keras"
 
 # --- the exported model -----------------------------------------------------------------------
-INPUT_NAME = "images"  # uint8 (N, 28, 28, 3), raw pixels
-OUTPUT_NAME = "probs"  # float32 (N, 8), rows sum to 1
+INPUT_NAME = "images"  # uint8 (N, S, S, 3), raw pixels
+OUTPUT_NAME = "probs"  # float32 (N, K), rows sum to 1
 FOREIGN_NAME = "foreign"  # float32 (N,), larger for what looks less like a cell of the classes
 BATCH_AXIS = "N"
 ONNX_OPSET = 17
@@ -72,7 +44,7 @@ PARITY_BATCH_SIZES = (1, 7, 256)
 # --- what an answer is worth ------------------------------------------------------------------
 ACCEPTED = "accepted"  # act on it
 UNSURE = "unsure"  # too close to call, or its frame is in doubt: have somebody look
-FOREIGN = "foreign"  # unlike the training data: none of the eight, or another laboratory's
+FOREIGN = "foreign"  # unlike the training data: none of its classes, or another laboratory's
 VERDICTS = (ACCEPTED, UNSURE, FOREIGN)
 
 # --- what is stamped on everything that was not made from photographs -------------------------

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]  # RGB, 0..255: one image (28, 28, 3) or many (N, 28, 28, 3)
+Pixels = NDArray[np.uint8]  # RGB, 0..255: one image (S, S, 3) or many (N, S, S, 3)
 Probs = NDArray[np.float32]  # (N, K), rows sum to 1
 Labels = NDArray[np.integer[Any]]  # (N,), a class each: 0..K-1
 Flags = NDArray[np.bool_]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bloodkeras import contract, progress
+from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.data.splits import Splits, read_npz
 from bloodkeras.images.synthetic import draw_arrays
 
@@ -45,7 +46,7 @@ def drawn(drawn_file) -> Splits:
 def real_data() -> Path:
     """The real BloodMNIST file; a test that asks for it is skipped without."""
     named = os.environ.get(contract.DATA_VARIABLE)
-    cached = Path(contract.DATA_CACHE).expanduser() / contract.DATA_FILE
+    cached = Path(contract.DATA_CACHE).expanduser() / BLOODMNIST.file_name
     path = Path(named) if named else cached
     if not path.is_file():
         pytest.skip(f"needs the real BloodMNIST: set {contract.DATA_VARIABLE}")

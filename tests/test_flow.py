@@ -10,6 +10,7 @@ from PIL import Image
 from bloodkeras import contract
 from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.export_folder import verify_checksums
+from bloodkeras.bloodmnist import CLASS_NAMES
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.evaluation.evaluate import load_report
 from bloodkeras.recipe import RECIPES
@@ -71,7 +72,7 @@ def test_an_export_is_complete_and_says_what_it_is(study_folder, drawn, name):
     folder = study_folder / "exports" / name
     verify_checksums(folder)
     classifier = Classifier.load(folder)
-    assert classifier.labels == contract.CLASS_NAMES
+    assert classifier.labels == CLASS_NAMES
     assert classifier.card["training_data"]["sha256"] == drawn.sha256
     metadata = classifier._session.get_modelmeta().custom_metadata_map
     assert json.loads(metadata["bloodkeras.training_data"])["sha256"] == drawn.sha256

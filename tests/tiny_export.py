@@ -12,9 +12,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from bloodkeras import contract
+from bloodkeras.bloodmnist import CLASS_NAMES
 
 WEIGHT = 0.1  # red speaks for class 0, green for class 1, blue for class 2: pure colours are sure
-WEIGHTS = WEIGHT * np.eye(3, contract.CLASS_COUNT, dtype=np.float32)
+WEIGHTS = WEIGHT * np.eye(3, len(CLASS_NAMES), dtype=np.float32)
 FILES = (contract.MODEL_FILE, contract.CARD_FILE, contract.MODEL_CARD_FILE)
 
 
@@ -38,7 +39,7 @@ def build_graph(
     input_name: str = "images",
     input_type: int = TensorProto.UINT8,
     output_name: str = "probs",
-    labels: tuple[str, ...] | None = contract.CLASS_NAMES,
+    labels: tuple[str, ...] | None = CLASS_NAMES,
 ) -> onnx.ModelProto:
     """Return softmax(mean colour @ WEIGHTS) as a model; the arguments make it a foreign one."""
     nodes = [

@@ -21,7 +21,6 @@ from bloodkeras.answers.export_folder import model_file, verify_checksums
 from bloodkeras.answers.exports import DEFAULT, find_export
 from bloodkeras.answers.prior import (
     BLOOD,
-    HEALTHY_BLOOD,
     LEAST_KEPT,
     LEAST_SHARE,
     Prior,
@@ -33,17 +32,18 @@ from bloodkeras.answers.prior import (
     read_prior,
 )
 from bloodkeras.answers.session import must_be_exact, open_session
+from bloodkeras.bloodmnist import HEALTHY_BLOOD, unnamed
 from bloodkeras.contract import (
     ACCEPTED,
     CARD_FILE,
     FOREIGN,
     FOREIGN_NAME,
-    IMAGE_SHAPE,
     INPUT_NAME,
     METADATA_PREFIX,
     OUTPUT_NAME,
     UNSURE,
 )
+from bloodkeras.dataset import DataSet
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.images.framing import Framing
 from bloodkeras.images.preprocess import (
@@ -75,7 +75,7 @@ class Prediction:
     label: str
     confidence: float  # 0..1
     verdict: str  # one of contract.VERDICTS
-    probs: Probs  # float32 (8,), in the order of Classifier.labels
+    probs: Probs  # float32 (K,), in the order of Classifier.labels
     reason: str = ""  # why it is unsure, where the photograph's framing is in doubt
 
 
@@ -101,7 +101,7 @@ def doubted(verdict: str, doubt: str) -> str:
 class Answers:
     """What the network says of N images."""
 
-    probs: Probs  # float32 (N, 8), rows sum to 1
+    probs: Probs  # float32 (N, K), rows sum to 1
     foreign: Floats  # float32 (N,), larger for what looks less like a cell
     verdicts: Words  # str (N,), of contract.VERDICTS
 
@@ -144,18 +144,18 @@ class Classifier:
     """An exported network: raw uint8 pixels in, class probabilities out.
 
     Attributes:
+        dataset: What it was trained on: the side of its images, the names of its classes.
         labels: Class names, in the order of the columns of `predict_proba`.
         card: What card.json says: training data, metrics, versions.
         thresholds: Where an answer is no longer accepted.
         batch_size: Images handed to onnxruntime at once.
     """
 
-    def __init__(
-        self, session: onnxruntime.InferenceSession, labels: tuple[str, ...], card: Json
-    ) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, dataset: DataSet, card: Json) -> None:
         self._session = session
         self._outputs = [node.name for node in session.get_outputs()]
-        self.labels = labels
+        self.dataset = dataset
+        self.labels = dataset.class_names
         self.card = card
         self.thresholds = Thresholds(**card.get("thresholds", {}))
         self.batch_size = BATCH_SIZE
@@ -197,17 +197,17 @@ class Classifier:
             raise BloodkerasError("a Classifier that was not made by Classifier.load has no copy")
         digest = hashlib.sha256(self._made_of[0]).hexdigest()
         settings = {"thresholds": self.thresholds, "batch_size": self.batch_size}
-        return _unpickled, (type(self), *self._made_of, digest, self.labels, self.card, settings)
+        return _unpickled, (type(self), *self._made_of, digest, self.dataset, self.card, settings)
 
     def predict_proba(self, images: Pixels) -> Probs:
         """Return the class probabilities of many images.
 
         Args:
-            images: uint8 (N, 28, 28, 3), RGB, raw pixels 0..255. Floats are refused: a picture
+            images: uint8 (N, S, S, 3), RGB, raw pixels 0..255. Floats are refused: a picture
                 scaled to 0..1 would be taken for a black one and answered with confidence.
 
         Returns:
-            float32 (N, 8), rows sum to 1.
+            float32 (N, K), rows sum to 1.
 
         Raises:
             BloodkerasError: The array has another type or shape.
@@ -232,9 +232,11 @@ class Classifier:
         """
         weights = self._weights(prior)
         images = np.asarray(images)
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != IMAGE_SHAPE:
+        shape = self.dataset.image_shape
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape:
+            expected = f"uint8 (N, {', '.join(map(str, shape))})"
             raise BloodkerasError(
-                f"expected raw pixels as uint8 (N, 28, 28, 3), found {images.dtype} {images.shape}"
+                f"expected raw pixels as {expected}, found {images.dtype} {images.shape}"
             )
         probs = np.empty((len(images), len(self.labels)), np.float32)
         foreign = np.zeros(len(images), np.float32)
@@ -253,9 +255,8 @@ class Classifier:
 
     def _weights(self, prior: Prior) -> Weights | None:
         """Return what a prior means; everything that weighs answers comes through here."""
-        if isinstance(prior, str) and prior == BLOOD:
-            return self.prior_of(HEALTHY_BLOOD)
-        return class_weights(prior, self.labels)
+        known = self.blood_prior() if isinstance(prior, str) and prior == BLOOD else prior
+        return class_weights(known, self.labels)
 
     def _judge(self, probs: Probs, foreign: Floats, weights: Weights | None) -> Answers:
         confidence = probs.max(1, initial=0)
@@ -265,7 +266,7 @@ class Classifier:
         return Answers(probs, foreign, self.thresholds.verdicts(confidence, foreign))
 
     def _run(self, images: Pixels) -> tuple[Probs, Floats]:
-        """Return probabilities (N, 8) and foreign scores (N,) of one batch, 0 without any."""
+        """Return probabilities (N, K) and foreign scores (N,) of one batch, 0 without any."""
         found = self._session.run(self._outputs, {INPUT_NAME: images})
         by_name = dict(zip(self._outputs, found, strict=True))
         nothing = np.zeros(len(images), np.float32)
@@ -275,7 +276,7 @@ class Classifier:
         """Return a prior for many images of one place: how common each class seems to be there.
 
         Args:
-            probs: float32 (N, 8), what `predict_proba` says of them.
+            probs: float32 (N, K), what `predict_proba` says of them.
             prior: The names of the classes that can occur, as in `answer`; None: all.
 
         Returns:
@@ -318,11 +319,30 @@ class Classifier:
             UsageError: A class is unknown, or both options say what can occur.
             BloodkerasError: The file cannot be read.
         """
-        read = read_prior(classes, "" if prior == BLOOD else prior, self.labels)
-        return self.prior_of(HEALTHY_BLOOD, read) if prior == BLOOD else read
+        if prior != BLOOD:
+            return read_prior(classes, prior, self.labels)
+        return self.blood_prior(read_prior(classes, "", self.labels))
+
+    def knows_blood(self) -> bool:
+        """Return whether it is known how common each of its classes is in healthy blood."""
+        return HEALTHY_BLOOD.keys() >= set(self.labels)
+
+    def blood_prior(self, prior: Prior = None) -> Weights:
+        """Return `prior_of` how common each class is in healthy blood.
+
+        Raises:
+            UsageError: That is not known of all its classes.
+        """
+        if not self.knows_blood():
+            unknown = ", ".join(label for label in self.labels if label not in HEALTHY_BLOOD)
+            raise UsageError(
+                f"the prior {BLOOD} is for classes whose share in healthy blood is known, and "
+                f"that of {unknown} is not: give a file of weights"
+            )
+        return self.prior_of({label: HEALTHY_BLOOD[label] for label in self.labels}, prior)
 
     def _own_shares(self) -> Floats:
-        """Return how common the network takes each class to be, from its training, float64 (8,)."""
+        """Return how common the network takes each class to be, from its training, float64 (K,)."""
         own = np.array(self.card.get("class_shares") or np.ones(len(self.labels)), float)
         found: Floats = np.maximum(own / own.sum(), LEAST_SHARE)
         return found
@@ -337,10 +357,10 @@ class Classifier:
         """Classify images or image files.
 
         Args:
-            images: uint8 (N, 28, 28, 3), RGB: the benchmark's images, taken as they are. Or one
+            images: uint8 (N, S, S, 3), RGB: the benchmark's images, taken as they are. Or one
                 photograph, or any iterable of them, mixed as you like: a path; a PIL image of any
                 mode; the bytes of an image file; an open one; an array uint8 (H, W, 3), RGB, of
-                which (28, 28, 3) is taken as it is. Everything but arrays of 28x28 pixels goes
+                which (S, S, 3) is taken as it is. Everything but arrays of S x S pixels goes
                 the way of a file, with the same refusals; see docs/photographs.md.
             prior: As in `answer`.
             microns_per_pixel: Of photographs; 0 where that is not known.
@@ -357,10 +377,12 @@ class Classifier:
             answers = self.answer(images, prior, views)
             doubts = [""] * len(answers.probs)
         else:
-            framing = Framing(microns_per_pixel)
+            framing = Framing(microns_per_pixel, image_side=self.dataset.image_side)
             found = [read_any(image, name, framing) for name, image in _named(images)]
             doubts = [doubt_of(pixels) for pixels in found]
-            stacked = np.stack(found) if found else np.empty((0, *IMAGE_SHAPE), np.uint8)
+            stacked = (
+                np.stack(found) if found else np.empty((0, *self.dataset.image_shape), np.uint8)
+            )
             answers = self.answer(stacked, prior, views)
         return [
             Prediction(
@@ -436,24 +458,25 @@ def _unpickled(
     threads: int | None,
     exact: bool,
     digest: str,
-    labels: tuple[str, ...],
+    dataset: DataSet,
     card: Json,
     settings: Json,
 ) -> Classifier:
     """Return the copy of a classifier that `Classifier.__reduce__` took apart."""
     if hashlib.sha256(model).hexdigest() != digest:
         raise BloodkerasError("the pickled network is not the one that was pickled: load it again")
-    classifier = kind(open_session(model, threads, exact), labels, card)
+    classifier = kind(open_session(model, threads, exact), dataset, card)
     classifier._made_of = model, threads, exact
     vars(classifier).update(settings)
     return classifier
 
 
-def _check_interface(session: onnxruntime.InferenceSession, path: Path) -> tuple[str, ...]:
-    """Return the labels the file carries, after a look at its inputs and outputs."""
+def _check_interface(session: onnxruntime.InferenceSession, path: Path) -> DataSet:
+    """Return the data set the file carries, after a look at its inputs and outputs."""
     inputs = {node.name: node.type for node in session.get_inputs()}
     outputs = {node.name: node.shape for node in session.get_outputs()}
-    labels = session.get_modelmeta().custom_metadata_map.get(METADATA_PREFIX + "labels")
+    metadata = session.get_modelmeta().custom_metadata_map
+    labels = metadata.get(METADATA_PREFIX + "labels")
     if inputs != {INPUT_NAME: "tensor(uint8)"} or OUTPUT_NAME not in outputs or labels is None:
         raise BloodkerasError(
             f"{path} is no bloodkeras model: expected input {INPUT_NAME} (uint8), output "
@@ -465,4 +488,15 @@ def _check_interface(session: onnxruntime.InferenceSession, path: Path) -> tuple
             f"{path} is no bloodkeras model: {len(labels)} labels for {OUTPUT_NAME} "
             f"{outputs[OUTPUT_NAME]}"
         )
-    return labels
+    shape = session.get_inputs()[0].shape
+    try:
+        side = int(shape[1]) if len(shape) == 4 else 0
+        said = metadata.get(METADATA_PREFIX + "dataset")  # not there before it was a value
+        found = DataSet.from_dict(json.loads(said)) if said else unnamed(labels, side)
+        if found.class_names != labels or shape[1:] != [*found.image_shape]:
+            raise BloodkerasError(f"it says that it is for {found.described()}")
+    except (BloodkerasError, ValueError, TypeError) as error:
+        raise BloodkerasError(
+            f"{path} is no bloodkeras model: {len(labels)} labels, {INPUT_NAME} {shape}; {error}"
+        ) from None
+    return found

@@ -8,6 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -15,12 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import bloodkeras
-from bloodkeras.answers.classifier import (
-    Answers,
-    Classifier,
-    advise,
-    doubted,
-)
+from bloodkeras.answers.classifier import Answers, Classifier, advise, doubted
 from bloodkeras.answers.copies import Copies
 from bloodkeras.answers.export_folder import model_file, sha256_of
 from bloodkeras.answers.formats import import_pyarrow, valid_text
@@ -37,7 +33,7 @@ from bloodkeras.answers.table import (
     rows_path,
     table_format,
 )
-from bloodkeras.contract import FOREIGN, IMAGE_SHAPE, UNSURE, VERDICTS
+from bloodkeras.contract import FOREIGN, UNSURE, VERDICTS
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.images.arrays import Item
 from bloodkeras.images.folder import PassedOver
@@ -94,6 +90,7 @@ def score(
     check_words(words)
     classifier = Classifier.load(model, precision=precision)
     advise(model, precision)
+    framing = replace(framing, image_side=classifier.dataset.image_side)
     copies = Copies(sort_into, words) if sort_into else None
     page = Page(report, classifier, resume) if report else None
     if out:  # before all images are read for the prior
@@ -113,7 +110,7 @@ def score(
     table = Table(out, kind, origin, resume) if out else Printed(kind, classifier.labels, said)
     takers = [taker for taker in (copies, page, table) if taker]  # what is in the table, is done
     tally = Counter(table.kept.counts)
-    total = None if STDIN in words else partial(count_images, words)
+    total = None if STDIN in words else partial(count_images, words, framing)
     passed = PassedOver()
     bar = None if out else False  # it would be drawn into a printed table
     with table, Progress(total, table.kept.rows, bar) as progress:
@@ -137,7 +134,7 @@ def _estimate_prior(
     if STDIN in words:
         raise UsageError(f"--prior estimate reads the images twice, and {STDIN} only comes once")
     parts = [np.empty((0, len(classifier.labels)), np.float32)]
-    with Progress(partial(count_images, words), 0, None) as progress:
+    with Progress(partial(count_images, words, framing), 0, None) as progress:
         for rows in answer_batches(classifier, stream(words, framing=framing), views=views):
             found = [row.probs for row in rows if row.label]
             parts.append(np.array(found, np.float32).reshape(-1, len(classifier.labels)))
@@ -155,7 +152,11 @@ def answer_batches(
         before = None
         while batch := list(islice(items, BATCH_SIZE)):
             images = [pixels for _, pixels in batch if isinstance(pixels, np.ndarray)]
-            stacked = np.stack(images) if images else np.empty((0, *IMAGE_SHAPE), np.uint8)
+            stacked = (
+                np.stack(images)
+                if images
+                else np.zeros((0, *classifier.dataset.image_shape), np.uint8)
+            )
             now = batch, network.submit(classifier.answer, stacked, prior, views)
             if before:
                 yield _rows(before[0], before[1].result(), classifier.labels)

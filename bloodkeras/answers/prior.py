@@ -3,8 +3,7 @@
 Flow: takes class names or weights; gives `Weights`, by which probabilities are multiplied before
 they are made to sum to 1 again. Where the user knows nothing, the images themselves say how common
 each class is among them; of healthy blood, textbooks do.
-Sources: shares from unlabelled images, Saerens et al. 2002, doi:10.1162/089976602753284446; shares
-in healthy blood, Orfanakis et al. 1970, American Journal of Clinical Pathology 53, 647.
+Sources: shares from unlabelled images, Saerens et al. 2002, doi:10.1162/089976602753284446.
 """
 
 import difflib
@@ -26,18 +25,6 @@ MAY_OCCUR = 0.005  # of the commonest class' share: what a prior makes rarer is 
 LEAST_SHARE = 0.001  # that a network expects of any class: the card says 0 of one it never saw
 # Words that stand for a prior file: shares of the images themselves, and of healthy blood.
 ESTIMATE, BLOOD = "estimate", "blood"
-# White cells in a cubic millimetre, means of 291 healthy adults (Orfanakis 1970), and a trace of
-# what such blood hardly holds: a clear one is still named, but unsure (MAY_OCCUR).
-HEALTHY_BLOOD = {
-    "neutrophil": 3650,
-    "lymphocyte": 2500,
-    "monocyte": 430,
-    "eosinophil": 150,
-    "basophil": 30,
-    "immature granulocyte": 10,
-    "erythroblast": 10,
-    "platelet": 10,
-}
 PSEUDO_COUNT = 1.0  # images of each class that are taken to be there too: no share becomes 0
 ROUNDS, STILL = 1000, 1e-7  # of the estimation; a change of a share that is none
 
@@ -55,7 +42,7 @@ class Weights:
     possible: frozenset[str]
 
     def array(self, labels: tuple[str, ...]) -> Floats:
-        """Return the weights as float32 (8,), in the order of the labels."""
+        """Return the weights as float32 (K,), in the order of the labels."""
         return np.array([self.by_class.get(label, 0.0) for label in labels], np.float32)
 
 
@@ -155,12 +142,12 @@ def apply_weights(probs: Probs, weights: Weights, labels: tuple[str, ...]) -> tu
     """Return weighed probabilities, and the share of the network's own on what may be accepted.
 
     Args:
-        probs: float32 (N, 8), rows sum to 1.
+        probs: float32 (N, K), rows sum to 1.
         weights: Of `class_weights`.
         labels: The names of the columns.
 
     Returns:
-        float32 (N, 8), rows sum to 1; float32 (N,).
+        float32 (N, K), rows sum to 1; float32 (N,).
     """
     # None left: all alike.
     weighed = np.maximum(probs, np.finfo(np.float32).tiny) * weights.array(labels)
@@ -174,12 +161,12 @@ def estimate_shares(probs: Probs, own: Floats, weights: Floats | None = None) ->
     Shares are those with which the answers, weighed by them, have just these means.
 
     Args:
-        probs: float32 (N, 8), calibrated, unweighed.
-        own: float (8,), the shares that the network expects, from its training.
-        weights: float (8,), 0 for a class that cannot occur; None: all can.
+        probs: float32 (N, K), calibrated, unweighed.
+        own: float (K,), the shares that the network expects, from its training.
+        weights: float (K,), 0 for a class that cannot occur; None: all can.
 
     Returns:
-        float64 (8,), sum to 1.
+        float64 (K,), sum to 1.
     """
     start: Floats = own if weights is None else own * (weights > 0)
     start = start / start.sum()

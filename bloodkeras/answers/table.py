@@ -34,7 +34,7 @@ class Row(NamedTuple):
     verdict: str = ""
     error: str = ""
     foreign: float = 0.0  # larger for what looks less like a cell; not in the table
-    pixels: Pixels | None = None  # uint8 (28, 28, 3); not in the table
+    pixels: Pixels | None = None  # uint8 (S, S, 3); not in the table
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bloodkeras.benchmark.timing import PredictProba, Setting, onnx_predict, peak_memory_mb
-from bloodkeras.contract import (
-    IMAGE_SHAPE,
-    INT8_FILE,
-    MODEL_FILE,
-    OUTPUT_NAME,
-    PRECISIONS,
-    RUN_MODEL,
-)
+from bloodkeras.bloodmnist import BLOODMNIST
+from bloodkeras.contract import INT8_FILE, MODEL_FILE, OUTPUT_NAME, PRECISIONS, RUN_MODEL
 from bloodkeras.named_types import Pixels, Probs
 
 if TYPE_CHECKING:
@@ -43,11 +37,13 @@ class Source:
         export: The folder of the export.
         run: The folder of the run it came from; "" if there is none.
         work: The folder of the results, where PyTorch's files are if somebody made them.
+        image_side: Of the images that it takes, in pixels.
     """
 
     export: str
     run: str
     work: str
+    image_side: int = BLOODMNIST.image_side
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,10 +88,11 @@ def cold_start(name: str, source: Source, setting: Setting, images: int) -> None
     It is called in a fresh process, so that nothing is imported yet.
     """
     predict = ENGINES[name].load(source, setting)
-    predict(np.zeros((1, *IMAGE_SHAPE), np.uint8))
+    shape = source.image_side, source.image_side, 3
+    predict(np.zeros((1, *shape), np.uint8))
     answered = time.time()
     for _ in range(0, images, MEMORY_BATCH):
-        predict(np.zeros((MEMORY_BATCH, *IMAGE_SHAPE), np.uint8))
+        predict(np.zeros((MEMORY_BATCH, *shape), np.uint8))
     json.dump({"answered": answered, "peak_memory_mb": peak_memory_mb()}, sys.stdout)
 
 

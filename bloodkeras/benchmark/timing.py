@@ -21,7 +21,7 @@ from bloodkeras.named_types import Floats, Pixels, Probs
 Lane = tuple[str, "Setting"]  # a way to compute, and how
 # What was measured in a lane: of "latency", or of a batch size, one number or pair a round.
 Measured = dict[Lane, dict[str | int, list[Any]]]
-PredictProba = Callable[[Pixels], Probs]  # uint8 (N, 28, 28, 3) -> float32 (N, 8)
+PredictProba = Callable[[Pixels], Probs]  # uint8 (N, S, S, 3) -> float32 (N, K)
 MATRIX_SIDE = 1024  # of the square matrices whose product shows what a core can do
 LEAST_CALLS = 10  # however slow an engine is
 
@@ -60,7 +60,7 @@ def latencies(predict: PredictProba, image: Pixels, seconds: float) -> Floats:
 
     Args:
         predict: What is measured.
-        image: uint8 (1, 28, 28, 3).
+        image: uint8 (1, S, S, 3).
         seconds: How long to go on asking.
     """
     for _ in range(3):

@@ -15,9 +15,9 @@ from bloodkeras.interrupts import heed_stops
 
 Images = Annotated[
     str,
-    "Files, folders (searched to any depth), globs, arrays (.npy or .npz of uint8 (N, 28, 28, 3)), "
-    "or - for a list of paths on standard input. 28x28 images are taken as they are, photographs "
-    "cropped. Every page of a TIFF or an animation is an image.",
+    "Files, folders (searched to any depth), globs, arrays (.npy or .npz of uint8), or - for "
+    "a list of paths on standard input. Images of the network's size (28x28) are taken as they "
+    "are, photographs are cropped. Every page of a TIFF or an animation is an image.",
 ]
 
 

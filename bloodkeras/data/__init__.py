@@ -1,4 +1,4 @@
-"""BloodMNIST, found, downloaded, read and checked; images that are no cells.
+"""A data set, found, downloaded, read and checked; images that are no cells.
 
 download.py    MedMNIST's cache, or its server -> a file with the right MD5
 splits.py      find, read and check a file -> Splits; class weights

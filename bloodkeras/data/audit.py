@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from bloodkeras.contract import CLASS_COUNT, CLASS_NAMES
-from bloodkeras.data.splits import Splits
-from bloodkeras.named_types import Json, Labels
+from bloodkeras.data.splits import Split, Splits
+from bloodkeras.named_types import Json
 
 
 def audit(splits: Splits) -> Json:
@@ -24,11 +23,11 @@ def audit(splits: Splits) -> Json:
     places: dict[bytes, list[Any]] = {}
     for name, split in splits.named().items():
         for row, (image, label) in enumerate(zip(split.images, split.labels, strict=True)):
-            place = (name, row, CLASS_NAMES[label])
+            place = (name, row, split.dataset.class_names[label])
             places.setdefault(image.tobytes(), []).append(place)
     groups = [group for group in places.values() if len(group) > 1]
     return {
-        "classes": {name: _class_counts(split.labels) for name, split in splits.named().items()},
+        "classes": {name: _class_counts(split) for name, split in splits.named().items()},
         "duplicates": groups,
         "within_splits": sum(max(Counter(s for s, _, _ in g).values()) > 1 for g in groups),
         "across_splits": sum(len({split for split, _, _ in group}) > 1 for group in groups),
@@ -41,7 +40,7 @@ def audit_table(findings: Json) -> str:
     splits = list(findings["classes"])
     rows = [f"{'images':24}" + "".join(f"{name:>16}" for name in splits)]
     totals = {name: sum(counts.values()) for name, counts in findings["classes"].items()}
-    for label in CLASS_NAMES:
+    for label in findings["classes"][splits[0]]:
         counts = ((findings["classes"][name][label], totals[name]) for name in splits)
         rows.append(f"{label:24}" + "".join(f"{n:>8} {n / total:>6.1%} " for n, total in counts))
     rows.append(f"{'all':24}" + "".join(f"{totals[name]:>8}{'':8}" for name in splits))
@@ -57,6 +56,6 @@ def audit_table(findings: Json) -> str:
     return "\n".join(rows)
 
 
-def _class_counts(labels: Labels) -> dict[str, int]:
-    counts = np.bincount(labels, minlength=CLASS_COUNT)
-    return {name: int(count) for name, count in zip(CLASS_NAMES, counts, strict=True)}
+def _class_counts(split: Split) -> dict[str, int]:
+    names = split.dataset.class_names
+    return dict(zip(names, np.bincount(split.labels, minlength=len(names)).tolist(), strict=True))

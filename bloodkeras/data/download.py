@@ -1,7 +1,7 @@
-"""Fetches BloodMNIST where MedMNIST itself keeps it.
+"""Fetches a data set of MedMNIST where MedMNIST itself keeps it.
 
-Flow: takes nothing; gives the path of a file with MedMNIST's MD5, from its cache or from Zenodo.
-Sources: URL and MD5 from `contract.py`. Zenodo answers nameless scripts with 429 and goes down at
+Flow: takes a `DataSet`; gives the path of a file with its MD5, from the cache or from Zenodo.
+Sources: URL and MD5 from the `DataSet`. Zenodo answers nameless scripts with 429 and goes down at
     times (MedMNIST#21, #22): hence the name, the retries, and a message that helps by hand.
 """
 
@@ -9,6 +9,8 @@ import hashlib
 from pathlib import Path
 
 from bloodkeras import __version__, contract
+from bloodkeras.bloodmnist import BLOODMNIST
+from bloodkeras.dataset import DataSet
 from bloodkeras.errors import BloodkerasError, missing_package
 
 TRIES = 5  # on 429, 5xx and lost connections
@@ -19,19 +21,19 @@ TIMEOUT_S = 20
 
 
 class DownloadError(BloodkerasError):
-    """BloodMNIST is not here and cannot be downloaded."""
+    """The data set is not here and cannot be downloaded."""
 
 
-def cached_or_downloaded() -> Path:
+def cached_or_downloaded(dataset: DataSet = BLOODMNIST) -> Path:
     """Return the path of MedMNIST's own file, downloading it where it is missing.
 
     Raises:
         DownloadError: The download failed; nothing is left behind.
         BloodkerasError: Another file has its place. It is somebody's, so it is not overwritten.
     """
-    path = Path(contract.DATA_CACHE).expanduser() / contract.DATA_FILE
+    path = Path(contract.DATA_CACHE).expanduser() / dataset.file_name
     if path.exists():
-        _check_md5(path)
+        _check_md5(path, dataset.md5)
         return path
     try:
         import pooch
@@ -39,16 +41,16 @@ def cached_or_downloaded() -> Path:
         raise missing_package("pooch", "train") from None
     try:
         pooch.retrieve(
-            contract.DATA_URL,
-            known_hash=f"md5:{contract.DATA_MD5}",
+            dataset.url,
+            known_hash=f"md5:{dataset.md5}",
             fname=path.name,
             path=path.parent,
             downloader=_download,
         )
     except Exception as error:  # requests', urllib3's and pooch's errors share no useful base
         raise DownloadError(
-            f"BloodMNIST is not here and its download failed ({_gist(error)}): fetch "
-            f"{contract.DATA_URL} (MD5 {contract.DATA_MD5}) by hand and put it at {path}, or name "
+            f"{dataset.name} is not here and its download failed ({_gist(error)}): fetch "
+            f"{dataset.url} (MD5 {dataset.md5}) by hand and put it at {path}, or name "
             f"your copy with --data FILE or {contract.DATA_VARIABLE}; --data synthetic needs none"
         ) from None
     return path
@@ -71,20 +73,22 @@ def _download(url: str, output_file: str, _pooch: object) -> None:
     session = requests.Session()
     for scheme in ("https://", "http://"):
         session.mount(scheme, HTTPAdapter(max_retries=retry))
-    headers = {"User-Agent": f"bloodkeras/{__version__} (BloodMNIST; python-requests)"}
+    headers = {"User-Agent": f"bloodkeras/{__version__} (MedMNIST; python-requests)"}
     with session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
         response.raise_for_status()
         size = int(response.headers.get("Content-Length", 0)) or None
         with (
             open(output_file, "wb") as file,
-            tqdm.tqdm(total=size, unit="B", unit_scale=True, desc=contract.DATA_FILE) as bar,
+            tqdm.tqdm(
+                total=size, unit="B", unit_scale=True, desc=url.split("?")[0].rpartition("/")[2]
+            ) as bar,
         ):
             for chunk in response.iter_content(chunk_size=1 << 16):
                 file.write(chunk)
                 bar.update(len(chunk))
 
 
-def _check_md5(path: Path) -> None:
+def _check_md5(path: Path, expected: str) -> None:
     try:
         found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
     except OSError as error:
@@ -92,9 +96,9 @@ def _check_md5(path: Path) -> None:
             f"cannot read {path}: {error.strerror}; move it away, or name another file with "
             f"--data FILE or {contract.DATA_VARIABLE}"
         ) from None
-    if found != contract.DATA_MD5:
+    if found != expected:
         raise BloodkerasError(
-            f"{path} is not MedMNIST's file: its MD5 is {found}, expected {contract.DATA_MD5}; "
+            f"{path} is not MedMNIST's file: its MD5 is {found}, expected {expected}; "
             f"move it away to have it downloaded, or use it as it is with --data {path}"
         )
 

@@ -1,7 +1,8 @@
-"""Finds, reads and checks BloodMNIST.
+"""Finds, reads and checks a data set: BloodMNIST, or any file in MedMNIST's layout.
 
 Flow: takes what the user named, or nothing; gives `Splits` (numpy) and class weights.
-Sources: MedMNIST v2's file layout: keys {train,val,test}_{images,labels}, uint8.
+Sources: MedMNIST v2's file layout: keys {train,val,test}_{images,labels}, uint8. A file may say in
+    further arrays what it is (TEXTS); one that names no classes is BloodMNIST.
 """
 
 import hashlib
@@ -15,12 +16,17 @@ from typing import Any
 import numpy as np
 
 from bloodkeras import contract
+from bloodkeras.bloodmnist import BLOODMNIST, CLASS_NAMES, MD5S, unnamed
 from bloodkeras.data.download import DownloadError, cached_or_downloaded
+from bloodkeras.dataset import DataSet
 from bloodkeras.errors import BloodkerasError, UsageError, gist
 from bloodkeras.images.synthetic import draw_arrays
 from bloodkeras.named_types import Array, Json, Labels, Pixels
 
 LOG = logging.getLogger(__name__)
+
+# Arrays of text that a file may hold: fields of its `DataSet`; class_names and credits are lists.
+TEXTS = ("name", "class_names", "licence", "credits", "limits")
 
 
 @dataclass(frozen=True)
@@ -28,12 +34,14 @@ class Split:
     """Images and labels of one split.
 
     Attributes:
-        images: uint8 (N, 28, 28, 3), RGB, 0..255.
-        labels: int64 (N,), 0..7.
+        images: uint8 (N, S, S, 3), RGB, 0..255.
+        labels: int64 (N,), 0..K-1.
+        dataset: What they are part of: says S, and what the K classes are called.
     """
 
     images: Pixels
     labels: Labels
+    dataset: DataSet = BLOODMNIST
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -69,13 +77,18 @@ class Splits:
     md5: str = ""
     synthetic: bool = False
 
+    @property
+    def dataset(self) -> DataSet:
+        """What these are the splits of."""
+        return self.train.dataset
+
     def named(self) -> dict[str, Split]:
         """Return the splits by name, in order."""
         return {name: getattr(self, name) for name in contract.SPLIT_NAMES}
 
     def is_published(self) -> bool:
         """Return whether these are the pixels that MedMNIST published, by the file's MD5."""
-        return self.md5 == contract.DATA_MD5
+        return self.md5 != "" and self.md5 == self.dataset.md5
 
     def fingerprint(self) -> Json:
         """Return what a run or an export records about its data."""
@@ -85,15 +98,15 @@ class Splits:
 
 
 def load_splits(data: str | None = None) -> Splits:
-    """Find BloodMNIST and read it.
+    """Find a data set and read it.
 
     Args:
-        data: A file; "synthetic" for drawn cells; "auto" for BloodMNIST where it can be had and
-            drawn cells elsewhere; None for the variable BLOODKERAS_DATA, then MedMNIST's cache,
-            then the download.
+        data: A file in MedMNIST's layout; "synthetic" for drawn cells; "auto" for
+            BloodMNIST where it can be had and drawn cells elsewhere; None for the variable
+            BLOODKERAS_DATA, then BloodMNIST in MedMNIST's cache, then its download.
 
     Raises:
-        BloodkerasError: There is no data, or the file is not laid out like BloodMNIST.
+        BloodkerasError: There is no data, or the file is not laid out like MedMNIST's.
 
     Example:
         >>> len(bloodkeras.load_splits().test)
@@ -132,7 +145,7 @@ def read_npz(path: Path) -> Splits:
     keys = [f"{split}_{part}" for split in contract.SPLIT_NAMES for part in ("images", "labels")]
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            arrays = {key: file[key] for key in keys if key in file}
+            arrays = {key: file[key] for key in (*keys, *TEXTS) if key in file}
     except Exception as error:  # numpy, zipfile, zlib and tokenize share no base for bad files
         # What is no array at all numpy takes for a pickle, and advises to unpickle.
         known = content.startswith((b"PK", b"\x93NUMPY"))
@@ -143,25 +156,46 @@ def read_npz(path: Path) -> Splits:
     missing = [key for key in keys if key not in arrays]
     if missing:
         raise BloodkerasError(f"{path} lacks {', '.join(missing)}: expected MedMNIST's layout")
+    dataset = _described(arrays, path)
     splits: dict[str, Any] = {
-        name: _checked_split(arrays, name, path) for name in contract.SPLIT_NAMES
+        name: _checked_split(arrays, name, path, dataset) for name in contract.SPLIT_NAMES
     }
     md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
     return Splits(**splits, source=str(path), sha256=hashlib.sha256(content).hexdigest(), md5=md5)
 
 
-def class_weights(labels: Labels) -> dict[int, float]:
+def class_weights(labels: Labels, class_count: int = BLOODMNIST.class_count) -> dict[int, float]:
     """Return a weight a class, inverse to its frequency, with mean 1 over the images.
 
     Args:
         labels: int (N,); a class that does not occur gets a weight that no image uses.
+        class_count: Of the data set.
     """
-    counts = np.bincount(labels, minlength=contract.CLASS_COUNT)
+    counts = np.bincount(labels, minlength=class_count)
     weights = len(labels) / (np.count_nonzero(counts) * counts.clip(min=1))
     return {label: float(weight) for label, weight in enumerate(weights)}
 
 
-def _checked_split(arrays: dict[str, Array], name: str, path: Path) -> Split:
+def _described(arrays: dict[str, Array], path: Path) -> DataSet:
+    """Return the data set that a file says it is; one that names no classes is BloodMNIST."""
+    shape = arrays["train_images"].shape
+    side = shape[1] if len(shape) == 4 else BLOODMNIST.image_side
+    said = {name: arrays[name] for name in TEXTS if name in arrays}
+    for name, text in said.items():
+        if text.dtype.kind != "U" or text.ndim != (name in ("class_names", "credits")):
+            raise BloodkerasError(f"{path}: {name} must be text, found {text.dtype} {text.shape}")
+    if "class_names" not in said:
+        return unnamed(CLASS_NAMES, side if side in MD5S else BLOODMNIST.image_side)
+    try:
+        return DataSet.from_dict(
+            {"name": path.stem, "image_side": side, "credits": []}
+            | {name: text.tolist() for name, text in said.items()}
+        )
+    except BloodkerasError as error:
+        raise BloodkerasError(f"{path}: {error}") from None
+
+
+def _checked_split(arrays: dict[str, Array], name: str, path: Path, dataset: DataSet) -> Split:
     """Return one split after checking types, shapes, lengths and the label range."""
     images, labels = arrays[f"{name}_images"], arrays[f"{name}_labels"]
 
@@ -169,20 +203,23 @@ def _checked_split(arrays: dict[str, Array], name: str, path: Path) -> Split:
         if not holds:
             raise BloodkerasError(f"{path}: {key} must be {expected}, found {found}")
 
-    shape_ok = images.ndim == 4 and images.shape[1:] == contract.IMAGE_SHAPE and len(images)
+    side, count = dataset.image_side, dataset.class_count
+    shape_ok = images.ndim == 4 and images.shape[1:] == dataset.image_shape and len(images)
+    wanted = f"(N, {side}, {side}, 3) with N > 0"
+    if dataset == BLOODMNIST:
+        wanted += " (other images need class_names in the file, text in the order of the labels)"
     found = f"{images.dtype} {images.shape}"
     require(images.dtype == np.uint8, f"{name}_images", "uint8 (raw pixels, no NaN)", found)
-    require(bool(shape_ok), f"{name}_images", "(N, 28, 28, 3) with N > 0", found)
+    require(bool(shape_ok), f"{name}_images", wanted, found)
     found = f"{labels.dtype} {labels.shape}"
     require(labels.dtype.kind in "ui", f"{name}_labels", "whole numbers", found)
     require(labels.shape in ((len(images), 1), (len(images),)), f"{name}_labels", "(N, 1)", found)
     labels = labels.reshape(-1).astype(np.int64)
     low, high = labels.min(), labels.max()
-    in_range = low >= 0 and high < contract.CLASS_COUNT
-    require(in_range, f"{name}_labels", f"0..{contract.CLASS_COUNT - 1}", f"{low}..{high}")
-    missing = set(range(contract.CLASS_COUNT)) - set(labels.tolist())
-    require(not missing, f"{name}_labels", "of all eight classes", f"none of {sorted(missing)}")
-    return Split(images, labels)
+    require(low >= 0 and high < count, f"{name}_labels", f"0..{count - 1}", f"{low}..{high}")
+    missing = set(range(count)) - set(labels.tolist())
+    require(not missing, f"{name}_labels", f"of all {count} classes", f"none of {sorted(missing)}")
+    return Split(images, labels, dataset)
 
 
 def _synthetic_splits() -> Splits:
@@ -190,6 +227,6 @@ def _synthetic_splits() -> Splits:
     digest = hashlib.sha256(b"".join(array.tobytes() for array in arrays.values())).hexdigest()
     path = Path("synthetic")
     splits: dict[str, Any] = {
-        name: _checked_split(arrays, name, path) for name in contract.SPLIT_NAMES
+        name: _checked_split(arrays, name, path, BLOODMNIST) for name in contract.SPLIT_NAMES
     }
     return Splits(**splits, source="synthetic", sha256=digest, synthetic=True)

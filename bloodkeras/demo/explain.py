@@ -32,7 +32,7 @@ class Explained:
 
     name: str
     error: str = ""
-    pixels: Pixels | None = None  # uint8 (28, 28, 3), as the network sees it
+    pixels: Pixels | None = None  # uint8 (S, S, 3), as the network sees it
     looked: Floats | None = None  # float (H, W), 0..1: what spoke for the label
     label: str = ""
     probs: tuple[tuple[str, float], ...] = ()  # every class, the most probable first
@@ -60,8 +60,9 @@ class Explainer:
             BloodkerasError: It is no complete export, or onnx is not installed.
         """
         refuse_estimate(prior)
-        self._framing, self._views = Framing(microns_per_pixel), views
         self.classifier = Classifier.load(folder, precision=precision)
+        side = self.classifier.dataset.image_side
+        self._framing, self._views = Framing(microns_per_pixel, image_side=side), views
         self._prior = self.classifier.read_prior(classes, prior)
         self._map = ActivationMap(folder)
 
@@ -93,8 +94,8 @@ class Explainer:
         if not numbers:
             return ""
         return (
-            f"Of BloodMNIST's test cells that are called {label}, {numbers['precision']:.1%} are; "
-            f"{numbers['recall']:.1%} of those that are, are found."
+            f"Of {self.classifier.dataset.name}'s test cells that are called {label}, "
+            f"{numbers['precision']:.1%} are; {numbers['recall']:.1%} of those that are, are found."
         )
 
 

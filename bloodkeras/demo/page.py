@@ -10,10 +10,8 @@ from bloodkeras.demo.tile import tile
 from bloodkeras.images.preprocess import IMAGE_SUFFIXES
 
 MOST_FILES = 24  # that are shown at once
-WARNING = (
-    "**Not a medical device, not for diagnosis.** It has seen normal cells only, from one "
-    "hospital, one analyser and one stain. Photographs stay on the machine that runs this page."
-)
+WARNING = "**Not a medical device, not for diagnosis.**"
+PRIVATE = "Photographs stay on the machine that runs this page."
 NOTHING = "<p>Nothing to show yet: drop photographs of single cells, or click an example.</p>"
 
 
@@ -24,7 +22,8 @@ def build_page(explainer: Explainer, examples: list[str]) -> gr.Blocks:
         explainer: Who answers.
         examples: Image files of drawn cells.
     """
-    model = explainer.classifier.card.get("model", "")
+    dataset, model = explainer.classifier.dataset, explainer.classifier.card.get("model", "")
+    side, warning = dataset.image_side, f"{WARNING} {dataset.limits} {PRIVATE}"
 
     def answer(paths: list[str] | None) -> str:
         shown = [tile(explainer.explain(path)) for path in (paths or [])[:MOST_FILES]]
@@ -40,7 +39,7 @@ def build_page(explainer: Explainer, examples: list[str]) -> gr.Blocks:
 
     page = gr.Blocks(title="bloodkeras", analytics_enabled=False, fill_width=True)
     with page:
-        gr.Markdown(f"# bloodkeras: which blood cell is it?\nModel `{model}`. {WARNING}")
+        gr.Markdown(f"# bloodkeras: which blood cell is it?\nModel `{model}`. {warning}")
         with gr.Row():
             with gr.Column(scale=1, min_width=380):
                 # What is no image is told so by the page itself, in one line a file.
@@ -50,8 +49,9 @@ def build_page(explainer: Explainer, examples: list[str]) -> gr.Blocks:
                     elem_id="photographs",
                 )
                 gr.Markdown(
-                    f"{', '.join(suffix.lstrip('.') for suffix in IMAGE_SUFFIXES)}; 28x28 pixels "
-                    "are taken as they are, larger photographs are cropped around their middle."
+                    f"{', '.join(suffix.lstrip('.') for suffix in IMAGE_SUFFIXES)}; {side}x{side} "
+                    "pixels are taken as they are, larger photographs are cropped around their "
+                    "middle."
                 )
                 gr.Markdown("Or click one of these, which are drawn, not photographs:")
                 gallery = gr.Gallery(

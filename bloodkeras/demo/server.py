@@ -16,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 from PIL import Image
 
-from bloodkeras.contract import CLASS_COUNT
+from bloodkeras.bloodmnist import bloodmnist
 from bloodkeras.demo.explain import Explainer
 from bloodkeras.demo.page import build_page
 from bloodkeras.demo.tile import STYLE
@@ -45,10 +45,11 @@ def demo(folder: str, host: str, port: int, **asking: Any) -> None:
         KeyboardInterrupt: Ctrl-C.
     """
     explainer = Explainer(folder, **asking)
+    side = explainer.classifier.dataset.image_side
     listener = listen(host, port)
     with tempfile.TemporaryDirectory(prefix="bloodkeras-demo-") as scratch:
         os.environ["GRADIO_TEMP_DIR"] = scratch  # what was uploaded goes with it
-        page = build_page(explainer, draw_examples(Path(scratch)))
+        page = build_page(explainer, draw_examples(Path(scratch), side))
         app = gr.mount_gradio_app(
             FastAPI(openapi_url=None),
             page,
@@ -75,12 +76,17 @@ def demo(folder: str, host: str, port: int, **asking: Any) -> None:
         run_until_stopped(partial(server.run, [listener]), server.handle_exit, announce)
 
 
-def draw_examples(folder: Path) -> list[str]:
-    """Draw one cell of each class into a folder; return the files."""
-    arrays = draw_arrays({"train": 8, "val": 8, "test": 400})
+def draw_examples(folder: Path, side: int) -> list[str]:
+    """Draw one blood cell of each kind into a folder; return the files.
+
+    Args:
+        folder: Where.
+        side: Of the network's images, in pixels.
+    """
+    arrays = draw_arrays({"train": 8, "val": 8, "test": 400}, dataset=bloodmnist(side))
     labels = arrays["test_labels"].ravel()
     paths = []
-    for k in range(CLASS_COUNT):
+    for k in range(labels.max() + 1):
         image = arrays["test_images"][int((labels == k).argmax())]
         paths.append(str(folder / f"drawn-{k}.png"))
         Image.fromarray(image).save(paths[-1])

@@ -4,7 +4,7 @@ Flow: takes a `Classifier`'s answers and a `Split`; gives accuracy, coverage and
 accepted for nine corruptions at five strengths each, as JSON and text. To its users they are the
 shifts of `evaluate --shifts`.
 Sources: the kinds follow MedMNIST-C (Di Salvo et al. 2024, arXiv:2406.17536) and ImageNet-C
-    (Hendrycks & Dietterich 2019, arXiv:1903.12261); here they act on the 28x28 pixels themselves.
+    (Hendrycks & Dietterich 2019, arXiv:1903.12261); here they act on the small images.
 
 Nothing is drawn by chance. A corruption that has two directions (warmer and cooler, say) takes one
 for the even rows and the other for the odd ones; directions in the plane go round with the row.
@@ -23,6 +23,7 @@ from scipy import ndimage
 
 from bloodkeras.answers.classifier import Answers, Classifier
 from bloodkeras.answers.exports import is_export, results_name
+from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.data.splits import Split, Splits, check_split
 from bloodkeras.errors import UsageError
 from bloodkeras.named_types import Floats, Json, Pixels
@@ -30,6 +31,7 @@ from bloodkeras.progress import Progress
 from bloodkeras.whole_file import make_folder
 
 STRENGTHS = (1, 2, 3, 4, 5)
+FRAME = BLOODMNIST.image_side  # pixels of an image, in which the lengths of SHIFTS are meant
 GREEN_PART = 0.35  # of a change of the lamp's colour: green lies between red and blue
 DISC_STEPS = 9  # points a pixel and axis, of which a blur's kernel is made
 
@@ -53,6 +55,7 @@ def evaluate_shifts(export: str, splits: Splits, split: str, runs: Path) -> Path
     if not is_export(export):
         raise UsageError(f"shifts judges an export, and {export} is none: expected its folder")
     classifier = Classifier.load(Path(export))
+    classifier.dataset.check_fits(splits.dataset, export)
     model = classifier.card["model"]
     found = {"model": model, "split": split, "data": splits.fingerprint()}
     found |= judge_shifts(classifier.answer, splits.named()[split])
@@ -146,13 +149,13 @@ def contrast(images: Pixels, change: float) -> Pixels:
 
 
 def defocus(images: Pixels, radius: float) -> Pixels:
-    """Blur by a disc of this radius in pixels."""
-    return _blur(images, disc(radius))
+    """Blur by a disc of this radius, of FRAME."""
+    return _blur(images, disc(radius * images.shape[1] / FRAME))
 
 
 def motion(images: Pixels, length: float) -> Pixels:
-    """Blur along a line of this length in pixels; four directions go round with the row."""
-    moved = np.empty_like(images)
+    """Blur along a line of this length, of FRAME; four directions go round with the row."""
+    moved, length = np.empty_like(images), length * images.shape[1] / FRAME
     for turn in range(4):
         moved[turn::4] = _blur(images[turn::4], line(length, turn * np.pi / 4))
     return moved
@@ -178,8 +181,8 @@ def scale(images: Pixels, factor: float) -> Pixels:
 
 
 def translation(images: Pixels, pixels: float) -> Pixels:
-    """Move cells by this many pixels; eight directions go round with the row."""
-    moved = np.empty_like(images)
+    """Move cells by this far, of FRAME; eight directions go round with the row."""
+    moved, pixels = np.empty_like(images), pixels * images.shape[1] / FRAME
     for turn in range(8):
         angle = turn * np.pi / 4
         offset = (pixels * np.sin(angle), pixels * np.cos(angle))

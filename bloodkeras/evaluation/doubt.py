@@ -30,10 +30,12 @@ def judge_doubt(classifier: Classifier, split: Split, margins: Path | None = Non
     """
     answers = classifier.answer(split.images)
     judged = answers.judged(split.labels)
-    kinds = draw_foreign(seed=1)  # not the images by which the score was chosen
+    kinds = draw_foreign(
+        seed=1, side=split.dataset.image_side
+    )  # not the images by which the score was chosen
     kinds["corners"] = cut_corners(split.images, seed=1)
     if margins is not None:
-        kinds["margins of photographs"] = cut_margins(margins)
+        kinds["margins of photographs"] = cut_margins(margins, split.dataset.image_side)
     return {
         "coverage": judged["coverage"],
         "selective_accuracy": judged["selective_accuracy"],

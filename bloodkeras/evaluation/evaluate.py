@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import classification_report
 
-from bloodkeras.contract import CLASS_NAMES
 from bloodkeras.data.splits import Splits, check_split
 from bloodkeras.errors import BloodkerasError, gist
 from bloodkeras.evaluation.metrics import summarise
@@ -19,7 +18,7 @@ from bloodkeras.images.preprocess import eight_views
 from bloodkeras.named_types import Json, Labels, Pixels, Probs
 from bloodkeras.progress import told
 
-PredictProba = Callable[[Pixels], Probs]  # uint8 (N, 28, 28, 3) -> float32 (N, 8)
+PredictProba = Callable[[Pixels], Probs]  # uint8 (N, S, S, 3) -> float32 (N, K)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Report:
         data: Splits.fingerprint() of what it was judged on.
         metrics: metrics.summarise() of labels and probs.
         labels: int64 (N,), the true classes.
-        probs: float32 (N, 8).
+        probs: float32 (N, K).
         weights: SHA-256 of the run's weights that the model has; "" where that is not known.
     """
 
@@ -45,6 +44,11 @@ class Report:
     labels: Labels
     probs: Probs
     weights: str = ""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes, in the order of the labels."""
+        return tuple(self.metrics["per_class"])
 
     def value(self, name: str) -> float:
         """Return one of the headline numbers."""
@@ -76,7 +80,7 @@ def evaluate(
     """Judge a model on one split.
 
     Args:
-        predict_proba: uint8 (N, 28, 28, 3) -> float32 (N, 8), rows sum to 1.
+        predict_proba: uint8 (N, S, S, 3) -> float32 (N, K), rows sum to 1.
         splits: The data.
         split: "train", "val" or "test".
         model: The model's name, for the report.
@@ -91,12 +95,13 @@ def evaluate(
     check_split(split)
     chosen = splits.named()[split]
     probs = np.concatenate(told(predict_proba, chosen.images))
-    metrics = summarise(chosen.labels, probs, CLASS_NAMES)
+    names = chosen.dataset.class_names
+    metrics = summarise(chosen.labels, probs, names)
     if views:
         # A cell has no up: asked eight times, a network's mistakes average out a little.
         shown = [np.concatenate(told(predict_proba, v)) for v in eight_views(chosen.images)]
         averaged = np.mean(shown, axis=0)
-        metrics["eight_views"] = summarise(chosen.labels, averaged, CLASS_NAMES)["headline"]
+        metrics["eight_views"] = summarise(chosen.labels, averaged, names)["headline"]
     data = splits.fingerprint()
     return Report(model, engine, split, data, metrics, chosen.labels, probs, weights)
 
@@ -124,7 +129,7 @@ def classification_table(report: Report) -> str:
     called = report.probs.argmax(1)
     return str(
         classification_report(
-            report.labels, called, target_names=CLASS_NAMES, digits=4, zero_division=0
+            report.labels, called, target_names=report.class_names, digits=4, zero_division=0
         )
     )
 

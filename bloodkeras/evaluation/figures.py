@@ -21,7 +21,7 @@ import matplotlib.ticker
 import numpy as np
 import seaborn
 
-from bloodkeras.contract import CLASS_NAMES, SYNTHETIC_STAMP
+from bloodkeras.contract import SYNTHETIC_STAMP
 from bloodkeras.data.splits import Split, Splits
 from bloodkeras.evaluation.corruptions import SHIFTS, shifts_file
 from bloodkeras.evaluation.evaluate import Report
@@ -34,8 +34,9 @@ MISTAKES_SHOWN = 24
 
 def sample_images(split: Split, path: Path, synthetic: bool = False) -> None:
     """Draw two images of each class with its name."""
-    figure, axes = plt.subplots(2, len(CLASS_NAMES), figsize=(13, 4))
-    for label, name in enumerate(CLASS_NAMES):
+    names = split.dataset.class_names
+    figure, axes = plt.subplots(2, len(names), figsize=(13, 4))
+    for label, name in enumerate(names):
         rows = np.flatnonzero(split.labels == label)[:2]
         for axis, row in zip(axes[:, label], rows, strict=False):
             axis.imshow(split.images[row], interpolation="nearest")
@@ -46,35 +47,43 @@ def sample_images(split: Split, path: Path, synthetic: bool = False) -> None:
 def class_distribution(splits: Splits, path: Path) -> None:
     """Draw how many images of each class each split holds."""
     figure, axis = plt.subplots(figsize=(10, 4.5))
-    places = np.arange(len(CLASS_NAMES))
+    names = splits.dataset.class_names
+    places = np.arange(len(names))
     colours = (BLUE, ORANGE, GREEN)
     offsets = (-0.27, 0, 0.27)
     bars = zip(offsets, splits.named().items(), colours, strict=True)
     for offset, (name, split), colour in bars:
-        counts = np.bincount(split.labels, minlength=len(CLASS_NAMES))
+        counts = np.bincount(split.labels, minlength=len(names))
         drawn = axis.bar(
             places + offset, counts, 0.27, color=colour, label=f"{name} ({len(split):,})"
         )
         axis.bar_label(drawn, fontsize=7, padding=1)
-    axis.set_xticks(places, [name.replace(" ", "\n") for name in CLASS_NAMES], fontsize=9)
+    axis.set_xticks(places, [name.replace(" ", "\n") for name in names], fontsize=9)
     axis.set_ylabel("images")
     axis.legend(frameon=False)
     seaborn.despine(figure)
     save_figure(figure, [], path, splits.synthetic)
 
 
-def augmentation(images: Pixels, views: Floats, path: Path, synthetic: bool = False) -> None:
+def augmentation(
+    images: Pixels,
+    views: Floats,
+    names: tuple[str, ...],
+    path: Path,
+    synthetic: bool = False,
+) -> None:
     """Draw one image of each class beside its augmented versions.
 
     Args:
-        images: uint8 (8, 28, 28, 3), one of each class.
-        views: float (V, 8, 28, 28, 3), 0..255: V augmented versions of each.
+        images: uint8 (K, S, S, 3), one of each class.
+        views: float (V, K, S, S, 3), 0..255: V augmented versions of each.
+        names: Of the classes.
         path: The PNG to write.
         synthetic: Whether to stamp it.
     """
-    count = len(CLASS_NAMES)
+    count = len(names)
     figure, axes = plt.subplots(count, 1 + len(views), figsize=(1 + len(views), count))
-    for label, name in enumerate(CLASS_NAMES):
+    for label, name in enumerate(names):
         axes[label, 0].set_ylabel(name.replace(" ", "\n"), rotation=0, ha="right", va="center")
         shown = [images[label], *views[:, label].clip(0, 255).astype(np.uint8)]
         for axis, image in zip(axes[label], shown, strict=True):
@@ -89,7 +98,7 @@ def confusion_matrix(report: Report, path: Path) -> None:
     counts = np.array(report.metrics["confusion"])
     shares = counts / counts.sum(1, keepdims=True).clip(min=1)
     text = np.vectorize(lambda count, share: f"{count}\n{share:.1%}" if count else "0")
-    names = [name.replace(" ", "\n") for name in CLASS_NAMES]
+    names = [name.replace(" ", "\n") for name in report.class_names]
     figure, axis = plt.subplots(figsize=(9, 7.5))
     seaborn.heatmap(
         shares,
@@ -142,7 +151,7 @@ def mistakes(report: Report, split: Split, path: Path) -> None:
     figure, axes = plt.subplots(rows, columns, figsize=(11, 0.6 + 2.5 * rows), squeeze=False)
     for axis, index in zip(axes.ravel(), wrong, strict=False):
         axis.imshow(split.images[index], interpolation="nearest")
-        true, answer = CLASS_NAMES[report.labels[index]], CLASS_NAMES[called[index]]
+        true, answer = (report.class_names[k] for k in (report.labels[index], called[index]))
         sure = min(confidence[index], 0.999)  # nobody is 100 % sure of a mistake
         axis.set_title(f"{answer}\n{sure:.1%} sure", fontsize=10, color="firebrick")
         axis.set_xlabel(f"is {true}\n(row {index})", fontsize=10)

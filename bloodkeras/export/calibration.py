@@ -104,7 +104,7 @@ def likeliest_temperature(logits: Floats, labels: Labels) -> float:
     """Return the temperature with the least negative log-likelihood.
 
     Args:
-        logits: float (N, 8).
+        logits: float (N, K).
         labels: int (N,).
     """
 
@@ -124,7 +124,7 @@ def guaranteed_threshold(
     confidence bound (Clopper-Pearson), so that other images keep it too.
 
     Args:
-        probs: float (N, 8), calibrated.
+        probs: float (N, K), calibrated.
         labels: int (N,).
         accuracy: To be reached by the answers at or above the threshold.
 

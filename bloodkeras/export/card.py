@@ -13,7 +13,9 @@ import numpy as np
 
 from bloodkeras import contract
 from bloodkeras.answers.classifier import Classifier
+from bloodkeras.bloodmnist import BLOODMNIST, unnamed
 from bloodkeras.data.splits import Split, Splits
+from bloodkeras.dataset import DataSet
 from bloodkeras.evaluation import figures
 from bloodkeras.evaluation.corruptions import judge_shifts, shifts_table
 from bloodkeras.evaluation.doubt import doubt_table, judge_doubt, risk_coverage
@@ -28,11 +30,11 @@ from bloodkeras.training.gaussian import gaussian
 from bloodkeras.training.run_folder import Run
 
 PREPROCESSING = (
-    "none for 28x28 images: the graph takes raw RGB pixels, uint8 0..255, and scales them itself. "
-    "Photographs of 300 to 420 pixels, as the source's are, as MedMNIST did: centre crop "
-    f"{contract.CROP_SIDE}x{contract.CROP_SIDE}, bilinear resize to 28x28, JPEG round trip at "
-    f"quality {contract.JPEG_QUALITY} (4:2:0). Others so that the cell is as large in the 28 "
-    "pixels as there (docs/photographs.md). `bloodkeras predict` does either"
+    "none for {side}x{side} images: the graph takes raw RGB pixels, uint8 0..255, and scales them "
+    "itself. Photographs of 300 to 420 pixels, as those of BloodMNIST are, as MedMNIST did: centre "
+    f"crop {contract.CROP_SIDE}x{contract.CROP_SIDE}, bilinear resize to {{side}}x{{side}}, JPEG "
+    f"round trip at quality {contract.JPEG_QUALITY} (4:2:0). Others so that the cell is as large "
+    "in the {side} pixels as there (docs/photographs.md). `bloodkeras predict` does either"
 )
 
 
@@ -54,12 +56,14 @@ def build_card(
     """
     metrics = {} if classifier is None else judge(classifier, splits, run.recipe.model_name)
     shifts = {} if classifier is None else judge_shifts(classifier.answer, splits.test)
+    dataset, side = run.dataset, run.dataset.image_side
     return {
         "model": run.recipe.model_name,
-        "labels": list(contract.CLASS_NAMES),
-        "input": f"{contract.INPUT_NAME}: uint8 (N, 28, 28, 3), RGB, 0..255",
-        "output": f"{contract.OUTPUT_NAME}: float32 (N, {contract.CLASS_COUNT}), rows sum to 1",
-        "preprocessing": PREPROCESSING,
+        "labels": list(dataset.class_names),
+        "dataset": dataset.as_dict(),
+        "input": f"{contract.INPUT_NAME}: uint8 (N, {side}, {side}, 3), RGB, 0..255",
+        "output": f"{contract.OUTPUT_NAME}: float32 (N, {dataset.class_count}), rows sum to 1",
+        "preprocessing": PREPROCESSING.format(side=side),
         "thresholds": dataclasses.asdict(calibration.thresholds),
         "calibration": {
             "temperature": calibration.temperature,
@@ -95,14 +99,14 @@ def build_card(
         "largest_difference_to_keras": difference,
         "evaluated_on": splits.fingerprint(),
         "versions": run.info["versions"],
-        "license": {"code and weights": "MIT", "data": contract.DATA_LICENSE},
-        "credits": list(contract.DATA_CREDITS),
+        "license": {"code and weights": "MIT", "data": dataset.licence or "not known"},
+        "credits": list(dataset.credits),
     }
 
 
 def expected_shares(train: Split, recipe: Recipe) -> list[float]:
-    """Return how common a network that was trained so takes each class to be, (8,)."""
-    counts = np.bincount(train.labels, minlength=contract.CLASS_COUNT)
+    """Return how common a network that was trained so takes each class to be, (K,)."""
+    counts = np.bincount(train.labels, minlength=train.dataset.class_count)
     if recipe.train_class_weights:
         counts = (counts > 0).astype(int)
     shares: list[float] = (counts / counts.sum()).round(6).tolist()
@@ -135,9 +139,12 @@ def describe_int8(quantised: Quantised) -> Json:
 def render_card(card: Json) -> str:
     """Return the card as a Markdown page."""
     stamp = f"> **{contract.SYNTHETIC_STAMP}**\n\n" if card["training_data"]["synthetic"] else ""
+    dataset = unnamed(tuple(card["labels"]), BLOODMNIST.image_side)  # of earlier cards
+    dataset = DataSet.from_dict(card["dataset"]) if "dataset" in card else dataset
+    side, limits = dataset.image_side, f"- {dataset.limits}\n" if dataset.limits else ""
     return f"""# Model card: bloodkeras `{card["model"]}`
 
-{stamp}A convolutional network that names the type of one normal blood cell in a 28x28 photograph.
+{stamp}A convolutional network that names the type of one cell in a {side}x{side} photograph.
 
 | | |
 | --- | --- |
@@ -200,12 +207,9 @@ substitute for cells of another laboratory.
 ## Use and limits
 
 - For research, teaching and as a building block. **Not a medical device, not for diagnosis.**
-- It has seen normal cells of healthy donors only, from one hospital, one analyser and one stain.
-  Leukaemic blasts and every other abnormal cell are outside its eight classes, and it will call
-  them one of the eight all the same.
-- One cell an image, in the centre, at the magnification of BloodMNIST. On another microscope or
-  stain its accuracy can collapse while its confidence stays high: measure on your own labelled
-  cells before you trust it.
+{limits}- One cell an image, in the centre, at the magnification of {dataset.name}. On another
+  microscope or stain its accuracy can collapse while its confidence stays high: measure on your
+  own labelled cells before you trust it.
 
 ## Licence and credits
 

@@ -24,7 +24,7 @@ TIE = 0.005  # of a mean AUROC: less is no difference between scores
 
 
 def with_features(model: keras.Model) -> keras.Model:
-    """Return the same network with two outputs: features (B, F + 15) and logits (B, 8).
+    """Return the same network with two outputs: features (B, F + 15) and logits (B, K).
 
     The first F features are the pooled ones of the last convolution. They are averages over all
     places, so that a platelet is mostly background to them, and background mostly a platelet:
@@ -36,7 +36,7 @@ def with_features(model: keras.Model) -> keras.Model:
 
 
 def predict_features(network: keras.Model, images: Pixels) -> tuple[Floats, Floats]:
-    """Return features float32 (N, F) and logits float32 (N, 8) of uint8 (N, 28, 28, 3)."""
+    """Return features float32 (N, F) and logits float32 (N, K) of uint8 (N, S, S, 3)."""
     features, logits = predict_outputs(network, images)
     return features, logits
 
@@ -64,7 +64,7 @@ def compare_scores(network: keras.Model, statistics: Statistics, cells: Split) -
     """Return {score: {kind: AUROC}} of telling foreign images, drawn and cut, from cells."""
     inside = score_images(network, statistics, cells.images)
     found: dict[str, Json] = {score: {} for score in SCORES}
-    kinds = draw_foreign() | {"corners": cut_corners(cells.images)}
+    kinds = draw_foreign(side=cells.dataset.image_side) | {"corners": cut_corners(cells.images)}
     for kind, images in kinds.items():
         outside = score_images(network, statistics, images)
         truth = np.repeat([0, 1], [len(cells), len(images)])
@@ -90,7 +90,7 @@ def choose_score(aurocs: dict[str, dict[str, float]]) -> str:
 
 
 def score_images(network: keras.Model, statistics: Statistics, images: Pixels) -> Json:
-    """Return {score: float32 (N,)} of uint8 (N, 28, 28, 3): larger for what is no such cell."""
+    """Return {score: float32 (N,)} of uint8 (N, S, S, 3): larger for what is no such cell."""
     answers = predict_features(network, images)
     return {name: ops.convert_to_numpy(f(*answers, statistics)) for name, f in SCORES.items()}
 

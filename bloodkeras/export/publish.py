@@ -57,10 +57,12 @@ def export_run(run: Run, splits: Splits, folder: Path) -> Path:
         folder: Where to publish, such as runs/exports/deeper.
 
     Raises:
-        BloodkerasError: The ONNX file disagrees with Keras, the folder cannot be written, or a
-            model trained on drawn cells would replace one trained on photographs.
+        BloodkerasError: The run is for other images than these, the ONNX file disagrees with Keras,
+            the folder cannot be written, or a model trained on drawn cells would replace one
+            trained on photographs.
     """
     folder = Path(folder)
+    run.dataset.check_fits(splits.dataset, str(run.folder))
     _refuse_synthetic_over_real(run, folder)
     stages = Stages(f"export of {run.recipe.model_name}", STAGES, _guessed_seconds(run, splits))
     with new_export(folder) as staging:
@@ -157,7 +159,7 @@ def convert(model: keras.Model, calibration: Calibration) -> onnx.ModelProto:
     import tf2onnx
 
     network, score = with_features(model), SCORES[calibration.score]
-    pixels = tf.TensorSpec((None, *contract.IMAGE_SHAPE), tf.uint8, name=contract.INPUT_NAME)
+    pixels = tf.TensorSpec(model.input_shape, tf.uint8, name=contract.INPUT_NAME)
 
     @tf.function(input_signature=[pixels])
     def classify(images: Tensor) -> dict[str, Tensor]:
@@ -229,7 +231,7 @@ def check_parity(
         model: The Keras model.
         calibration: What was built into the graph beside it.
         classifier: The exported one, through the class that users will call.
-        images: uint8 (N, 28, 28, 3).
+        images: uint8 (N, S, S, 3).
 
     Returns:
         The largest difference of a probability.
@@ -281,6 +283,7 @@ def _save(graph: onnx.ModelProto, card: Json, path: Path) -> None:
 METADATA_FIELDS = (
     "model",
     "labels",
+    "dataset",
     "preprocessing",
     "thresholds",
     "calibration",

@@ -133,7 +133,7 @@ def quantise_with(name: str, graph: onnx.ModelProto, images: Pixels) -> onnx.Mod
     Args:
         name: Which one.
         graph: The fp32 model; it is not changed.
-        images: uint8 (N, 28, 28, 3) to calibrate on; some are drawn.
+        images: uint8 (N, S, S, 3) to calibrate on; some are drawn.
     """
     method, extra = CALIBRATIONS[name]
     with tempfile.TemporaryDirectory() as folder:
@@ -184,7 +184,7 @@ def float_nodes(graph: onnx.GraphProto) -> list[str]:
 
 
 def answer(graph: onnx.ModelProto, images: Pixels) -> Probs:
-    """Return the probabilities that a model gives uint8 (N, 28, 28, 3): float32 (N, 8)."""
+    """Return the probabilities that a model gives uint8 (N, S, S, 3): float32 (N, K)."""
     session = open_session(graph.SerializeToString())
     batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
     names = [contract.OUTPUT_NAME]

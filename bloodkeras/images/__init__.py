@@ -5,7 +5,7 @@ unsupported.py  a sound file that nothing here reads -> what it is
 synthetic.py    cells drawn in the layout of BloodMNIST: the offline demo and the tests' data
 decode.py       an image file of any kind -> its pictures, upright Pillow images
 framing.py      a photograph -> how much of it to keep, from the cell's size
-preprocess.py   a photograph -> uint8 (28, 28, 3), as MedMNIST did it
+preprocess.py   a photograph -> uint8 (S, S, 3), as MedMNIST did it
 folder.py       a folder -> its images, past what systems leave there
 arrays.py       .npy and .npz -> images, a slice at a time
 multipage.py    an image file -> its photograph, or one a page

@@ -15,17 +15,16 @@ from typing import IO
 
 import numpy as np
 
-from bloodkeras.contract import IMAGE_SHAPE
+from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.named_types import Pixels
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 PART_ROWS = 256
-IMAGE_BYTES = int(np.prod(IMAGE_SHAPE))
 # What zipfile and numpy raise on bad files; RuntimeError is an encrypted member.
 BAD_FILE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
-Item = tuple[str, Pixels | str]  # a name, and uint8 (28, 28, 3) or why there is none
+Item = tuple[str, Pixels | str]  # a name, and uint8 (S, S, 3) or why there is none
 
 
 @dataclass(frozen=True)
@@ -41,75 +40,75 @@ def error_part(name: str, reason: str) -> Part:
     return Part(lambda: 1, lambda: [(name, reason)])
 
 
-def array_parts(path: str) -> Iterator[Part]:
-    """Yield the images of one file in order; what cannot be read is an error among them."""
+def array_parts(path: str, side: int = BLOODMNIST.image_side) -> Iterator[Part]:
+    """Yield a file's images of a side in order; what cannot be read is an error among them."""
     parts = _npz_parts if path.lower().endswith(".npz") else _npy_parts
     try:
-        yield from parts(path)
+        yield from parts(path, side)
     except BAD_FILE as error:
         yield error_part(path, _reason(path, error))
     except BloodkerasError as error:
         yield error_part(path, str(error))
 
 
-def count_rows(path: str) -> int:
-    """Return how many images a file says it holds; 1, for its error, where it cannot be read."""
+def count_rows(path: str, side: int = BLOODMNIST.image_side) -> int:
+    """Return how many images of a side a file says it holds; 1, for its error, where unreadable."""
     try:
         if not path.lower().endswith(".npz"):
             with open(path, "rb") as file:
-                return _rows(file, path)
+                return _rows(file, path, side)
         with zipfile.ZipFile(path) as archive:
-            return sum(rows for _, rows, _ in _members(archive)) or 1
+            return sum(rows for _, rows, _ in _members(archive, side)) or 1
     except (*BAD_FILE, BloodkerasError):
         return 1
 
 
-def _npy_parts(path: str) -> Iterator[Part]:
+def _npy_parts(path: str, side: int) -> Iterator[Part]:
     with open(path, "rb") as file:
-        rows = _rows(file, path)
+        rows = _rows(file, path, side)
         offset = file.tell()
-        held = (os.fstat(file.fileno()).st_size - offset) // IMAGE_BYTES
+        held = (os.fstat(file.fileno()).st_size - offset) // image_bytes(side)
     whole = min(rows, held)
     for first in range(0, whole, PART_ROWS):
         count = min(PART_ROWS, whole - first)
-        yield _part(count, partial(_read_slice, path, offset, first, count))
+        yield _part(count, partial(_read_slice, path, side, offset, first, count))
     if held < rows:
         yield error_part(f"{path}#{held}", _truncated(path, held, rows))
 
 
-def _npz_parts(path: str) -> Iterator[Part]:
+def _npz_parts(path: str, side: int) -> Iterator[Part]:
     with zipfile.ZipFile(path) as archive:
         found = False
-        for name, rows, member in _members(archive):
+        for name, rows, member in _members(archive, side):
             found = True
             try:
-                yield from _member_parts(f"{path}#{name}", rows, member)
+                yield from _member_parts(f"{path}#{name}", rows, member, side)
             except BAD_FILE as error:
                 yield error_part(f"{path}#{name}", _reason(path, error))
     if not found:
-        raise BloodkerasError(f"{path} holds no array of images: expected uint8 (N, 28, 28, 3)")
+        raise BloodkerasError(f"{path} holds no array of images: expected {_expected(side)}")
 
 
-def _members(archive: zipfile.ZipFile) -> Iterator[tuple[str, int, IO[bytes]]]:
+def _members(archive: zipfile.ZipFile, side: int) -> Iterator[tuple[str, int, IO[bytes]]]:
     """Yield the arrays of images as (name, number of images, file at the first one)."""
     for info in archive.infolist():
         if not info.filename.endswith(".npy"):
             continue
         with archive.open(info) as member:
             try:
-                rows = _rows(member, info.filename)
+                rows = _rows(member, info.filename, side)
             except (ValueError, BloodkerasError):  # labels, say
                 continue
             yield info.filename.removesuffix(".npy"), rows, member
 
 
-def _member_parts(name: str, rows: int, member: IO[bytes]) -> Iterator[Part]:
+def _member_parts(name: str, rows: int, member: IO[bytes], side: int) -> Iterator[Part]:
     for first in range(0, rows, PART_ROWS):
         count = min(PART_ROWS, rows - first)
-        pixels = member.read(count * IMAGE_BYTES)
-        whole = len(pixels) // IMAGE_BYTES
+        pixels = member.read(count * image_bytes(side))
+        whole = len(pixels) // image_bytes(side)
         if whole:
-            yield _part(whole, partial(_items, f"{name}/", first, pixels))
+            yield _part(whole, partial(_items, f"{name}/", side, first, pixels))
         if whole < count:
             yield error_part(f"{name}/{first + whole}", _truncated(name, first + whole, rows))
             return
@@ -119,7 +118,7 @@ def _part(count: int, read: Callable[[], list[Item]]) -> Part:
     return Part(lambda: count, read)
 
 
-def _rows(file: IO[bytes], name: str) -> int:
+def _rows(file: IO[bytes], name: str, side: int) -> int:
     """Read the header of an array and return its number of images.
 
     Only format 1.0 is read: it holds any array of images, and its header is at most 64 KiB.
@@ -128,35 +127,44 @@ def _rows(file: IO[bytes], name: str) -> int:
         version = np.lib.format.read_magic(file)
     except ValueError:
         raise BloodkerasError(
-            f"{name} is no array that numpy.save wrote, whatever its name says: expected uint8 "
-            "(N, 28, 28, 3)"
+            f"{name} is no array that numpy.save wrote, whatever its name says: expected "
+            f"{_expected(side)}"
         ) from None
     if version != (1, 0):
         raise BloodkerasError(f"{name} is in .npy format {version}: save it again with numpy.save")
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    if dtype != np.uint8 or len(shape) != 4 or shape[1:] != IMAGE_SHAPE:
-        raise BloodkerasError(f"{name} holds {dtype} {shape}: expected uint8 (N, 28, 28, 3)")
+    if dtype != np.uint8 or len(shape) != 4 or shape[1:] != (side, side, 3):
+        raise BloodkerasError(f"{name} holds {dtype} {shape}: expected {_expected(side)}")
     if fortran:
         raise BloodkerasError(f"{name} is in Fortran order: save numpy.ascontiguousarray of it")
     return shape[0]
 
 
-def _read_slice(path: str, offset: int, first: int, count: int) -> list[Item]:
+def _read_slice(path: str, side: int, offset: int, first: int, count: int) -> list[Item]:
     try:
         with open(path, "rb") as file:
-            file.seek(offset + first * IMAGE_BYTES)
-            pixels = file.read(count * IMAGE_BYTES)
-        if len(pixels) < count * IMAGE_BYTES:
+            file.seek(offset + first * image_bytes(side))
+            pixels = file.read(count * image_bytes(side))
+        if len(pixels) < count * image_bytes(side):
             raise OSError("it became shorter while it was read")
     except OSError as error:
         return [(f"{path}#{row}", _reason(path, error)) for row in range(first, first + count)]
-    return _items(f"{path}#", first, pixels)
+    return _items(f"{path}#", side, first, pixels)
 
 
-def _items(prefix: str, first: int, pixels: bytes) -> list[Item]:
-    whole = len(pixels) // IMAGE_BYTES
-    images = np.frombuffer(pixels, np.uint8, whole * IMAGE_BYTES).reshape(-1, *IMAGE_SHAPE)
+def _items(prefix: str, side: int, first: int, pixels: bytes) -> list[Item]:
+    whole = len(pixels) // image_bytes(side)
+    images = np.frombuffer(pixels, np.uint8, whole * image_bytes(side)).reshape(-1, side, side, 3)
     return [(f"{prefix}{first + row}", image) for row, image in enumerate(images)]
+
+
+def image_bytes(side: int) -> int:
+    """Return how many bytes an image of a side has, as raw pixels."""
+    return side * side * 3
+
+
+def _expected(side: int) -> str:
+    return f"uint8 (N, {side}, {side}, 3)"
 
 
 def _reason(path: str, error: Exception) -> str:

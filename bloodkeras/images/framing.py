@@ -1,4 +1,4 @@
-"""Finds how much of a photograph the 28x28 pixels should show, from the cell itself.
+"""Finds how much of a photograph the network's pixels should show, from the cell itself.
 
 Flow: takes a photograph of unknown magnification and what is known of its framing; gives the side
 of the centred square to keep, in pixels. docs/photographs.md has the reasons and measurements.
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from bloodkeras.contract import IMAGE_SIDE
+from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.errors import UsageError
 from bloodkeras.images.decode import rgb
 from bloodkeras.named_types import Flags, Floats
@@ -22,9 +22,9 @@ FRAME_SHARE = 3 / 4  # of a frame that is kept where no nucleus is found
 
 # A photograph of the PBC set's kind shows 360 pixels where MedMNIST's frame shows 200.
 PHOTOGRAPH_SHARE = 200 / 360
-# A frame that is finer is too wide: docs/photographs.md has the measurements. Of one of 28 pixels,
-# which is blurred by being enlarged, it is also asked that it resembles itself little.
-TOO_FINE, TOO_FINE_28, MOST_ALIKE_28 = 0.69, 0.30, 0.75
+# A frame that is finer is too wide: docs/photographs.md has the measurements. Of one of few
+# pixels, blurred by being enlarged, it is also asked that it resembles itself little.
+TOO_FINE, TOO_FINE_SMALL, MOST_ALIKE_SMALL = 0.69, 0.30, 0.75
 NEAR, FAR = 3, 5  # of SIDE pixels, over which a frame is compared with itself
 NEAR_WEIGHT, FAR_WEIGHT = -5.7, 3.4  # of the likeness; 1 is the outline's
 PALE = 0.35  # of green light, natural logarithm: about what a red cell takes; more counts as that
@@ -39,15 +39,17 @@ LEAST_DENSITY = 0.1  # of red light, natural logarithm: below it there is nothin
 
 @dataclass(frozen=True)
 class Framing:
-    """What is known of how photographs are framed; nothing, by default.
+    """What is known of how photographs are framed, and what is made of them.
 
     Attributes:
         microns_per_pixel: Micrometres of the specimen a pixel shows; 0 where that is not known.
         tightness: How much larger than in BloodMNIST cells are to appear.
+        image_side: Of the pixels that the network takes.
     """
 
     microns_per_pixel: float = 0.0
     tightness: float = TIGHTNESS
+    image_side: int = BLOODMNIST.image_side
 
     def __post_init__(self) -> None:
         if self.microns_per_pixel and not 0.005 <= self.microns_per_pixel <= 2:
@@ -112,10 +114,13 @@ def is_wide(frame: Image.Image) -> bool:
     Args:
         frame: RGB, a square.
     """
+    small = BLOODMNIST.image_side  # whatever network's pixels: they are judged as those measured
+    if frame.width >= SIDE:
+        return fineness(_density(frame)) > TOO_FINE
+    if frame.width != small:
+        frame = frame.resize((small, small), Image.Resampling.BILINEAR)
     density = _density(frame)
-    if frame.width == IMAGE_SIDE:
-        return fineness(density) > TOO_FINE_28 and _likeness(density, NEAR) < MOST_ALIKE_28
-    return fineness(density) > TOO_FINE
+    return fineness(density) > TOO_FINE_SMALL and _likeness(density, NEAR) < MOST_ALIKE_SMALL
 
 
 def fineness(density: Floats) -> float:

@@ -1,6 +1,6 @@
 """Reads all the photographs that one image file holds: one, or the pages of a TIFF or animation.
 
-Flow: takes a path; gives (name, uint8 (28, 28, 3) or an error) a page, and never raises: one bad
+Flow: takes a path; gives (name, uint8 (S, S, 3) or an error) a page, and never raises: one bad
 file must not stop the others. Every page goes the way of a file's only picture, `decode.opened`;
 of several each is named file#page, counted from 0 as Pillow does.
 """

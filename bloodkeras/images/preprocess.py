@@ -1,6 +1,7 @@
-"""Turns a photograph of one cell into the 28x28 pixels the networks were trained on.
+"""Turns a photograph of one cell into the pixels that a network was trained on.
 
-Flow: takes an image file or a Pillow image; gives uint8 (28, 28, 3), RGB, 0..255.
+Flow: takes an image file or a Pillow image; gives uint8 (S, S, 3), RGB, 0..255;
+S is the side that the `Framing` names.
 Sources: MedMNIST v2's own recipe, found by matching its pixels to the source photographs:
     centre crop 200x200, Pillow bilinear resize to 28x28, JPEG round trip at quality 75.
 """
@@ -13,7 +14,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from bloodkeras.contract import CROP_SIDE, IMAGE_SIDE, JPEG_QUALITY
+from bloodkeras.bloodmnist import MD5S
+from bloodkeras.contract import CROP_SIDE, JPEG_QUALITY
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.images.decode import MAX_PIXELS, decoded, opened, rgb
 from bloodkeras.images.framing import PHOTOGRAPH_SHARE, UNKNOWN, Framing, is_wide, kept_side
@@ -60,7 +62,7 @@ IMAGE_SUFFIXES = (
 
 # --- how much of a photograph is looked at: docs/photographs.md has the reasons -----------------
 PHOTOGRAPH_SIDES = range(300, 421)  # like the source photographs, which are 360x360 to 366x369
-WHOLE_SIDES = (64, 128, 200, 224)  # squares as MedMNIST publishes them, and its crop itself
+WHOLE_SIDES = (*MD5S, CROP_SIDE)  # squares as MedMNIST publishes them, and its crop itself
 NEARLY_SQUARE = 1.03  # as the source photographs are
 NETWORK_SIDES = (96, 112, 160, 192, 227, 240, 256, 288, 299, 448, 456, 480, 512, 528, 600)
 WIDE = (
@@ -70,8 +72,7 @@ WIDE = (
 
 
 EXPECTED = (
-    "paths, PIL images, encoded bytes, open files, or RGB arrays of uint8 (H, W, 3) or "
-    "(N, 28, 28, 3)"
+    "paths, PIL images, encoded bytes, open files, or RGB arrays of uint8 (H, W, 3) or (N, S, S, 3)"
 )
 
 Photograph = (
@@ -101,29 +102,30 @@ class Doubtful(np.ndarray):
 
     @classmethod
     def of(cls, pixels: Pixels, doubt: str) -> "Doubtful":
-        """Return a view of uint8 (28, 28, 3) that remembers why it is in doubt."""
+        """Return a view of uint8 (S, S, 3) that remembers why it is in doubt."""
         view = pixels.view(cls)
         view.doubt = doubt
         return view
 
 
 def doubt_of(pixels: object) -> str:
-    """Return why the framing of uint8 (28, 28, 3) is in doubt; "" where that is not known."""
+    """Return why the framing of uint8 (S, S, 3) is in doubt; "" where that is not known."""
     return str(getattr(pixels, "doubt", ""))
 
 
 def read_image(path: str | os.PathLike[str], framing: Framing = UNKNOWN) -> Pixels:
     """Read one photograph of one cell.
 
-    A 28x28 image is taken as it is; anything else goes through `medmnist_pixels`. Of an
-    animation or a file of several pages the first photograph is read; `multipage.py` reads all.
+    An image of the network's side is taken as it is; anything else goes through
+    `medmnist_pixels`. Of an animation or a file of several pages the first photograph is read;
+    `multipage.py` reads all.
 
     Args:
         path: A PNG, JPEG, TIFF, BMP, WebP, GIF or PNM file, by its content, whatever its name.
         framing: What is known of its magnification.
 
     Returns:
-        uint8 (28, 28, 3), RGB; `Doubtful` where the framing is in doubt.
+        uint8 (S, S, 3), RGB; `Doubtful` where the framing is in doubt.
 
     Raises:
         BloodkerasError: The file is missing, no file, damaged, too large, or no image whose
@@ -155,7 +157,7 @@ def read_any(image: Any, name: str, framing: Framing = UNKNOWN) -> Pixels:
 
     Args:
         image: A path; a PIL image of any mode; the bytes of an image file; an open one; or an
-            array uint8 (H, W, 3), RGB, of which (28, 28, 3) is taken as it is.
+            array uint8 (H, W, 3), RGB, of which (S, S, 3) is taken as it is.
         name: What it is called in a refusal; a path is called by its own.
         framing: What is known of its magnification.
 
@@ -176,7 +178,7 @@ def read_any(image: Any, name: str, framing: Framing = UNKNOWN) -> Pixels:
             f"cannot read {name}: expected raw pixels as uint8 (H, W, 3), found {kind_of(image)} "
             "(of floats from 0 to 1, pass (image * 255).round().astype(np.uint8))"
         )
-    if image.shape[:2] == (IMAGE_SIDE, IMAGE_SIDE):
+    if image.shape[:2] == (framing.image_side,) * 2:
         return image
     with refusals(name):
         return medmnist_pixels(decoded(Image.fromarray(np.ascontiguousarray(image))), framing)
@@ -201,24 +203,24 @@ def _is_file(image: object) -> bool:
 
 
 def medmnist_pixels(image: Image.Image, framing: Framing = UNKNOWN) -> Pixels:
-    """Turn a photograph into 28x28 pixels the way MedMNIST did.
+    """Turn a photograph into the network's pixels the way MedMNIST did.
 
     All three steps matter: leaving out the JPEG round trip alone moves a pixel by 6.7 grey
-    levels on average. A 28x28 image has been through this already and is returned unchanged.
+    levels on average. An image of that side has been through this and is returned unchanged.
 
     Args:
         image: An upright Pillow image with the cell in its centre.
         framing: What is known of its magnification.
 
     Returns:
-        uint8 (28, 28, 3), RGB; `Doubtful` where the framing is in doubt.
+        uint8 (S, S, 3), RGB; `Doubtful` where the framing is in doubt.
     """
-    if image.size == (IMAGE_SIDE, IMAGE_SIDE):
+    if image.size == (framing.image_side,) * 2:
         frame = rgb(image)
         return _doubted(np.asarray(frame), is_wide(frame))
     frame = _cut(image, square(image, framing))
     taken_at_its_word = _is_photograph(*image.size) and not framing.microns_per_pixel
-    return _doubted(_shrunk(frame), taken_at_its_word and is_wide(frame))
+    return _doubted(_shrunk(frame, framing.image_side), taken_at_its_word and is_wide(frame))
 
 
 def _doubted(pixels: Pixels, wide: bool) -> Pixels:
@@ -229,9 +231,9 @@ def _cut(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
     return rgb(image.crop(box))  # cropped first: less memory, the same pixels
 
 
-def _shrunk(frame: Image.Image) -> Pixels:
+def _shrunk(frame: Image.Image, side: int) -> Pixels:
     """Return a square RGB image as MedMNIST's pixels."""
-    small = frame.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BILINEAR)
+    small = frame.resize((side, side), Image.Resampling.BILINEAR)
     small.info.clear()  # a comment of the original's would be written, or be too long for it
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=JPEG_QUALITY)
@@ -240,14 +242,14 @@ def _shrunk(frame: Image.Image) -> Pixels:
 
 
 def eight_views(images: Pixels) -> list[Pixels]:
-    """Return the flips and quarter turns of uint8 (N, 28, 28, 3), the images as they are first."""
+    """Return the flips and quarter turns of uint8 (N, S, S, 3), the images as they are first."""
     flipped = (images, images[:, :, ::-1])
     views = [np.rot90(view, turns, (1, 2)) for view in flipped for turns in range(4)]
     return [np.ascontiguousarray(view) for view in views]
 
 
 def square(image: Image.Image, framing: Framing = UNKNOWN) -> tuple[int, int, int, int]:
-    """Return the centred square that becomes the 28x28 pixels.
+    """Return the centred square that becomes the network's pixels.
 
     Photographs that are framed like the PBC set's or MedMNIST's are cut as MedMNIST did; of any
     other, and where the magnification is known or cells are wanted larger, `framing.py` decides.

@@ -1,6 +1,6 @@
 """Finds the images that the words of a command line mean, and reads them ahead in threads.
 
-Flow: takes files, folders, globs, arrays, `-`; gives (name, uint8 (28, 28, 3) or an error), lazily
+Flow: takes files, folders, globs, arrays, `-`; gives (name, uint8 (S, S, 3) or an error), lazily
 and in order. A page of a multi-page image is named file#page, a row of an array file#row, from 0.
 """
 
@@ -105,10 +105,11 @@ def _read_all(reads: list[Callable[[], list[Item]]]) -> list[Item]:
     return [item for read in reads for item in read()]
 
 
-def count_images(words: Iterable[str]) -> int:
+def count_images(words: Iterable[str], framing: Framing = UNKNOWN) -> int:
     """Return about how many items `stream` will give; every page of an image but one is missed."""
     return sum(
-        count_rows(path) if not error and is_array(path) else 1 for path, error in find_paths(words)
+        count_rows(path, framing.image_side) if not error and is_array(path) else 1
+        for path, error in find_paths(words)
     )
 
 
@@ -118,7 +119,7 @@ def find_parts(
     """Yield what the words mean, unread: one part a file, or 256 rows of an array."""
     for path, error in find_paths(words, passed):
         if is_array(path) and not (error or _refusal(path)):
-            yield from array_parts(path)
+            yield from array_parts(path, framing.image_side)
         else:
             yield file_part(path, error, framing)
 

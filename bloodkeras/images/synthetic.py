@@ -1,4 +1,4 @@
-"""Draws blood cells in BloodMNIST's layout: the offline demo and the tests' data.
+"""Draws blood cells in MedMNIST's layout: the offline demo and the tests' data.
 
 Flow: takes a size per split and a seed; gives a dict of uint8 image and label arrays.
 
@@ -11,30 +11,30 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bloodkeras.bloodmnist import BLOODMNIST
+from bloodkeras.dataset import DataSet
+from bloodkeras.errors import BloodkerasError
 from bloodkeras.named_types import Floats, Pixels
 
 SIZES = {"train": 4000, "val": 600, "test": 1200}
-SIDE = 28
-OVERSAMPLE = 2  # drawn at 56x56 and averaged down, so that thin lobes and granules survive
+FRAME = BLOODMNIST.image_side  # what a frame measures, whatever its pixels: the unit of all lengths
+OVERSAMPLE = 2  # drawn at twice the side and averaged down: thin lobes and granules survive
 BACKGROUND, RED_CELL = (249, 221, 200), (207, 170, 160)
 NUCLEUS = (88, 45, 124)  # one stain for all classes: colour alone must not name the cell
 RED_CELLS = 6  # per image; about half fall outside the frame
 CHROMATIN = 0.22  # 0..1: how far the pale patches of a nucleus fade towards the cytoplasm
-SHIFT = 1.8  # pixels, standard deviation of the cell's place in each axis
-LOBE_MELT = 1.6  # 1/pixel: lower melts neighbouring lobes of a nucleus into one body
-# Where the drawing's pixels lie, x + iy from the frame's centre: a complex factor is a rotation.
-AXIS = (np.arange(SIDE * OVERSAMPLE, dtype=np.float32) + 0.5) / OVERSAMPLE - SIDE / 2
-GRID = AXIS + 1j * AXIS[:, None]  # complex64 (H, W)
+SHIFT = 1.8  # standard deviation of the cell's place in each axis
+LOBE_MELT = 1.6  # 1/length: lower melts neighbouring lobes of a nucleus into one body
 Complexes = NDArray[np.complex64]
 Range = tuple[float, float]  # lowest, highest
 Colour = tuple[float, float, float]  # RGB, 0..255
 
 
 class Look(NamedTuple):
-    """What sets a class apart. Ranges are drawn from uniformly; pixels are those of the 28x28."""
+    """What sets a class apart. Ranges are drawn from uniformly; FRAME is the image's side."""
 
     train_count: int  # images in BloodMNIST's training split: the class shares
-    body_radius: Range  # pixels
+    body_radius: Range
     lobes: tuple[int, int]  # (0, 0) is a cell without a nucleus
     lobe_radius: Range  # in body radii
     arc_radius: Range  # in body radii: how far the lobes' centres lie from the arc's centre
@@ -47,10 +47,9 @@ class Look(NamedTuple):
     granule_grain: int  # smoothing passes: 1 is fine, 3 is coarse
 
 
-# A row's place is its label's number; it holds Look's fields in order, the nucleus's line first.
-
-LOOKS = {
-    "basophil": Look(
+# In the order of BloodMNIST's labels; each holds Look's fields in order.
+_LOOKS = (
+    Look(  # basophil
         852,
         (7.0, 10.2),
         (2, 3),
@@ -64,7 +63,7 @@ LOOKS = {
         0.85,
         3,
     ),
-    "eosinophil": Look(
+    Look(  # eosinophil
         2181,
         (7.2, 10.5),
         (2, 2),
@@ -78,7 +77,7 @@ LOOKS = {
         0.10,
         2,
     ),
-    "erythroblast": Look(
+    Look(  # erythroblast
         1085,
         (4.6, 8.4),
         (1, 1),
@@ -92,7 +91,7 @@ LOOKS = {
         0.0,
         3,
     ),
-    "immature granulocyte": Look(
+    Look(  # immature granulocyte
         2026,
         (7.4, 11.6),
         (2, 3),
@@ -106,7 +105,7 @@ LOOKS = {
         0.45,
         1,
     ),
-    "lymphocyte": Look(
+    Look(  # lymphocyte
         849,
         (5.8, 8.6),
         (1, 1),
@@ -120,7 +119,7 @@ LOOKS = {
         0.0,
         3,
     ),
-    "monocyte": Look(
+    Look(  # monocyte
         993,
         (8.6, 12.6),
         (4, 5),
@@ -134,7 +133,7 @@ LOOKS = {
         0.3,
         2,
     ),
-    "neutrophil": Look(
+    Look(  # neutrophil
         2330,
         (7.2, 10.8),
         (3, 5),
@@ -148,7 +147,7 @@ LOOKS = {
         0.05,
         1,
     ),
-    "platelet": Look(
+    Look(  # platelet
         1643,
         (2.2, 5.0),
         (0, 0),
@@ -162,49 +161,74 @@ LOOKS = {
         0.0,
         1,
     ),
-}
+)
+LOOKS = dict(zip(BLOODMNIST.class_names, _LOOKS, strict=True))
 
 
-def draw_arrays(sizes: dict[str, int] | None = None, seed: int = 0) -> dict[str, NDArray[np.uint8]]:
+def draw_arrays(
+    sizes: dict[str, int] | None = None, seed: int = 0, dataset: DataSet = BLOODMNIST
+) -> dict[str, NDArray[np.uint8]]:
     """Draw all three splits, each from its own random stream.
 
     Args:
         sizes: images per split; a split left out has its size in SIZES.
         seed: the same seed draws the same bytes; a split never depends on another's size.
+        dataset: which classes, and how large; one that LOOKS does not know looks like one that the
+            data set has not.
 
     Returns:
-        For each split, `{split}_images` uint8 (N, 28, 28, 3), RGB, 0..255, and
-        `{split}_labels` uint8 (N, 1), numbered in the order of LOOKS.
+        For each split, `{split}_images` uint8 (N, S, S, 3), RGB, 0..255, and
+        `{split}_labels` uint8 (N, 1), numbered in the order of the data set's classes.
 
     Raises:
         ValueError: a split is unknown, or too small to hold one image of each class.
+        BloodkerasError: there are more classes than LOOKS.
     """
-    sizes = SIZES | (sizes or {})
-    if len(sizes) > len(SIZES) or min(sizes.values()) < len(LOOKS):
-        raise ValueError(f"{list(SIZES)} need at least {len(LOOKS)} images each, received {sizes}")
+    looks, sizes = _looks(dataset), SIZES | (sizes or {})
+    if len(sizes) > len(SIZES) or min(sizes.values()) < len(looks):
+        raise ValueError(f"{list(SIZES)} need at least {len(looks)} images each, received {sizes}")
+    grid = _grid(dataset.image_side)
     arrays = {}
     for split, rng in zip(SIZES, np.random.default_rng(seed).spawn(len(SIZES)), strict=True):
-        counts = _class_counts(sizes[split])
-        cells = [_draw_class(*drawn, rng) for drawn in zip(LOOKS.values(), counts, strict=True)]
-        labels = np.repeat(np.arange(len(LOOKS), dtype=np.uint8), counts)[:, None]
+        counts = _class_counts(sizes[split], looks)
+        cells = [_draw_class(*drawn, grid, rng) for drawn in zip(looks, counts, strict=True)]
+        labels = np.repeat(np.arange(len(looks), dtype=np.uint8), counts)[:, None]
         order = rng.permutation(len(labels))
         arrays[f"{split}_images"] = np.concatenate(cells)[order]
         arrays[f"{split}_labels"] = labels[order]
     return arrays
 
 
-def _class_counts(size: int) -> NDArray[np.int64]:
+def _looks(dataset: DataSet) -> list[Look]:
+    """Return the look of each class: its own, or else the next that no class has."""
+    if dataset.class_count > len(LOOKS):
+        raise BloodkerasError(f"cells of {len(LOOKS)} classes can be drawn, not {dataset.name}'s")
+    free = (look for name, look in LOOKS.items() if name not in dataset.class_names)
+    return [LOOKS.get(name) or next(free) for name in dataset.class_names]
+
+
+def _grid(side: int) -> Complexes:
+    """Return where the drawing's pixels lie, x + iy from the frame's centre, complex64 (H, W).
+
+    A complex factor is a rotation.
+    """
+    axis = (np.arange(side * OVERSAMPLE, dtype=np.float32) + 0.5) / OVERSAMPLE - side / 2
+    axis *= FRAME / side
+    return axis + 1j * axis[:, None]
+
+
+def _class_counts(size: int, looks: list[Look]) -> NDArray[np.int64]:
     """Share out `size` images: one per class first, the rest as in BloodMNIST."""
-    upto = np.cumsum([look.train_count for look in LOOKS.values()])
+    upto = np.cumsum([look.train_count for look in looks])
     found: NDArray[np.int64] = 1 + np.diff(
-        np.rint((size - len(LOOKS)) * upto / upto[-1]).astype(int), prepend=0
+        np.rint((size - len(looks)) * upto / upto[-1]).astype(int), prepend=0
     )
     return found
 
 
-def _draw_class(look: Look, n: int, rng: np.random.Generator) -> Pixels:
-    """Paint n cells of one class from the back to the front, uint8 (n, 28, 28, 3)."""
-    radius, place = _uniform(rng, look.body_radius, n), _cell_grid(n, rng)
+def _draw_class(look: Look, n: int, grid: Complexes, rng: np.random.Generator) -> Pixels:
+    """Paint n cells of one class from the back to the front, uint8 (n, S, S, 3)."""
+    radius, place = _uniform(rng, look.body_radius, n), _cell_grid(n, grid, rng)
     body = _coverage(np.abs(place) - radius)
     nucleus = _coverage(_nucleus_distance(look, radius, place, rng)) * body
     texture = rng.standard_normal(body.shape, dtype=np.float32)
@@ -216,17 +240,17 @@ def _draw_class(look: Look, n: int, rng: np.random.Generator) -> Pixels:
     nucleus *= 1 - CHROMATIN * np.clip(-texture, 0, 1.5)
     canvas = np.zeros((*body.shape, 3), np.float32)
     _paint(canvas, 1.0, BACKGROUND, 4, rng)
-    _paint(canvas, _red_cells(radius, rng), RED_CELL, 7, rng)
+    _paint(canvas, _red_cells(radius, grid, rng), RED_CELL, 7, rng)
     _paint(canvas, body, look.cytoplasm, 11, rng)
     _paint(canvas, nucleus, np.multiply(NUCLEUS, look.nucleus_shade), 9, rng)
     _paint(canvas, granules, look.granule, 10, rng)
     return _photograph(canvas, rng)
 
 
-def _cell_grid(n: int, rng: np.random.Generator) -> Complexes:
+def _cell_grid(n: int, grid: Complexes, rng: np.random.Generator) -> Complexes:
     """Give each image its cell's own axes: shifted, rotated, stretched, wobbled."""
     shift = rng.normal(0, SHIFT, (n, 1, 1)) + 1j * rng.normal(0, SHIFT, (n, 1, 1))
-    place = (GRID - shift.astype(np.complex64)) * np.exp(1j * _uniform(rng, (0, 2 * np.pi), n))
+    place = (grid - shift.astype(np.complex64)) * np.exp(1j * _uniform(rng, (0, 2 * np.pi), n))
     stretch = np.exp(_uniform(rng, (-0.16, 0.16), n))
     x, y = place.real * stretch, place.imag / stretch
     # A slow wave in each axis dents body and nucleus together: no outline is a clean ellipse.
@@ -253,15 +277,15 @@ def _nucleus_distance(
     return -np.log(melted) / LOBE_MELT
 
 
-def _red_cells(radius: Floats, rng: np.random.Generator) -> Floats:
+def _red_cells(radius: Floats, grid: Complexes, rng: np.random.Generator) -> Floats:
     """Scatter pale rings and discs around the cell, 0..1."""
     n = len(radius)
-    cover = np.zeros((n, *GRID.shape), np.float32)
+    cover = np.zeros((n, *grid.shape), np.float32)
     for _ in range(RED_CELLS):
         size = _uniform(rng, (2.8, 4.8), n)
         # The crop's centre is the white cell's: neighbours touch it at most.
         reach = np.maximum(radius + size, 9) + _uniform(rng, (-1.0, 8.0), n)
-        away = np.abs(GRID - reach * np.exp(1j * _uniform(rng, (0, 2 * np.pi), n)))
+        away = np.abs(grid - reach * np.exp(1j * _uniform(rng, (0, 2 * np.pi), n)))
         pallor = _uniform(rng, (0.0, 0.9), n) * _coverage(away - 0.5 * size, softness=2.0)
         np.maximum(cover, _coverage(away - size) * (1 - pallor), out=cover)
     return cover
@@ -269,8 +293,8 @@ def _red_cells(radius: Floats, rng: np.random.Generator) -> Floats:
 
 def _photograph(canvas: Floats, rng: np.random.Generator) -> Pixels:
     """Turn the painting into a photograph: average down, focus, stain, light, noise."""
-    n = len(canvas)
-    small = canvas.reshape(n, SIDE, OVERSAMPLE, SIDE, OVERSAMPLE, 3).mean((2, 4))
+    n, side = len(canvas), canvas.shape[1] // OVERSAMPLE
+    small = canvas.reshape(n, side, OVERSAMPLE, side, OVERSAMPLE, 3).mean((2, 4))
     small += _uniform(rng, (0.0, 0.6), n)[..., None] * (_box_blur(small) - small)
     # Absorption is exponential (Beer-Lambert): a stain twice as strong squares the transmission.
     stain = np.exp(rng.normal(0, 0.16, (n, 1, 1, 1)).astype(np.float32))
@@ -294,7 +318,7 @@ def _paint(
 
 
 def _coverage(distance: Floats, softness: float = 0.8) -> Floats:
-    """Turn a signed distance in pixels into opacity, 1 inside and 0 outside."""
+    """Turn a signed distance into opacity, 1 inside and 0 outside."""
     found: Floats = np.clip(0.5 - distance / softness, 0, 1)
     return found
 

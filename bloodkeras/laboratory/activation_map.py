@@ -38,10 +38,10 @@ class ActivationMap:
         self._session = open_session(model.SerializeToString())
 
     def maps(self, images: Pixels) -> Floats:
-        """Return the maps of uint8 (N, 28, 28, 3).
+        """Return the maps of uint8 (N, S, S, 3).
 
         Returns:
-            float32 (N, 8, H, W), H and W those of the last convolution. The mean over the places
+            float32 (N, K, H, W), H and W those of the last convolution. The mean over the places
             is the class's logit without what does not depend on the image's features.
         """
         found: Floats = self._session.run([MAP_NAME], {INPUT_NAME: images})[0]
@@ -49,7 +49,7 @@ class ActivationMap:
 
 
 def add_map(model: "ModelProto") -> None:
-    """Give an ONNX model the output "map", float32 (N, 8, H, W), in place.
+    """Give an ONNX model the output "map", float32 (N, K, H, W), in place.
 
     Raises:
         BloodkerasError: The graph does not end in a pooling, dense layers and a softmax.
@@ -116,11 +116,11 @@ class _Graph:
         return [*found, last] if last is not None else found
 
     def map_of(self, layers: list[Any]) -> str:
-        """Return the tensor of a network's maps, (N, 8, H, W)."""
+        """Return the tensor of a network's maps, (N, K, H, W)."""
         *layers, pooling = layers
         if pooling.op_type != "GlobalAveragePool":
             raise BloodkerasError("this graph has no pooling before its dense layers")
-        says = ""  # (N, 8, F) or (8, F): what a feature adds to each class, from the last layer on
+        says = ""  # (N, K, F) or (K, F): what a feature adds to each class, from the last layer on
         for node in layers:
             if node.op_type == "Gemm":
                 weights = self.constant(self._weights(node))  # (outputs, inputs)
@@ -130,7 +130,7 @@ class _Graph:
                 says = self.add("Mul", [says, self.add("Unsqueeze", [sign, self.constant([1])])])
         features = pooling.input[0]  # (N, F, H, W)
         flat = self.add("Reshape", [features, self.constant([0, 0, -1])])
-        spoken = self.add("MatMul", [says, flat])  # (N, 8, H * W)
+        spoken = self.add("MatMul", [says, flat])  # (N, K, H * W)
         places = self.add("Slice", [self.add("Shape", [features]), *map(self.constant, ([2], [4]))])
         shape = self.add("Concat", [self.constant([0, 0]), places], axis=0)
         return self.add("Reshape", [spoken, shape])

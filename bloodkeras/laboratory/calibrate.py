@@ -74,6 +74,7 @@ def calibrate_photos(
     except BloodkerasError as error:  # said before the photographs are read
         name = classifier.card.get("model", export)
         raise BloodkerasError(f"{name} cannot be calibrated: {error}") from None
+    framing = dataclasses.replace(framing, image_side=classifier.dataset.image_side)
     found = read_labelled(photos, table, classifier.labels, framing)
     cells = found.distinct()  # or a fit would be judged on what it has seen
     if len(cells) < LEAST_CELLS:
@@ -119,8 +120,8 @@ def fit(
     With a new last layer all that is said, thresholds too, is from fits that had not seen the cell.
     """
     head = read_head(model)
-    views = np.stack(eight_views(cells.images), 1)  # (N, 8, 28, 28, 3)
-    features, logits, foreign = features_and_logits(model, views.reshape(-1, *contract.IMAGE_SHAPE))
+    views = np.stack(eight_views(cells.images), 1)  # (N, 8, S, S, 3)
+    features, logits, foreign = features_and_logits(model, np.concatenate(views))
     features, logits = (x.reshape(len(cells), 8, -1) for x in (features, logits))
     before, foreign = logits[:, 0].astype(float), foreign.reshape(len(cells), 8)[:, 0]
     weights, bias, penalty, judged = head.weights, head.bias, None, before[None]

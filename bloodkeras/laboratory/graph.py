@@ -28,8 +28,8 @@ class Head:
     """What an exported graph does to the features last.
 
     Attributes:
-        weights: float32 (F, 8).
-        bias: float32 (8,).
+        weights: float32 (F, K).
+        bias: float32 (K,).
         temperature: Logits are divided by it before the softmax.
     """
 
@@ -100,11 +100,11 @@ def write_head(model: "ModelProto", head: Head) -> None:
 
 
 def features_and_logits(model: "ModelProto", images: Pixels) -> tuple[Floats, Floats, Floats]:
-    """Return float32 (N, F), (N, 8) before the temperature, and the foreign score (N,).
+    """Return float32 (N, F), (N, K) before the temperature, and the foreign score (N,).
 
     Args:
         model: An ONNX model.
-        images: uint8 (N, 28, 28, 3).
+        images: uint8 (N, S, S, 3).
     """
     onnx = import_onnx()
     places = _places(model)

@@ -14,7 +14,7 @@ import numpy as np
 
 from bloodkeras.answers.classifier import Answers, Classifier
 from bloodkeras.answers.formats import one_line
-from bloodkeras.answers.prior import HEALTHY_BLOOD, Prior, describe
+from bloodkeras.answers.prior import Prior, describe
 from bloodkeras.contract import VERDICTS
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.images.framing import UNKNOWN, Framing
@@ -75,6 +75,7 @@ def evaluate_photos(
     _check_place(out, source)
     classifier = Classifier.load(export, precision=precision)
     asked = classifier.read_prior(classes, prior)
+    framing = dataclasses.replace(framing, image_side=classifier.dataset.image_side)
     cells = read_labelled(photos, table, classifier.labels, framing)
     answers = Answers.joined(told(partial(classifier.answer, views=views), cells.images))
     answers = answers.doubted(cells.doubts)
@@ -136,8 +137,9 @@ def judge(
     Returns:
         "all_classes" and "present_classes" (only those that occur among the labels may be the
         answer), both with "_estimated" behind it too (the shares of the classes estimated from
-        these images) and "_blood" (those of healthy blood), and with a prior "asked": each
-        {"accuracy", "low", "high" (95 %), "balanced_accuracy", "coverage", "selective_accuracy"};
+        these images) and "_blood" (those of healthy blood, where they are known), and with a prior
+        "asked": each {"accuracy", "low", "high" (95 %), "balanced_accuracy", "coverage",
+        "selective_accuracy"};
         "verdicts": {verdict: share}; "recall": {class: share found}; "labels"; "doubtful": how many
         frames are in doubt; "confusion": counts,
         rows of true classes; "shift": `judge_colours` or None; "sentence".
@@ -147,7 +149,8 @@ def judge(
     tried: dict[str, Prior] = {"all_classes": None, "present_classes": present}
     for key, prior in list(tried.items()):
         tried[f"{key}_estimated"] = classifier.estimate_prior(answers.probs, prior)
-        tried[f"{key}_blood"] = classifier.prior_of(HEALTHY_BLOOD, prior)
+        if classifier.knows_blood():
+            tried[f"{key}_blood"] = classifier.blood_prior(prior)
     if asked is not None:
         tried["asked"] = asked
     described = classifier.card.get("colours")
@@ -220,7 +223,8 @@ def render_text(found: Json) -> str:
             + (f"{'-':>9}" if right is None else f"{right:>9.4f}")
         )
     rows += ["", "shares estimated: how common each class is, from these images (--prior estimate)"]
-    rows += ["as in healthy blood: how common each white cell is there (--prior blood)"]
+    if "all_classes_blood" in found:
+        rows += ["as in healthy blood: how common each white cell is there (--prior blood)"]
     common = max(found["present"], key=lambda name: sum(_counts(found, name)))
     share = sum(_counts(found, common)) / found["images"]
     rows += [

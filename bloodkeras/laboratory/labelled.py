@@ -41,7 +41,7 @@ class Labelled:
 
     Attributes:
         files: Names as the table gives them, or below the folder.
-        images: uint8 (N, 28, 28, 3).
+        images: uint8 (N, S, S, 3).
         labels: int64 (N,), places in the class names.
         errors: Why others could not be read, a line each.
         unlabelled: How many images of the folder have no label.

@@ -6,13 +6,16 @@ sentence. The network is not asked: one that was made to overlook stains must no
 
 import numpy as np
 
-from bloodkeras.contract import IMAGE_SIDE
 from bloodkeras.named_types import Floats, Json, Labels, Pixels
 
-CENTRE = slice(IMAGE_SIDE // 4, 3 * IMAGE_SIDE // 4)  # rows and columns where the cell lies
 USUAL = 0.95  # share of the validation split's images whose colours count as usual
 CERTAINTY = 2.33  # standard errors: a set as good as the worst class exceeds the limit once in 100
 PARTS = ("centre", "whitening", "means")
+
+
+def centre_of(side: int) -> slice:
+    """Return the rows, and the columns, where the cell lies."""
+    return slice(side // 4, 3 * side // 4)
 
 
 def colours(images: Pixels) -> Floats:
@@ -21,13 +24,14 @@ def colours(images: Pixels) -> Floats:
     What `training.colours.Colours` builds into the graph, in numpy.
 
     Args:
-        images: uint8 (N, 28, 28, 3).
+        images: uint8 (N, S, S, 3).
 
     Returns:
         float64 (N, 15), of pixels scaled to 0..1.
     """
     pixels = images / 255.0
-    centre = pixels[:, CENTRE, CENTRE]
+    middle = centre_of(images.shape[1])
+    centre = pixels[:, middle, middle]
     moments = [f(part, axis=(1, 2)) for part in (pixels, centre) for f in (np.mean, np.std)]
     return np.concatenate([*moments, centre.min((1, 2))], axis=-1)
 
@@ -37,7 +41,7 @@ def describe_colours(fitted: Json, images: Pixels, labels: Labels) -> Json:
 
     Args:
         fitted: `training.gaussian.gaussian` of the training split's colours.
-        images: uint8 (N, 28, 28, 3), the validation split.
+        images: uint8 (N, S, S, 3), the validation split.
         labels: int (N,), its classes.
 
     Returns:
@@ -63,7 +67,7 @@ def judge_colours(described: Json, images: Pixels) -> Json:
 
     Args:
         described: Of the card: what `describe_colours` returned.
-        images: uint8 (N, 28, 28, 3).
+        images: uint8 (N, S, S, 3).
 
     Returns:
         "unusual": share of images; "limit": of that share; "shifted": whether it is above it;
@@ -114,7 +118,7 @@ def distances(fitted: Json, images: Pixels) -> Floats:
 
     Args:
         fitted: `gaussian` of the training split's colours, or the card's numbers of it.
-        images: uint8 (N, 28, 28, 3).
+        images: uint8 (N, S, S, 3).
 
     Returns:
         float (N,), in standard deviations.

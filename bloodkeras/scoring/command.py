@@ -102,7 +102,8 @@ def score_source(options: Options) -> None:
     described |= describe_asking(prior, options.microns_per_pixel, options.views)
     with occupy(out) as folder:
         listed = folder / f"{TEMPORARY}{LIST_FILE}"
-        listing = list_source(options.source, listed, options.partition_images)
+        side = classifier.dataset.image_side
+        listing = list_source(options.source, listed, options.partition_images, side)
         plan = make_plan(listing, options.partition_images, options.batch, **described)
         begin(folder, plan, listed, Path(options.model))
         counts = _carry_out(options, out, plan)

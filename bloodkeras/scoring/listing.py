@@ -13,8 +13,8 @@ from types import ModuleType
 from typing import Any
 
 from bloodkeras.answers.formats import import_pyarrow, valid_text
-from bloodkeras.contract import IMAGE_SHAPE
 from bloodkeras.errors import BloodkerasError, gist
+from bloodkeras.images.arrays import image_bytes
 from bloodkeras.images.folder import PassedOver, is_left_over
 from bloodkeras.images.preprocess import IMAGE_SUFFIXES
 from bloodkeras.images.sources import find_paths
@@ -24,7 +24,6 @@ FOLDER, PARQUET = "folder of images", "Parquet"
 PARQUET_SUFFIXES = (".parquet", ".parq")
 IMAGE_COLUMN = "image"
 NAME_COLUMNS = ("path", "id")  # the first that there is names the rows
-RAW_BYTES = IMAGE_SHAPE[0] * IMAGE_SHAPE[1] * IMAGE_SHAPE[2]
 FOOTER_END = 8  # bytes at the end of a Parquet file: length of the footer, "PAR1"
 
 
@@ -38,7 +37,7 @@ class Listing:
     sha256: str  # of names and sizes, and of the footers of Parquet files
 
 
-def list_source(source: str, file: Path, group: int) -> Listing:
+def list_source(source: str, file: Path, group: int, side: int) -> Listing:
     """Write the list of what a source holds.
 
     Args:
@@ -46,6 +45,7 @@ def list_source(source: str, file: Path, group: int) -> Listing:
         file: The list, a Parquet file: path (bytes) and error of every image file, or path and
             rows of every Parquet file.
         group: Rows of a row group of the list.
+        side: Of the network's images, in pixels.
 
     Raises:
         BloodkerasError: There is no such source, it holds nothing or both, or another schema.
@@ -54,7 +54,7 @@ def list_source(source: str, file: Path, group: int) -> Listing:
     digest, items = hashlib.sha256(), 0
     kind, passed = _kind(source), PassedOver()
     entries: Iterator[tuple[bytes, Any, bytes]] = (
-        _images(source, passed) if kind == FOLDER else _tables(source)
+        _images(source, passed) if kind == FOLDER else _tables(source, side)
     )
     arrow = import_pyarrow()
     second = ("error", arrow.string()) if kind == FOLDER else ("rows", arrow.int64())
@@ -127,15 +127,19 @@ def _images(source: str, passed: PassedOver) -> Iterator[tuple[bytes, str, bytes
         yield os.fsencode(path), error, seen.encode("utf-8", "surrogateescape")
 
 
-def _tables(source: str) -> Iterator[tuple[bytes, int, bytes]]:
+def _tables(source: str, side: int) -> Iterator[tuple[bytes, int, bytes]]:
     """Yield path, rows, and what tells that the file is the same."""
     for path in _find_tables(source):
-        rows = check_table(path)
+        rows = check_table(path, side)
         yield os.fsencode(path), rows, _footer_sha256(path)
 
 
-def check_table(path: str) -> int:
+def check_table(path: str, side: int) -> int:
     """Return how many rows a Parquet file has, after a look at its columns.
+
+    Args:
+        path: The file.
+        side: Of raw images, in pixels.
 
     Raises:
         BloodkerasError: It cannot be read, or has other columns.
@@ -146,14 +150,15 @@ def check_table(path: str) -> int:
             schema, rows = table.schema_arrow, table.metadata.num_rows
     except (OSError, arrow.ArrowException) as error:
         raise BloodkerasError(f"cannot read {path} as Parquet: {gist(error)}") from None
-    wanted = f"binary (image files) or fixed_size_binary[{RAW_BYTES}] (raw uint8 28x28x3)"
+    pixels = f"fixed_size_binary[{image_bytes(side)}] (raw uint8 {side}x{side}x3)"
+    wanted = f"binary (image files) or {pixels}"
     if IMAGE_COLUMN not in schema.names:
         found = valid_text(", ".join(schema.names))
         raise BloodkerasError(
             f"{path} has no column {IMAGE_COLUMN}: expected {IMAGE_COLUMN}, {wanted}, and path or "
             f"id if you like; found {found}; rename the column of your images"
         )
-    if (found := schema.field(IMAGE_COLUMN).type) not in image_types(arrow):
+    if (found := schema.field(IMAGE_COLUMN).type) not in image_types(arrow, side):
         raise BloodkerasError(
             f"{path}: its column {IMAGE_COLUMN} is {found}: expected {wanted}; write it as one"
         )
@@ -165,9 +170,9 @@ def check_table(path: str) -> int:
     return int(rows)
 
 
-def image_types(arrow: ModuleType) -> tuple[Any, ...]:
+def image_types(arrow: ModuleType, side: int) -> tuple[Any, ...]:
     """Return the types that the column of images may have: two of files, then raw pixels."""
-    return arrow.binary(), arrow.large_binary(), arrow.binary(RAW_BYTES)
+    return arrow.binary(), arrow.large_binary(), arrow.binary(image_bytes(side))
 
 
 def name_column(names: list[str]) -> str | None:

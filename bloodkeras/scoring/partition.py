@@ -73,6 +73,7 @@ class Worker:
         model = self._folder / MODEL_FOLDER
         self._classifier = Classifier.load(model, threads, self._plan.precision)
         self._classifier.batch_size = self._plan.batch
+        self._side = self._classifier.dataset.image_side
         _check_model(self._plan, describe_model(self._classifier, model, self._plan.precision))
 
     def classify(self, partition: int, tell: Tell = unheard) -> Done:
@@ -94,7 +95,7 @@ class Worker:
                 "then: is there memory enough for it? Go on with a smaller --partition-images"
             )
         plan = self._plan
-        items = read_items(self._folder, plan, partition, self._threads)
+        items = read_items(self._folder, plan, partition, self._threads, self._side)
         batches = answer_batches(self._classifier, items, plan.weights, plan.views)
         return write_part(self._out, plan, partition, _told(batches, tell))
 

@@ -1,6 +1,6 @@
 """Reads the images of one partition, ahead and in order.
 
-Flow: takes a `Plan` and a partition's number; gives (name, uint8 (28, 28, 3) or an error) each.
+Flow: takes a `Plan` and a partition's number; gives (name, uint8 (S, S, 3) or an error) each.
 """
 
 import os
@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 
 from bloodkeras.answers.formats import import_pyarrow
-from bloodkeras.contract import IMAGE_SHAPE
 from bloodkeras.errors import BloodkerasError, gist
-from bloodkeras.images.arrays import Item
+from bloodkeras.images.arrays import Item, image_bytes
 from bloodkeras.images.framing import Framing
 from bloodkeras.images.preprocess import read_content
 from bloodkeras.images.sources import file_part, read_ahead
 from bloodkeras.named_types import Pixels
-from bloodkeras.scoring.listing import FOLDER, IMAGE_COLUMN, RAW_BYTES, name_column
+from bloodkeras.scoring.listing import FOLDER, IMAGE_COLUMN, name_column
 from bloodkeras.scoring.plan import LIST_FILE, Plan
 
 CHUNK_ROWS = 256  # rows of a Parquet file in memory at once
@@ -29,7 +28,7 @@ BUFFER_BYTES = 1 << 20  # read at once; without, pyarrow reads a row group's col
 Read = Callable[[], list[Item]]
 
 
-def read_items(folder: Path, plan: Plan, partition: int, threads: int) -> Iterator[Item]:
+def read_items(folder: Path, plan: Plan, partition: int, threads: int, side: int) -> Iterator[Item]:
     """Yield the images of a partition in order.
 
     Args:
@@ -37,6 +36,7 @@ def read_items(folder: Path, plan: Plan, partition: int, threads: int) -> Iterat
         plan: The plan there.
         partition: From 0.
         threads: Threads that decode.
+        side: Of the network's images, in pixels.
 
     Raises:
         BloodkerasError: The source is not there, or the list cannot be read.
@@ -44,28 +44,27 @@ def read_items(folder: Path, plan: Plan, partition: int, threads: int) -> Iterat
     if not os.path.exists(plan.source):
         raise BloodkerasError(f"{plan.source} is not there: it must be mounted on every machine")
     reads = _folder_reads if plan.kind == FOLDER else _parquet_reads
-    return read_ahead(reads(folder / LIST_FILE, plan, partition), threads)
+    framing = Framing(plan.microns_per_pixel, image_side=side)
+    return read_ahead(reads(folder / LIST_FILE, plan, partition, framing), threads)
 
 
-def _folder_reads(listed: Path, plan: Plan, partition: int) -> Iterator[Read]:
+def _folder_reads(listed: Path, plan: Plan, partition: int, framing: Framing) -> Iterator[Read]:
     arrow = import_pyarrow()
     try:
         with arrow.parquet.ParquetFile(listed) as table:  # a row group a partition
             rows = table.read_row_group(partition).to_pylist()
     except (OSError, arrow.ArrowException) as error:
         raise BloodkerasError(f"cannot read {listed}: {gist(error)}") from None
-    framing = Framing(plan.microns_per_pixel)
     for row in rows:
         yield file_part(os.fsdecode(row["path"]), row["error"], framing).read
 
 
-def _parquet_reads(listed: Path, plan: Plan, partition: int) -> Iterator[Read]:
+def _parquet_reads(listed: Path, plan: Plan, partition: int, framing: Framing) -> Iterator[Read]:
     wanted = plan.items_of(partition)
     before = 0  # rows of the files before
     for path, rows in _tables(listed, plan.source_sha256):
         first, last = max(wanted.start - before, 0), min(wanted.stop - before, rows)
         if first < last:
-            framing = Framing(plan.microns_per_pixel)
             yield from _table_reads(path, first, last, framing)
         before += rows
 
@@ -139,8 +138,8 @@ def _decode(path: str, first: int, chunk: Any, framing: Framing) -> list[Item]:
     """Return the images of a few rows."""
     names = _names(path, first, chunk)
     column = chunk.column(IMAGE_COLUMN)
-    if column.type.id == import_pyarrow().binary(RAW_BYTES).id:
-        images = _raw(column)
+    if column.type.id == import_pyarrow().binary(1).id:
+        images = _raw(column, framing.image_side)
     else:
         images = [
             None if value is None else _decoded(value, name, framing)
@@ -159,12 +158,12 @@ def _decoded(content: bytes, name: str, framing: Framing) -> Pixels | str:
         return str(error)
 
 
-def _raw(column: Any) -> list[Pixels | str | None]:
+def _raw(column: Any, side: int) -> list[Pixels | str | None]:
     """Return the pixels of a pyarrow.FixedSizeBinaryArray, which are not copied."""
-    held = np.frombuffer(column.buffers()[1], np.uint8)
-    held = held[column.offset * RAW_BYTES : (column.offset + len(column)) * RAW_BYTES]
+    held, size = np.frombuffer(column.buffers()[1], np.uint8), image_bytes(side)
+    held = held[column.offset * size : (column.offset + len(column)) * size]
     missing = column.is_null().to_pylist()
-    images = held.reshape(-1, *IMAGE_SHAPE)
+    images = held.reshape(-1, side, side, 3)
     return [None if gone else image for gone, image in zip(missing, images, strict=True)]
 
 

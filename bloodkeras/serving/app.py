@@ -24,7 +24,7 @@ from bloodkeras.serving.guard import Guard
 from bloodkeras.serving.options import VARIABLE, Options, read_token
 from bloodkeras.serving.photographs import PhotographReader
 from bloodkeras.serving.served_model import ServedModel
-from bloodkeras.serving.tensors import INPUTS, Body, read_photograph, read_request
+from bloodkeras.serving.tensors import Body, read_photograph, read_request
 
 LENGTH_HEADER = "inference-header-content-length"
 
@@ -113,9 +113,10 @@ class Addresses:
         model = self._models.get(model_name, model_version)
         body, known = await request.body(), model.output_names
         if request.headers.get("content-type", "").lower().startswith("image/"):
-            asked = read_photograph(body, known)
+            asked = read_photograph(body, model.dataset, known)
         else:
-            asked = read_request(body, request.headers.get(LENGTH_HEADER), known)
+            header = request.headers.get(LENGTH_HEADER)
+            asked = read_request(body, header, model.dataset, known)
         content, length = await model.reply(asked)
         if length is None:
             return Response(content, media_type="application/json")
@@ -141,7 +142,7 @@ def build(options: Options | None = None) -> ASGIApp:
     reader = PhotographReader(threads)
     models = [ServedModel(served, options, audit, reader, threads) for served in options.models]
     app = FastAPI(title="bloodkeras", version=bloodkeras.__version__, docs_url=None, redoc_url=None)
-    _add_addresses(app, Addresses(Models(models)))
+    _add_addresses(app, Addresses(Models(models)), models[0].metadata["inputs"][0])
     app.add_exception_handler(AnyHTTPException, _refused)
     token = read_token(options.token_file)
     guard = Guard(app, token, int(options.body_mb * 2**20), options.queue)
@@ -172,9 +173,9 @@ async def metrics(request: Request) -> Response:
     return Response(encoder(registry), headers={"content-type": content_type})
 
 
-def _add_addresses(app: FastAPI, addresses: Addresses) -> None:
+def _add_addresses(app: FastAPI, addresses: Addresses, images: dict[str, Any]) -> None:
     one, version = "/v2/models/{model_name}", "/versions/{model_version}"
-    example = INPUTS[0] | {"shape": [1, *INPUTS[0]["shape"][1:]], "data": []}
+    example = images | {"shape": [1, *images["shape"][1:]], "data": []}
     body = {
         "requestBody": {
             "required": True,

@@ -37,7 +37,7 @@ class AuditLog:
         Args:
             request: The request's name for itself.
             model: "model", "version" and "model_sha256".
-            images: uint8 (N, 28, 28, 3); only a SHA-256 of each is written.
+            images: uint8 (N, S, S, 3); only a SHA-256 of each is written.
             answers: Label, confidence 0..1 and verdict of each.
 
         Raises:

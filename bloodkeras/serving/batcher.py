@@ -44,7 +44,7 @@ class Batcher:
         self._full = asyncio.Event()
 
     async def answer(self, images: Pixels) -> Answers:
-        """Return what the network says of uint8 (N, 28, 28, 3)."""
+        """Return what the network says of uint8 (N, S, S, 3)."""
         future: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
         self._waiting.append((images, future))
         if sum(len(held) for held, _ in self._waiting) >= self._size:

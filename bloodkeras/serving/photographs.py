@@ -1,6 +1,6 @@
 """Turns the photographs of a request into pixels, in threads, so that others are served meanwhile.
 
-Flow: takes an `Asked`; gives uint8 (N, 28, 28, 3), by the same path as files.
+Flow: takes an `Asked`; gives uint8 (N, S, S, 3), by the same path as files.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ class PhotographReader:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
     async def pixels(self, asked: Asked) -> tuple[Pixels, list[str]]:
-        """Return a request's images, uint8 (N, 28, 28, 3), and why the framing of each is in doubt.
+        """Return a request's images, uint8 (N, S, S, 3), and why the framing of each is in doubt.
 
         A few are decoded at a time, then it is the next request's turn: a large one holds up
         nobody.

@@ -15,15 +15,15 @@ from prometheus_client import Counter, Histogram
 from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.export_folder import model_file, sha256_of
 from bloodkeras.contract import FOREIGN
-from bloodkeras.images.framing import UNKNOWN, Framing
-from bloodkeras.named_types import Pixels
+from bloodkeras.images.framing import Framing
+from bloodkeras.named_types import Json, Pixels
 from bloodkeras.serving.audit_log import AuditLog
 from bloodkeras.serving.batcher import Batcher
 from bloodkeras.serving.guard import RETRY_AFTER
 from bloodkeras.serving.options import Options, Served
 from bloodkeras.serving.photographs import PhotographReader
 from bloodkeras.serving.reply import outputs_of, values_of, write_reply
-from bloodkeras.serving.tensors import INPUTS, Asked
+from bloodkeras.serving.tensors import Asked, inputs_of
 
 PLATFORM = "onnxruntime_onnx"
 ANSWERS = Counter(
@@ -69,10 +69,11 @@ class ServedModel:
         """
         self.name, self.version = served.name, served.version
         self._classifier = Classifier.load(served.folder, threads, options.precision)
+        self.dataset = self._classifier.dataset
         prior = self._classifier.read_prior(options.classes, options.prior)
         how = {"prior": prior, "views": options.views}
         self._batcher = Batcher(self._classifier, options.batch, options.wait_ms, **how)
-        self._framing = Framing(options.microns_per_pixel)
+        self._framing = Framing(options.microns_per_pixel, image_side=self.dataset.image_side)
         self._audit, self._reader = audit, reader
         file = model_file(Path(served.folder), options.precision)
         self._identity = {
@@ -81,10 +82,10 @@ class ServedModel:
             "model_sha256": sha256_of(file),
         }
         outputs = outputs_of(self._classifier.labels)
-        self.metadata = {
+        self.metadata: Json = {
             "name": self.name,
             "platform": PLATFORM,
-            "inputs": INPUTS,
+            "inputs": inputs_of(self.dataset),
             "outputs": outputs,
         }
         self.output_names = [output["name"] for output in outputs]
@@ -100,7 +101,7 @@ class ServedModel:
                 so it is not answered.
         """
         with SECONDS.labels(self.name, self.version).time():
-            if asked.framing == UNKNOWN:  # the request does not say
+            if not asked.framing.microns_per_pixel:  # the request does not say
                 asked = replace(asked, framing=self._framing)
             images, doubts = await self._reader.pixels(asked)
             answers = (await self._batcher.answer(images)).doubted(doubts)

@@ -14,20 +14,13 @@ import orjson
 from fastapi import HTTPException
 from pydantic import BaseModel, StrictInt, StrictStr, ValidationError
 
-from bloodkeras.contract import IMAGE_SHAPE, INPUT_NAME
+from bloodkeras.contract import INPUT_NAME
+from bloodkeras.dataset import DataSet
 from bloodkeras.errors import UsageError
-from bloodkeras.images.framing import UNKNOWN, Framing
+from bloodkeras.images.framing import Framing
 from bloodkeras.named_types import Json, Pixels
 
 PHOTOGRAPHS_NAME = "photographs"  # files, as a camera or a browser has them
-INPUTS = [
-    {"name": INPUT_NAME, "datatype": "UINT8", "shape": [-1, *IMAGE_SHAPE]},
-    {"name": PHOTOGRAPHS_NAME, "datatype": "BYTES", "shape": [-1]},
-]
-WANTED = (
-    f"expected {INPUT_NAME}, UINT8 [N, {', '.join(map(str, IMAGE_SHAPE))}], RGB pixels 0..255, "
-    f"or {PHOTOGRAPHS_NAME}, BYTES [N], image files"
-)
 MICRONS = "microns_per_pixel"  # the parameter of a request that holds photographs
 _JSON_KINDS = {
     list: "an array",
@@ -71,7 +64,7 @@ class Asked:
     """What a request asks: of pixels, or of photographs.
 
     Attributes:
-        images: uint8 (N, 28, 28, 3); None where photographs came.
+        images: uint8 (N, S, S, 3); None where photographs came.
         photographs: Image files; none where pixels came.
         framing: What is known of the photographs.
         outputs: Each name that is wanted, and whether it is wanted in binary.
@@ -85,23 +78,33 @@ class Asked:
     request_id: str = ""
 
 
-def read_photograph(body: bytes, known: list[str]) -> Asked:
+def inputs_of(dataset: DataSet) -> list[Json]:
+    """Return the inputs of a model as its metadata name them."""
+    return [
+        {"name": INPUT_NAME, "datatype": "UINT8", "shape": [-1, *dataset.image_shape]},
+        {"name": PHOTOGRAPHS_NAME, "datatype": "BYTES", "shape": [-1]},
+    ]
+
+
+def read_photograph(body: bytes, dataset: DataSet, known: list[str]) -> Asked:
     """Read a body that is one image file and nothing else.
 
     Args:
         body: The whole of it.
+        dataset: What the model takes.
         known: Names of the outputs there are.
     """
-    return Asked(None, [body], UNKNOWN, dict.fromkeys(known, False))
+    return Asked(None, [body], Framing(image_side=dataset.image_side), dict.fromkeys(known, False))
 
 
-def read_request(body: bytes, json_length: str | None, known: list[str]) -> Asked:
+def read_request(body: bytes, json_length: str | None, dataset: DataSet, known: list[str]) -> Asked:
     """Read a request of the protocol.
 
     Args:
         body: The whole of it.
         json_length: The header Inference-Header-Content-Length: how many bytes of it are JSON;
             None where all are.
+        dataset: What the model takes.
         known: Names of the outputs there are.
 
     Raises:
@@ -112,13 +115,13 @@ def read_request(body: bytes, json_length: str | None, known: list[str]) -> Aske
     fields = _fields(body[:length])
     if len(fields.inputs) != 1 or fields.inputs[0].name not in (INPUT_NAME, PHOTOGRAPHS_NAME):
         found = ", ".join(tensor.name for tensor in fields.inputs) or "none"
-        raise _wrong(f"wrong inputs: {WANTED}; found {found}")
+        raise _wrong(f"wrong inputs: {_wanted(dataset)}; found {found}")
     (tensor,), behind = fields.inputs, body[length:]
     files = tensor.datatype == "BYTES"
     return Asked(
-        None if files else _images(tensor, behind),
-        _photographs(tensor, behind) if files else [],
-        _framing(fields.parameters or {}),
+        None if files else _images(tensor, behind, dataset),
+        _photographs(tensor, behind, dataset) if files else [],
+        _framing(fields.parameters or {}, dataset.image_side),
         _outputs(fields, known),
         fields.id or "",
     )
@@ -169,22 +172,22 @@ def _outputs(fields: Body, known: list[str]) -> dict[str, bool]:
     return wanted or dict.fromkeys(known, bool(binary))
 
 
-def _framing(parameters: Json) -> Framing:
+def _framing(parameters: Json, side: int) -> Framing:
     told = parameters.get(MICRONS, 0)
     if type(told) not in (int, float):
         raise _wrong(f"parameters.{MICRONS}: expected a number, found {told!r:.40}")
     try:
-        return Framing(told)
+        return Framing(told, image_side=side)
     except UsageError as error:
         raise _wrong(f"parameters.{MICRONS}: {error}") from None
 
 
-def _images(tensor: Tensor, behind: bytes) -> Pixels:
-    """Return the pixels of a request, uint8 (N, 28, 28, 3)."""
+def _images(tensor: Tensor, behind: bytes, dataset: DataSet) -> Pixels:
+    """Return the pixels of a request, uint8 (N, S, S, 3)."""
     shape = tuple(tensor.shape)
     right = tensor.name == INPUT_NAME and tensor.datatype == "UINT8"
-    if not right or shape[1:] != IMAGE_SHAPE or shape[0] < 1:
-        raise _wrong_input(tensor)
+    if not right or shape[1:] != dataset.image_shape or shape[0] < 1:
+        raise _wrong_input(tensor, dataset)
     size = int(np.prod(shape, dtype=object))  # Python's own numbers: no overflow
     if tensor.data is not None:
         return _from_json(tensor.data, size).reshape(shape)
@@ -197,8 +200,17 @@ def _images(tensor: Tensor, behind: bytes) -> Pixels:
     return np.frombuffer(behind, np.uint8).reshape(shape)
 
 
-def _wrong_input(tensor: Tensor) -> HTTPException:
-    return _wrong(f"{tensor.name}: {WANTED}; found {tensor.datatype} {tensor.shape}")
+def _wanted(dataset: DataSet) -> str:
+    shape = ", ".join(map(str, dataset.image_shape))
+    return (
+        f"expected {INPUT_NAME}, UINT8 [N, {shape}], RGB pixels 0..255, or {PHOTOGRAPHS_NAME}, "
+        "BYTES [N], image files"
+    )
+
+
+def _wrong_input(tensor: Tensor, dataset: DataSet) -> HTTPException:
+    found = f"{tensor.datatype} {tensor.shape}"
+    return _wrong(f"{tensor.name}: {_wanted(dataset)}; found {found}")
 
 
 def _check_binary(tensor: Tensor, behind: bytes) -> None:
@@ -226,10 +238,10 @@ def _from_json(data: Any, size: int) -> Pixels:
     return found.astype(np.uint8)
 
 
-def _photographs(tensor: Tensor, behind: bytes) -> list[bytes]:
+def _photographs(tensor: Tensor, behind: bytes, dataset: DataSet) -> list[bytes]:
     """Return the files of a request: base64 in JSON, as they are in binary."""
     if len(tensor.shape) != 1 or tensor.shape[0] < 1:
-        raise _wrong_input(tensor)
+        raise _wrong_input(tensor, dataset)
     if tensor.data is None:
         _check_binary(tensor, behind)
         files = [_decoded(element) or element for element in _elements(tensor, behind)]

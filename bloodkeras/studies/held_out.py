@@ -18,7 +18,6 @@ import keras
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from bloodkeras.contract import CLASS_NAMES
 from bloodkeras.data.splits import Split, Splits
 from bloodkeras.export.calibration import fit_calibration
 from bloodkeras.export.ood_score import SCORES, score_images, with_features
@@ -35,23 +34,23 @@ def held_out(recipe: Recipe, splits: Splits, folder: Path) -> str:
     """Leave each class out in turn; what is trained already is not trained again.
 
     Args:
-        recipe: How to train; the network keeps its eight outputs.
+        recipe: How to train; the network keeps all its outputs.
         splits: All classes.
         folder: Where to leave runs and results.
 
     Returns:
         The table of results.txt.
     """
-    results = {}
-    stages = Stages("trainings without one class", [f"no {name}" for name in CLASS_NAMES])
-    for label, name in enumerate(CLASS_NAMES):
+    results, names = {}, splits.dataset.class_names
+    stages = Stages("trainings without one class", [f"no {name}" for name in names])
+    for label, name in enumerate(names):
         stages.begin(f"no {name}")
         known = without(splits, label)
         place = folder / name.replace(" ", "-")
         run = finished_run(place, recipe, known) or load_run(train(recipe, known, place))
         results[name] = judge_held_out(run.model, recipe, known, splits.test, label)
         _write(place, results[name])
-        # Eight networks in one process: nothing of this one is needed any more.
+        # Many networks in one process: nothing of this one is needed any more.
         keras.backend.clear_session()
     text = held_out_table(recipe, results)
     _write(folder, {"recipe": dataclasses.asdict(recipe), "classes": results})
@@ -64,7 +63,7 @@ def without(splits: Splits, label: int) -> Splits:
 
     def rest(split: Split) -> Split:
         kept = split.labels != label
-        return Split(split.images[kept], split.labels[kept])
+        return Split(split.images[kept], split.labels[kept], split.dataset)
 
     left: dict[str, Any] = {name: rest(s) for name, s in splits.named().items()}
     return dataclasses.replace(splits, **left)
@@ -80,7 +79,7 @@ def judge_held_out(
         recipe: How.
         known: The splits without it.
         test: With it.
-        label: The class, 0..7.
+        label: The class, 0..K-1.
 
     Returns:
         "score": the one an export would carry; "auroc": of that; "refused": share of the class

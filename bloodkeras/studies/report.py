@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from bloodkeras.answers.page_style import NO_DEVICE, table
-from bloodkeras.contract import CLASS_NAMES, DATA_CREDITS, DATA_LICENSE, SYNTHETIC_STAMP
+from bloodkeras.contract import SYNTHETIC_STAMP
+from bloodkeras.dataset import DataSet
 from bloodkeras.evaluation.evaluate import Report, classification_table
 from bloodkeras.export.document import render_document, render_figures, render_preformatted
 from bloodkeras.named_types import Json
@@ -34,7 +35,9 @@ def write_report(
     Returns:
         The text of results.txt.
     """
+    dataset = runs[0].dataset
     results = {
+        "dataset": dataset.as_dict(),
         "models": [_model_results(*model) for model in zip(runs, keras, onnx, strict=True)],
         "gain": gain(keras),
         "interpretation": interpret_all(keras),
@@ -100,7 +103,7 @@ def interpret(baseline: Report, improved: Report) -> list[str]:
     ]
     by_class = {
         name: improved.metrics["per_class"][name]["f1"] - baseline.metrics["per_class"][name]["f1"]
-        for name in CLASS_NAMES
+        for name in improved.class_names
     }
     ranked = sorted(by_class, key=by_class.__getitem__, reverse=True)
     best = " and ".join(f"{name} ({by_class[name]:+.3f} F1)" for name in ranked[:2])
@@ -123,11 +126,11 @@ def _confused_pair(report: Report) -> str:
         return f"{report.model} makes no mistake."
     if counts[second, first] > counts[first, second]:
         first, second = second, first
-    both = both + both.T
+    both, names = both + both.T, report.class_names
     return (
-        f"{report.model} confuses {CLASS_NAMES[first]} and {CLASS_NAMES[second]} most often: "
+        f"{report.model} confuses {names[first]} and {names[second]} most often: "
         f"{both[first, second]} of its {mistakes} mistakes, {counts[first, second]} of them "
-        f"{CLASS_NAMES[first]} called {CLASS_NAMES[second]}."
+        f"{names[first]} called {names[second]}."
     )
 
 
@@ -135,7 +138,8 @@ def render_text(results: Json, reports: list[Report]) -> str:
     """Return results.txt."""
     models = results["models"]
     data = models[0]["data"]
-    lines = ["BloodMNIST study", "=" * 16]
+    title = f"{results['dataset']['name']} study"
+    lines = [title, "=" * len(title)]
     lines += [SYNTHETIC_STAMP] if data["synthetic"] else []
     lines += ["", f"data: {_described(data)}", f"SHA-256: {data['sha256']}", ""]
     names = [model["name"] for model in models]
@@ -205,19 +209,21 @@ def render_page(
     """
     data = results["models"][0]["data"]
     stamp = f"<p class=warn>{SYNTHETIC_STAMP}</p>\n" if data["synthetic"] else ""
-    credits = "".join(f"<li>{html.escape(line)}</li>" for line in DATA_CREDITS)
+    dataset = DataSet.from_dict(results["dataset"])
+    credits = "".join(f"<li>{html.escape(line)}</li>" for line in dataset.credits)
+    licence = html.escape(dataset.licence or "no known licence")
     shown = {title: [path for path in paths if path.exists()] for title, paths in figures.items()}
     sections = {
         **{title: render_figures(paths) for title, paths in shown.items() if paths},
         "All numbers": _number_tables(results),
         **({"Audit of the data": render_preformatted(audit)} if audit else {}),
-        "Data and credits": f"<p>{html.escape(_described(data))}; {DATA_LICENSE}.</p>\n"
+        "Data and credits": f"<p>{html.escape(_described(data))}; {licence}.</p>\n"
         f"<ul>{credits}</ul>\n",
         "Full text": render_preformatted(text),
     }
     body = "".join(f"<h2>{title}</h2>\n{content}" for title, content in sections.items())
-    title = f"<header><h1>BloodMNIST study</h1>\n{stamp}{NO_DEVICE}</header>\n"
-    return render_document("BloodMNIST study", title + _opening(reports) + body, STYLE)
+    title = f"<header><h1>{html.escape(dataset.name)} study</h1>\n{stamp}{NO_DEVICE}</header>\n"
+    return render_document(f"{dataset.name} study", title + _opening(reports) + body, STYLE)
 
 
 def _opening(reports: list[Report]) -> str:

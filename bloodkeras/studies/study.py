@@ -79,13 +79,12 @@ class Study:
         make_folder(folder)
         figures.sample_images(self.splits.train, folder / "sample_images.png", stamp)
         figures.class_distribution(self.splits, folder / "class_distribution.png")
-        firsts = [
-            int(np.argmax(self.splits.train.labels == k)) for k in range(contract.CLASS_COUNT)
-        ]
+        names = self.splits.dataset.class_names
+        firsts = [int(np.argmax(self.splits.train.labels == k)) for k in range(len(names))]
         images = self.splits.train.images[firsts]
         for recipe, name in (("deeper", "augmentation"), ("robust", "augmentation_robust")):
             views = augmented_views(images, RECIPES[recipe])
-            figures.augmentation(images, views, folder / f"{name}.png", stamp)
+            figures.augmentation(images, views, names, folder / f"{name}.png", stamp)
         findings = audit(self.splits)
         (folder / "audit.json").write_text(json.dumps(findings, indent=2) + "\n", encoding="utf-8")
         text = audit_table(findings)
@@ -157,7 +156,7 @@ class Study:
         from bloodkeras.evaluation import figures
 
         target = self.places.run_or_published(target)
-        folder, name, engine, predict_proba, weights = self.places.open(target)
+        folder, name, engine, predict_proba, weights = self.places.open(target, self.splits.dataset)
         report = evaluate(predict_proba, self.splits, split, name, engine, weights, views)
         out = folder / "evaluation"
         make_folder(out)
@@ -218,12 +217,14 @@ class Study:
         from bloodkeras.benchmark.engines import Source
         from bloodkeras.benchmark.side_by_side import run_benchmark
 
-        card = Classifier.load(export).card  # refuses what is no export
+        classifier = Classifier.load(export)  # refuses what is no export
+        classifier.dataset.check_fits(self.splits.dataset, export)
+        card, side = classifier.card, classifier.dataset.image_side
         name, seed = card["model"], card["recipe"]["train_seed"]
         run = run or str(self.runs / f"{name}-seed{seed}")
         work = self.runs / f"benchmark-{name}"
         make_folder(work)
-        run_benchmark(Source(export, run, str(work)), self.splits, rounds, seconds)
+        run_benchmark(Source(export, run, str(work), side), self.splits, rounds, seconds)
         print(f"results in {work}")
 
     def report(self, *targets: str) -> None:
@@ -369,5 +370,6 @@ def show_data(splits: Splits) -> None:
     sizes = ", ".join(f"{name} {len(split):,}" for name, split in splits.named().items())
     official = "MedMNIST's published file" if splits.is_published() else "not the published file"
     print(f"data: {splits.source} ({'drawn cells' if splits.synthetic else official})")
-    print(f"images: {sizes}, 28x28 RGB, {contract.CLASS_COUNT} classes")
+    side, classes = splits.dataset.image_side, splits.dataset.class_count
+    print(f"images: {sizes}, {side}x{side} RGB, {classes} classes of {splits.dataset.name}")
     print(f"SHA-256: {splits.sha256}")

@@ -14,6 +14,8 @@ from bloodkeras import contract
 from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.export_folder import sha256_of
 from bloodkeras.answers.exports import is_export, published, results_name
+from bloodkeras.bloodmnist import BLOODMNIST
+from bloodkeras.dataset import DataSet
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.evaluation.evaluate import PredictProba, Report, load_report
 from bloodkeras.recipe import JOINED, RECIPES, STUDIED, Recipe, hint
@@ -32,7 +34,7 @@ class Opened(NamedTuple):
         folder: Where its results belong.
         model: The model's name.
         engine: "keras" or "onnx".
-        predict_proba: uint8 (N, 28, 28, 3) -> float32 (N, 8).
+        predict_proba: uint8 (N, S, S, 3) -> float32 (N, K).
         weights: SHA-256 of the Keras weights; "" where an export's card does not say it.
     """
 
@@ -55,10 +57,15 @@ class Places:
     runs: Path
     exports: Path
 
-    def open(self, target: str) -> Opened:
-        """Load a run or an export."""
+    def open(self, target: str, dataset: DataSet = BLOODMNIST) -> Opened:
+        """Load a run or an export.
+
+        Raises:
+            BloodkerasError: It cannot be read, or is for images other than the data set's.
+        """
         if means_export(target):
             classifier = Classifier.load(Path(target))
+            classifier.dataset.check_fits(dataset, target)
             name = classifier.card["model"]
             weights = classifier.card.get("training", {}).get("weights_sha256", "")
             folder = self.runs / results_name(target, name)
@@ -68,6 +75,7 @@ class Places:
         from bloodkeras.training.run_folder import load_run
 
         run = load_run(folder)
+        run.dataset.check_fits(dataset, str(folder))
         answers = partial(predict_proba, run.model)
         return Opened(folder, run.recipe.model_name, "keras", answers, run.weights)
 

@@ -1,7 +1,7 @@
 """Builds the random layers that a recipe asks for.
 
 Flow: takes a recipe; gives a list of Keras image-augmentation layers, which `pipeline.py` applies
-to batches of float32 (B, 28, 28, 3), 0..255. They are never part of an exported model.
+to batches of float32 (B, S, S, 3), 0..255. They are never part of an exported model.
 Sources: mixup, Zhang et al. 2018 (arXiv:1710.09412); CutMix, Yun et al. 2019 (arXiv:1905.04899).
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from bloodkeras.contract import IMAGE_SIDE
+from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.named_types import Tensor
 from bloodkeras.recipe import Recipe
 from bloodkeras.training.stain import (
@@ -35,7 +35,8 @@ def build_augmentation(recipe: Recipe) -> list[keras.layers.Layer]:
     nearest = {"fill_mode": "reflect", "interpolation": "nearest"}
     turn = recipe.augment_rotation_degrees / 360
     blur = recipe.augment_rotation_interpolation
-    scale, shift = recipe.augment_scale, recipe.augment_shift_pixels / IMAGE_SIDE
+    # In pixels of BloodMNIST, as the recipe says; of any other side the same part.
+    scale, shift = recipe.augment_scale, recipe.augment_shift_pixels / BLOODMNIST.image_side
     random = keras.layers
     other_laboratory = build_other_laboratory(recipe)
     chosen: list[tuple[object, Callable[[], keras.layers.Layer]]] = [
@@ -90,7 +91,7 @@ class RandomTurn(ImageLayer):
     def transform_images(
         self, images: Tensor, transformation: Tensor, training: bool = True
     ) -> Tensor:
-        """Turn float32 (B, 28, 28, 3)."""
+        """Turn float32 (B, S, S, 3)."""
         which = ops.reshape(transformation, (-1, 1, 1, 1))
         images = ops.where(which % 2 == 1, ops.flip(images, 1), images)
         images = ops.where(which // 2 % 2 == 1, ops.flip(images, 2), images)

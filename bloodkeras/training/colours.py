@@ -4,20 +4,16 @@ Flow: used by `ood_score.py` and `join.py`; registered with Keras, so that a sav
 them again. `laboratory/shift_score.py` has the same in numpy.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
-from bloodkeras.contract import CLASS_COUNT, IMAGE_SIDE
-from bloodkeras.laboratory.shift_score import CENTRE, PARTS
-from bloodkeras.named_types import Floats, Tensor
+from bloodkeras.bloodmnist import BLOODMNIST
+from bloodkeras.laboratory.shift_score import PARTS, centre_of
+from bloodkeras.named_types import Floats, Json, Tensor
 
-REGIONS: Floats = np.zeros(
-    (2, IMAGE_SIDE, IMAGE_SIDE), np.float32
-)  # weights of the whole and the centre
-REGIONS[0] = 1 / IMAGE_SIDE**2
-REGIONS[1, CENTRE, CENTRE] = 4 / IMAGE_SIDE**2
-REGIONS = REGIONS.reshape(2, -1)
 COLOUR_COUNT = 15  # what `Colours` gives
 
 
@@ -29,26 +25,43 @@ class Colours(keras.layers.Layer):
     """
 
     def call(self, images: Tensor) -> Tensor:
-        """Return float (B, 15), of pixels scaled to 0..1, of float (B, 28, 28, 3), 0..255."""
-        pixels = ops.reshape(images / 255.0, (-1, IMAGE_SIDE * IMAGE_SIDE, 3))
+        """Return float (B, 15), of pixels scaled to 0..1, of float (B, S, S, 3), 0..255."""
+        side, centre = images.shape[1], centre_of(images.shape[1])
+        regions = np.zeros((2, side, side), np.float32)  # weights of the whole and the centre
+        regions[0] = 1 / side**2
+        regions[1, centre, centre] = 1 / regions[1, centre, centre].size
+        regions = regions.reshape(2, -1)
+        pixels = ops.reshape(images / 255.0, (-1, side * side, 3))
         # By products of matrices, which take a quarter of the time of reductions in onnxruntime.
-        means = ops.matmul(REGIONS, pixels)  # (B, 2, 3): of the whole, of the centre
-        variances = ops.relu(ops.matmul(REGIONS, pixels * pixels) - means * means)
+        means = ops.matmul(regions, pixels)  # (B, 2, 3): of the whole, of the centre
+        variances = ops.relu(ops.matmul(regions, pixels * pixels) - means * means)
         moments = ops.concatenate([means, ops.sqrt(variances)], axis=-1)
-        darkest = ops.min(images[:, CENTRE, CENTRE, :], axis=(1, 2)) / 255.0
+        darkest = ops.min(images[:, centre, centre, :], axis=(1, 2)) / 255.0
         return ops.concatenate([ops.reshape(moments, (-1, 12)), darkest], axis=-1)
 
 
 @keras.saving.register_keras_serializable(package="bloodkeras")
 class Usual(keras.layers.Layer):
-    """Whether colours are those of the training data: near enough to those of one class."""
+    """Whether colours are those of the training data: near enough to those of one class.
+
+    Args:
+        class_count: Of the training data.
+    """
+
+    def __init__(self, class_count: int = BLOODMNIST.class_count, **options: Any) -> None:
+        super().__init__(**options)
+        self._class_count = class_count
+
+    def get_config(self) -> Json:
+        """Return what a saved layer is made of again."""
+        return {**super().get_config(), "class_count": self._class_count}
 
     def build(self, shape: tuple[int | None, ...]) -> None:
         """Make room for what `set` is told."""
         sizes = {
             "centre": (COLOUR_COUNT,),
             "whitening": (COLOUR_COUNT, COLOUR_COUNT),
-            "means": (CLASS_COUNT, COLOUR_COUNT),
+            "means": (self._class_count, COLOUR_COUNT),
             "limit": (),
         }
         self._told = {

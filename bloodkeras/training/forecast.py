@@ -137,12 +137,12 @@ def guessed_seconds(model: keras.Model, recipe: Recipe, train: Split, val: Split
 
 def guessed_training(recipe: Recipe, train: Split, val: Split) -> float:
     """Guess how many seconds a whole training takes, before it begins."""
-    model = build_model(recipe)
+    model = build_model(recipe, train.dataset)
     return recipe.train_epochs * guessed_seconds(model, recipe, train, val)
 
 
 def _step(model: keras.Model, images: Floats) -> float:
-    """Go forward and back once with float32 (B, 28, 28, 3); return the seconds."""
+    """Go forward and back once with float32 (B, S, S, 3); return the seconds."""
     started = time.monotonic()
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(tf.square(model(images, training=True)))

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from bloodkeras.contract import IMAGE_SHAPE, RUN_HISTORY, RUN_MODEL
+from bloodkeras.contract import RUN_HISTORY, RUN_MODEL
 from bloodkeras.data.splits import Splits
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.laboratory.shift_score import colours, distances
@@ -79,12 +79,14 @@ def join(home: Run, elsewhere: Run, splits: Splits, folder: Path) -> Path:
 
 
 def build_joined(home: keras.Model, elsewhere: keras.Model) -> keras.Model:
-    """Return both networks as one, from raw pixels 0..255 (B, 28, 28, 3) to logits (B, 8).
+    """Return both networks as one, from raw pixels 0..255 (B, S, S, 3) to logits (B, K).
 
     Its layer "usual" knows of no usual colours yet.
     """
-    images = keras.Input(IMAGE_SHAPE, name="images")
-    usual = Usual(name="usual")(Colours(name="gate_colours")(images))  # (B, 1)
+    images = keras.Input(home.input_shape[1:], name="images")
+    usual = Usual(home.output_shape[-1], name="usual")(
+        Colours(name="gate_colours")(images)
+    )  # (B, 1)
     share = HOME_SHARE * usual
     # The second last: the features that the foreign score looks at are then its own.
     first, second = (

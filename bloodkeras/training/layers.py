@@ -10,9 +10,7 @@ model.keras may hold, optimiser included:
 import keras
 
 from bloodkeras.named_types import Tensor
-from bloodkeras.training import (
-    optimizers,  # noqa: F401  registered too
-)
+from bloodkeras.training import colours, optimizers  # noqa: F401  registered too
 
 
 @keras.saving.register_keras_serializable(package="bloodkeras")

@@ -1,6 +1,7 @@
 """The networks, as plain functions that build functional Keras models.
 
-Flow: takes a recipe; gives a keras.Model from raw pixels 0..255 (B, 28, 28, 3) to logits (B, 8).
+Flow: takes a recipe and a `DataSet`; gives a keras.Model from raw pixels 0..255 (B, S, S, 3) to
+logits (B, K). The shapes that the builders name are those at 28 pixels.
 Scaling is the first layer, so a model cannot be fed wrongly scaled pixels; softmax is left to the
 loss and to the export, which is the numerically stable place for it.
 """
@@ -11,7 +12,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from bloodkeras.contract import CLASS_COUNT, IMAGE_SHAPE
+from bloodkeras.bloodmnist import BLOODMNIST
+from bloodkeras.dataset import DataSet
 from bloodkeras.named_types import Floats, Pixels, Probs, Tensor
 from bloodkeras.recipe import Recipe
 from bloodkeras.training.device import choose_precision
@@ -20,18 +22,18 @@ from bloodkeras.training.layers import FusedBatchNormalization
 PREDICT_BATCH = 256  # images a step
 
 
-def build_model(recipe: Recipe) -> keras.Model:
-    """Build the network that the recipe names, with weights drawn from its seed."""
+def build_model(recipe: Recipe, dataset: DataSet = BLOODMNIST) -> keras.Model:
+    """Build the network that the recipe names for a data set, with weights drawn from its seed."""
     keras.utils.set_random_seed(recipe.train_seed)
     usual = keras.config.dtype_policy()
     keras.config.set_dtype_policy(choose_precision(recipe.train_precision))
     try:
-        return MODELS[recipe.model_architecture](recipe)
+        return MODELS[recipe.model_architecture](recipe, dataset)
     finally:
         keras.config.set_dtype_policy(usual)
 
 
-def build_simple(recipe: Recipe) -> keras.Model:
+def build_simple(recipe: Recipe, dataset: DataSet = BLOODMNIST) -> keras.Model:
     """Build the baseline: three convolutions, 102,024 parameters."""
 
     def stage(x: Tensor, filters: int) -> Tensor:
@@ -39,7 +41,7 @@ def build_simple(recipe: Recipe) -> keras.Model:
             x = layers.Conv2D(widen(count, recipe), 3, padding="same", activation="relu")(x)
         return x
 
-    images = keras.Input(IMAGE_SHAPE, name="images")
+    images = keras.Input(dataset.image_shape, name="images")
     x = scale(images)
     x = layers.MaxPooling2D()(stage(x, 32))  # (B, 14, 14, 32)
     x = layers.MaxPooling2D()(stage(x, 64))  # (B, 7, 7, 64)
@@ -47,11 +49,11 @@ def build_simple(recipe: Recipe) -> keras.Model:
     x = layers.GlobalAveragePooling2D()(x)  # (B, 128)
     x = layers.Dense(64, activation="relu")(x)
     x = layers.Dropout(recipe.model_dropout)(x)
-    logits = layers.Dense(CLASS_COUNT, name="logits", dtype="float32")(x)
+    logits = layers.Dense(dataset.class_count, name="logits", dtype="float32")(x)
     return keras.Model(images, logits, name="simple")
 
 
-def build_deeper(recipe: Recipe) -> keras.Model:
+def build_deeper(recipe: Recipe, dataset: DataSet = BLOODMNIST) -> keras.Model:
     """Build the improved network: six normalised convolutions, 313,192 trainable parameters."""
 
     def stage(x: Tensor, *filters: int) -> Tensor:
@@ -61,7 +63,7 @@ def build_deeper(recipe: Recipe) -> keras.Model:
             x = layers.ReLU()(x)
         return x
 
-    images = keras.Input(IMAGE_SHAPE, name="images")
+    images = keras.Input(dataset.image_shape, name="images")
     x = scale(images)
     x = layers.MaxPooling2D()(stage(x, 32, 32))  # (B, 14, 14, 32)
     x = layers.MaxPooling2D()(stage(x, 64, 64))  # (B, 7, 7, 64)
@@ -71,13 +73,13 @@ def build_deeper(recipe: Recipe) -> keras.Model:
     for units in (128, 64):
         x = layers.Dense(units, activation="relu")(x)
         x = layers.Dropout(recipe.model_dropout)(x)
-    logits = layers.Dense(CLASS_COUNT, name="logits", dtype="float32")(x)
+    logits = layers.Dense(dataset.class_count, name="logits", dtype="float32")(x)
     return keras.Model(images, logits, name="deeper")
 
 
-def build_residual(recipe: Recipe) -> keras.Model:
+def build_residual(recipe: Recipe, dataset: DataSet = BLOODMNIST) -> keras.Model:
     """Build the strong network: three stages of residual blocks with channel attention."""
-    images = keras.Input(IMAGE_SHAPE, name="images")
+    images = keras.Input(dataset.image_shape, name="images")
     x = normalised_conv(scale(images), widen(32, recipe), recipe)
     blocks = deepen([(32,), (64, 64, 64), (128, 128)], recipe)
     widths = [widen(count, recipe) for count in blocks]
@@ -86,13 +88,13 @@ def build_residual(recipe: Recipe) -> keras.Model:
         x = residual_block(x, filters, drop, recipe)
     x = layers.GlobalAveragePooling2D()(x)  # (B, 128)
     x = layers.Dropout(recipe.model_dropout)(x)
-    logits = layers.Dense(CLASS_COUNT, name="logits", dtype="float32")(x)
+    logits = layers.Dense(dataset.class_count, name="logits", dtype="float32")(x)
     return keras.Model(images, logits, name=recipe.model_name)
 
 
-def build_tiny(recipe: Recipe) -> keras.Model:
+def build_tiny(recipe: Recipe, dataset: DataSet = BLOODMNIST) -> keras.Model:
     """Build the network for a small board: inverted residuals at 14x14 and 7x7."""
-    images = keras.Input(IMAGE_SHAPE, name="images")
+    images = keras.Input(dataset.image_shape, name="images")
     x = normalised_conv(scale(images), widen(16, recipe), recipe, strides=2)  # (B, 14, 14, 16)
     stages = [((16, 3, 1), (16, 3, 1)), ((32, 4, 2), (32, 3, 1)), ((48, 4, 1), (48, 2, 1))]
     for filters, expansion, strides in deepen(stages, recipe):
@@ -100,7 +102,7 @@ def build_tiny(recipe: Recipe) -> keras.Model:
     x = normalised_conv(x, widen(128, recipe), recipe, kernel=1)  # (B, 7, 7, 128)
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(recipe.model_dropout)(x)
-    logits = layers.Dense(CLASS_COUNT, name="logits", dtype="float32")(x)
+    logits = layers.Dense(dataset.class_count, name="logits", dtype="float32")(x)
     return keras.Model(images, logits, name="tiny")
 
 
@@ -128,7 +130,7 @@ def residual_block(x: Tensor, filters: int, drop: float, recipe: Recipe) -> Tens
         y = layers.Dropout(drop, noise_shape=(None, 1, 1, 1))(y)
     if grows:
         # Average first: a strided 1x1 convolution would throw three quarters of the pixels away.
-        x = layers.AveragePooling2D(2)(x)
+        x = layers.AveragePooling2D(2, padding="same" if x.shape[1] % 2 else "valid")(x)
         x = normalised_conv(x, filters, recipe, kernel=1, activation=None)
     return layers.ReLU()(layers.Add()([x, y]))
 
@@ -176,11 +178,11 @@ def predict_proba(model: keras.Model, images: Pixels, temperature: float = 1.0) 
 
     Args:
         model: One of MODELS, trained.
-        images: uint8 (N, 28, 28, 3), RGB, 0..255.
+        images: uint8 (N, S, S, 3), RGB, 0..255.
         temperature: The logits are divided by it: above 1 for less confidence, labels unchanged.
 
     Returns:
-        float32 (N, 8), rows sum to 1.
+        float32 (N, K), rows sum to 1.
     """
     (logits,) = predict_outputs(model, images)
     found: Probs = keras.ops.convert_to_numpy(keras.ops.softmax(logits / temperature))
@@ -188,7 +190,7 @@ def predict_proba(model: keras.Model, images: Pixels, temperature: float = 1.0) 
 
 
 def predict_outputs(model: keras.Model, images: Pixels) -> list[Floats]:
-    """Return what a model with one or more outputs says of uint8 (N, 28, 28, 3), an array each.
+    """Return what a model with one or more outputs says of uint8 (N, S, S, 3), an array each.
 
     Not by model.predict: it traces a function for each network and batch size, and TensorFlow
     warns of that where several networks are judged in one process.

@@ -9,7 +9,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bloodkeras.contract import CLASS_COUNT
 from bloodkeras.data.splits import Split, class_weights
 from bloodkeras.named_types import Array, Floats, Labels, Pixels
 from bloodkeras.recipe import Recipe
@@ -62,7 +61,7 @@ def train_dataset(split: Split, recipe: Recipe, first_epoch: int = 0) -> tf.data
     than a shuffle buffer of images.
 
     Returns:
-        float32 (B, 28, 28, 3) 0..255, labels int64 (B,) or soft ones float32 (B, 8), and float32
+        float32 (B, S, S, 3) 0..255, labels int64 (B,) or soft ones float32 (B, K), and float32
         (B,) sample weights when the recipe asks for class weights.
     """
     images, labels = tf.constant(split.images), tf.constant(_labels(split, recipe.soft_labels))
@@ -78,7 +77,6 @@ def train_dataset(split: Split, recipe: Recipe, first_epoch: int = 0) -> tf.data
         pixels = tf.cast(tf.gather(images, batch), tf.float32)
         seeds = StepSeed(recipe.train_seed, epoch, step)
         pixels, answers = augment(pixels, tf.gather(labels, batch), layers, seeds)
-        pixels.set_shape((None, *split.images.shape[1:]))
         sample = (pixels, answers)
         return (*sample, tf.gather(weights, batch)) if recipe.train_class_weights else sample
 
@@ -88,11 +86,11 @@ def train_dataset(split: Split, recipe: Recipe, first_epoch: int = 0) -> tf.data
 
 
 def eval_dataset(split: Split, soft_labels: bool = False, batch_size: int = 256) -> tf.data.Dataset:
-    """Return the split in its own order: float32 (B, 28, 28, 3) 0..255, and labels.
+    """Return the split in its own order: float32 (B, S, S, 3) 0..255, and labels.
 
     Args:
         split: The images.
-        soft_labels: Whether labels are float32 (B, 8) instead of int64 (B,).
+        soft_labels: Whether labels are float32 (B, K) instead of int64 (B,).
         batch_size: Images a batch.
     """
     rows = (split.images, _labels(split, soft_labels))
@@ -122,11 +120,11 @@ def as_elsewhere(split: Split, recipe: Recipe, batch_size: int = 256) -> Split:
         seeds = StepSeed(recipe.train_seed, tf.constant(0), tf.constant(step))
         found.append(augment(pixels, split.labels[rows], [layer], seeds)[0].numpy())
     images = np.rint(np.concatenate(found)).astype(np.uint8)
-    return Split(images, split.labels)
+    return dataclasses.replace(split, images=images)
 
 
 def augmented_views(images: Pixels, recipe: Recipe, views: int = 8) -> Floats:
-    """Return float32 (views, N, 28, 28, 3): each of uint8 (N, 28, 28, 3) augmented some times.
+    """Return float32 (views, N, S, S, 3): each of uint8 (N, S, S, 3) augmented some times.
 
     But for the blending of images: the rows of a figure are to show one cell each.
     """
@@ -146,18 +144,20 @@ def augment(
     """Apply augmentation layers one after the other.
 
     Args:
-        images: float32 (B, 28, 28, 3), 0..255.
-        labels: int (B,), or soft ones float32 (B, 8), which layers that mix images need.
+        images: float32 (B, S, S, 3), 0..255.
+        labels: int (B,), or soft ones float32 (B, K), which layers that mix images need.
         layers: What `build_augmentation` returned.
         seeds: Where each layer's random numbers come from.
 
     Returns:
         Images and labels, of the shapes given.
     """
+    shape = images.shape  # which Keras' own layers forget: the next one may need it
     for layer in layers:
         sample = {"images": images, "labels": labels}
         transformation = layer.get_random_transformation(sample, training=True, seed=seeds)
         images = layer.transform_images(images, transformation, training=True)
+        images.set_shape(shape)
         labels = layer.transform_labels(labels, transformation, training=True)
     return images, labels
 
@@ -186,13 +186,15 @@ def _key(seed: int, epoch: tf.Tensor) -> tf.Tensor:
 
 
 def _labels(split: Split, soft: bool) -> Array:
-    """Return int64 (N,), or float32 (N, 8)."""
-    return np.eye(CLASS_COUNT, dtype=np.float32)[split.labels] if soft else split.labels
+    """Return int64 (N,), or float32 (N, K)."""
+    return (
+        np.eye(split.dataset.class_count, dtype=np.float32)[split.labels] if soft else split.labels
+    )
 
 
 def _row_weights(split: Split, recipe: Recipe) -> Floats:
     """Return float32 (N,): each row's class weight, or ones."""
     if not recipe.train_class_weights:
         return np.ones(len(split), np.float32)
-    by_class = class_weights(split.labels)
+    by_class = class_weights(split.labels, split.dataset.class_count)
     return np.array([by_class[label] for label in split.labels.tolist()], np.float32)

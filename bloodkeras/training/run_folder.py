@@ -19,9 +19,11 @@ import tensorflow as tf
 
 from bloodkeras import __version__
 from bloodkeras.answers.export_folder import sha256_of
+from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.contract import RUN_DATA, RUN_HISTORY, RUN_INFO, RUN_MODEL, RUN_RECIPE
 from bloodkeras.cores import core_count
 from bloodkeras.data.splits import Splits
+from bloodkeras.dataset import DataSet
 from bloodkeras.errors import BloodkerasError, gist
 from bloodkeras.named_types import Floats, Json
 from bloodkeras.recipe import Recipe, option, read_recipe, settled, short, write_recipe
@@ -50,6 +52,7 @@ class Run:
     history: dict[str, Floats]  # column of history.csv -> float (epochs,)
     data: Json  # Splits.fingerprint()
     info: Json  # run.json
+    dataset: DataSet = BLOODMNIST  # what runs of earlier versions were trained on, and do not say
 
     @property
     def best_epoch(self) -> int:
@@ -97,9 +100,8 @@ def begin_run(folder: Path, recipe: Recipe, splits: Splits, info: Json) -> None:
         shutil.rmtree(made, ignore_errors=True)  # of one that was killed here
         made.mkdir(parents=True)
         write_recipe(recipe, made / RUN_RECIPE)
-        (made / RUN_DATA).write_text(
-            json.dumps(splits.fingerprint(), indent=2) + "\n", encoding="utf-8"
-        )
+        data = splits.fingerprint() | {"dataset": splits.dataset.as_dict()}
+        (made / RUN_DATA).write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
         write_info(made, info)
         if folder.exists():
             _move_away(folder)
@@ -152,11 +154,13 @@ def load_run(folder: Path) -> Run:
             json.loads((folder / name).read_text(encoding="utf-8")) for name in (RUN_INFO, RUN_DATA)
         )
         recipe = read_recipe(folder / RUN_RECIPE)
+        said = data.pop("dataset", None)
+        dataset = DataSet.from_dict(said) if said else BLOODMNIST
         table = np.genfromtxt(folder / RUN_HISTORY, delimiter=",", names=True)
     except (OSError, ValueError) as error:
         raise _no_run(folder, error) from None
     history = {name: np.atleast_1d(table[name]) for name in table.dtype.names or ()}
-    return Run(folder, recipe, history, data, info)
+    return Run(folder, recipe, history, data, info, dataset)
 
 
 def kept_numbers(runs: list[Run]) -> dict[str, list[float]]:

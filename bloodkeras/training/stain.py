@@ -1,6 +1,6 @@
 """Random layers that change what differs from laboratory to laboratory and says nothing of a cell.
 
-Flow: takes float32 (B, 28, 28, 3), 0..255, and strengths; gives images as another stain, lamp,
+Flow: takes float32 (B, S, S, 3), 0..255, and strengths; gives images as another stain, lamp,
 camera, magnification or focus might have shown them. `augment.py` picks the layers by recipe.
 
 What a stain absorbs adds up as optical density (OD, the negative logarithm of the light that is
@@ -16,22 +16,27 @@ import keras
 import numpy as np
 from keras import ops
 
-from bloodkeras.contract import IMAGE_SIDE
-from bloodkeras.named_types import Tensor
+from bloodkeras.bloodmnist import BLOODMNIST
+from bloodkeras.named_types import Floats, Tensor
 
 Seed = Any  # a keras.random.SeedGenerator, or None
 # OD of red, green and blue for methylene blue (azure), eosin, and what neither explains.
 AZURE, EOSIN = (0.8348, 0.5136, 0.1963), (0.0928, 0.9541, 0.2831)
 STAINS = np.array([AZURE, EOSIN, np.cross(AZURE, EOSIN)], np.float32)
-BLOCK = 4  # pixels; the lightest block of a 28x28 photograph is empty background
+BLOCK = 4  # pixels; the lightest block of a photograph is empty background
 DARKEST = 2.5  # OD of a dark nucleus: where a camera's curve is left as it is
 LEAST_DENSITY = 1e-6  # a power of nought has no slope
-RADII = (10.0, 17.0)  # pixels; white cells have 9 to 13
-SOFT_EDGE = 3.0  # pixels
+FRAME = BLOODMNIST.image_side  # what a frame measures here, whatever its pixels
+RADII = (10.0, 17.0)  # of FRAME; white cells have 9 to 13
+SOFT_EDGE = 3.0  # of FRAME
 LEAST_SUM = 0.4  # of what a mixed channel is made of, so that none vanishes
 
-ROWS, COLUMNS = np.mgrid[:IMAGE_SIDE, :IMAGE_SIDE] - (IMAGE_SIDE - 1) / 2
-DISTANCE = np.hypot(ROWS, COLUMNS).astype(np.float32)  # of each pixel from the centre
+
+def distances(side: int) -> Floats:
+    """Return how far each pixel is from the centre, float32 (S, S), of FRAME."""
+    rows, columns = (np.mgrid[:side, :side] - (side - 1) / 2) * (FRAME / side)
+    found: Floats = np.hypot(rows, columns).astype(np.float32)
+    return found
 
 
 class ImageLayer(keras.layers.Layer):
@@ -67,7 +72,7 @@ class Sometimes(ImageLayer):
     def transform_images(
         self, images: Tensor, transformation: Tensor, training: bool = True
     ) -> Tensor:
-        """Change some of float32 (B, 28, 28, 3)."""
+        """Change some of float32 (B, S, S, 3)."""
         changed, drawn = transformation
         found = images
         for layer, each in zip(self.layers, drawn, strict=True):
@@ -117,7 +122,7 @@ class RandomStain(ImageLayer):
     def transform_images(
         self, images: Tensor, transformation: Tensor, training: bool = True
     ) -> Tensor:
-        """Stain float32 (B, 28, 28, 3) anew."""
+        """Stain float32 (B, S, S, 3) anew."""
         matrix, tint, exponent = transformation
         density = ops.log(256.0 / (images + 1.0))
         blocks = ops.average_pool(density, BLOCK, BLOCK)
@@ -126,7 +131,7 @@ class RandomStain(ImageLayer):
         if self._curve:
             share = ops.maximum(above, LEAST_DENSITY) / DARKEST
             above = DARKEST * share ** ops.reshape(exponent, (-1, 1, 1, 1))
-        pixels = ops.reshape(above, (-1, IMAGE_SIDE * IMAGE_SIDE, 3))
+        pixels = ops.reshape(above, (-1, images.shape[1] * images.shape[2], 3))
         above = ops.reshape(ops.matmul(pixels, matrix), ops.shape(images))
         light = ops.reshape(tint, (-1, 1, 1, 3)) if self._tint else background
         return ops.clip(256.0 * ops.exp(-above - light) - 1.0, 0.0, 255.0)
@@ -167,9 +172,9 @@ class RandomFieldOfView(ImageLayer):
     def transform_images(
         self, images: Tensor, transformation: Tensor, training: bool = True
     ) -> Tensor:
-        """Zoom float32 (B, 28, 28, 3) about the centre, bilinear."""
+        """Zoom float32 (B, S, S, 3) about the centre, bilinear."""
         side = transformation
-        start, none = (1.0 - side) * (IMAGE_SIDE - 1) / 2, ops.zeros_like(side)
+        start, none = (1.0 - side) * (images.shape[1] - 1) / 2, ops.zeros_like(side)
         affine = ops.stack([side, none, start, none, side, start, none, none], axis=1)
         return ops.image.affine_transform(images, affine, "bilinear", fill_mode="reflect")
 
@@ -178,7 +183,7 @@ class RandomSurroundings(ImageLayer):
     """Empties the background around some cells: elsewhere red cells lie thinner, or hardly show.
 
     Args:
-        share: Of the images that are emptied, 0..1, outside of a circle of RADII pixels about the
+        share: Of the images that are emptied, 0..1, outside of a circle of RADII about the
             centre, with a soft edge.
     """
 
@@ -189,15 +194,15 @@ class RandomSurroundings(ImageLayer):
     def get_random_transformation(
         self, data: dict[str, Any], training: bool = True, seed: Seed = None
     ) -> Tensor:
-        """Draw the circle's radius in pixels, (B,); far outside of the image for the others."""
+        """Draw the circle's radius, of FRAME, (B,); far outside of the image for the others."""
         radius = _uniform(data, (), *RADII, seed)
-        return ops.where(_uniform(data, (), 0, 1, seed) < self._share, radius, IMAGE_SIDE)
+        return ops.where(_uniform(data, (), 0, 1, seed) < self._share, radius, FRAME)
 
     def transform_images(
         self, images: Tensor, transformation: Tensor, training: bool = True
     ) -> Tensor:
-        """Empty the background of float32 (B, 28, 28, 3)."""
-        inside = ops.reshape(transformation, (-1, 1, 1)) - DISTANCE  # pixels
+        """Empty the background of float32 (B, S, S, 3)."""
+        inside = ops.reshape(transformation, (-1, 1, 1)) - distances(images.shape[1])
         inside = ops.clip(inside / SOFT_EDGE + 0.5, 0.0, 1.0)[..., None]
         light = ops.max(ops.average_pool(images, BLOCK, BLOCK), (1, 2), keepdims=True)
         return light + inside * (images - light)
@@ -223,13 +228,13 @@ class RandomFocus(ImageLayer):
     def transform_images(
         self, images: Tensor, transformation: Tensor, training: bool = True
     ) -> Tensor:
-        """Blur or sharpen float32 (B, 28, 28, 3)."""
+        """Blur or sharpen float32 (B, S, S, 3)."""
         blurred = images
         for axis in (1, 2):
             pads = [(2, 2) if each == axis else (0, 0) for each in range(4)]
             padded = ops.moveaxis(ops.pad(blurred, pads, "reflect"), axis, 0)
             taps = enumerate((1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16))
-            blurred = sum(tap * padded[place : place + IMAGE_SIDE] for place, tap in taps)
+            blurred = sum(tap * padded[place : place + images.shape[axis]] for place, tap in taps)
             blurred = ops.moveaxis(blurred, 0, axis)
         return ops.clip(images + transformation * (blurred - images), 0.0, 255.0)
 
@@ -248,14 +253,14 @@ class RandomNoise(ImageLayer):
     def get_random_transformation(
         self, data: dict[str, Any], training: bool = True, seed: Seed = None
     ) -> Tensor:
-        """Draw the noise itself, (B, 28, 28, 3)."""
+        """Draw the noise itself, (B, S, S, 3)."""
         deviation = _uniform(data, (1, 1, 1), 0, self._most, seed)
         return deviation * keras.random.normal(ops.shape(data["images"]), seed=seed)
 
     def transform_images(
         self, images: Tensor, transformation: Tensor, training: bool = True
     ) -> Tensor:
-        """Add it to float32 (B, 28, 28, 3)."""
+        """Add it to float32 (B, S, S, 3)."""
         return ops.clip(images + transformation, 0.0, 255.0)
 
 

@@ -85,7 +85,7 @@ def train(
         warn_of_slow(precision)
     # Keras counts layers of a kind in their names: the first in this process or not, equal names.
     keras.utils.clear_session(free_memory=False)
-    model = build_model(settled(recipe, precision))
+    model = build_model(settled(recipe, precision), splits.dataset)
     size = {"parameters": parameter_count(model), "multiply_adds": multiply_adds(model)}
     info = {"status": "running", "precision": precision} | size | conditions(not fast)
     state = None

@@ -79,7 +79,7 @@ def run_trial(
         BloodkerasError: The checkpoint cannot be written.
     """
     keras.backend.clear_session()  # of earlier trials' networks
-    model = build_model(recipe)
+    model = build_model(recipe, data.train.dataset)
     steps = steps_per_epoch(data.train, recipe)
     compile_model(model, recipe, steps)
     model.optimizer.build(model.trainable_variables)

@@ -24,7 +24,7 @@ from tiny_export import FILES, build_export, expected_probs, write_sums
 import bloodkeras
 from bloodkeras.answers.classifier import BATCH_SIZE, Classifier, Prediction, Thresholds
 from bloodkeras.answers.exports import published
-from bloodkeras.contract import CLASS_NAMES
+from bloodkeras.bloodmnist import CLASS_NAMES
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.images.preprocess import doubt_of, eight_views, read_any
 from bloodkeras.images.synthetic import draw_arrays

@@ -20,7 +20,7 @@ from PIL import Image
 from bloodkeras.answers import html_page as module
 from bloodkeras.answers.html_page import Page
 from bloodkeras.answers.table import Row
-from bloodkeras.contract import CLASS_NAMES
+from bloodkeras.bloodmnist import CLASS_NAMES
 from bloodkeras.errors import BloodkerasError
 
 

@@ -24,10 +24,11 @@ from bloodkeras.answers import predict as score_module
 from bloodkeras.answers.formats import columns
 from bloodkeras.answers.predict import score
 from bloodkeras.answers.table import BATCH_SIZE
+from bloodkeras.bloodmnist import CLASS_NAMES
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.progress import Progress, duration
 
-COLUMNS = list(columns(contract.CLASS_NAMES))
+COLUMNS = list(columns(CLASS_NAMES))
 COLOURS = {"a.JPG": "#f00", "b.png": "#00f", "below/c.bmp": "#0f0"}
 LABELS = ["basophil", "erythroblast", "eosinophil"]  # of these three
 

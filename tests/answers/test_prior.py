@@ -11,14 +11,14 @@ from tiny_export import build_export, expected_probs
 from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.predict import score
 from bloodkeras.answers.prior import (
-    HEALTHY_BLOOD,
     class_name,
     class_weights,
     describe,
     estimate_shares,
     read_prior,
 )
-from bloodkeras.contract import ACCEPTED, CLASS_NAMES, UNSURE
+from bloodkeras.bloodmnist import CLASS_NAMES, HEALTHY_BLOOD
+from bloodkeras.contract import ACCEPTED, UNSURE
 from bloodkeras.errors import BloodkerasError, UsageError
 
 HARDLY = ("immature granulocyte", "erythroblast", "platelet")  # in healthy blood

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 from tiny_export import build_export
 
-from bloodkeras.answers.class_names import ABBREVIATIONS, AMBIGUOUS, class_name
+from bloodkeras.answers.class_names import class_name
 from bloodkeras.answers.prior import read_prior
-from bloodkeras.contract import CLASS_NAMES
+from bloodkeras.bloodmnist import ABBREVIATIONS, AMBIGUOUS, CLASS_NAMES
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.laboratory.labelled import read_labelled, read_table
 

@@ -3,6 +3,7 @@
 Flow: takes a list of answers; gives a failure when a file is half there, foreign, or overwritten.
 """
 
+import dataclasses
 import hashlib
 import socket
 import threading
@@ -11,8 +12,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from bloodkeras import contract
+from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.data import download
 from bloodkeras.data.download import DownloadError, cached_or_downloaded
+from bloodkeras.dataset import DataSet
 from bloodkeras.errors import BloodkerasError
 
 CONTENT = bytes(range(256)) * 1000  # 256 kB: several chunks
@@ -36,7 +39,9 @@ class Server:
                 pass
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/bloodmnist.npz?download=1"
+        url = f"http://127.0.0.1:{self.http.server_port}/bloodmnist.npz?download=1"
+        md5 = hashlib.md5(CONTENT).hexdigest()
+        self.dataset = dataclasses.replace(BLOODMNIST, url=url, md5=md5)
         threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
 
     def answer(self, request) -> None:
@@ -64,8 +69,6 @@ def server():
 def cache(tmp_path, monkeypatch, server):
     """MedMNIST's cache, moved to an empty folder that does not exist yet, and no waiting."""
     folder = tmp_path / "home" / ".medmnist"
-    monkeypatch.setattr(contract, "DATA_URL", server.url)
-    monkeypatch.setattr(contract, "DATA_MD5", hashlib.md5(CONTENT).hexdigest())
     monkeypatch.setattr(contract, "DATA_CACHE", str(folder))
     monkeypatch.setattr(download, "BACKOFF_S", 0.0)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
@@ -79,14 +82,14 @@ def left_in(folder) -> list[str]:
     return sorted(path.name for path in folder.rglob("*"))
 
 
-def failure() -> str:
+def failure(dataset: DataSet) -> str:
     """Return the one line with which a download fails; it must help by hand."""
     with pytest.raises(DownloadError) as caught:
-        cached_or_downloaded()
+        cached_or_downloaded(dataset)
     message = str(caught.value)
     assert "\n" not in message
-    target = f"{contract.DATA_CACHE}/{contract.DATA_FILE}"
-    for help_by_hand in (contract.DATA_URL, contract.DATA_MD5, target, contract.DATA_VARIABLE):
+    target = f"{contract.DATA_CACHE}/{dataset.file_name}"
+    for help_by_hand in (dataset.url, dataset.md5, target, contract.DATA_VARIABLE):
         assert help_by_hand in message
     return message
 
@@ -95,7 +98,7 @@ def failure() -> str:
 def test_busy_server_is_asked_again(server, cache, answers):
     """The file arrives whole under MedMNIST's name, and nothing else with it."""
     server.answers = answers
-    path = cached_or_downloaded()
+    path = cached_or_downloaded(server.dataset)
     assert path == cache / "bloodmnist.npz"
     assert path.read_bytes() == CONTENT
     assert left_in(cache) == ["bloodmnist.npz"]
@@ -105,29 +108,29 @@ def test_busy_server_is_asked_again(server, cache, answers):
 def test_we_say_who_we_are(server, cache):
     """Zenodo answers nameless scripts with 429: every request names bloodkeras."""
     server.answers = [429, 200]
-    cached_or_downloaded()
+    cached_or_downloaded(server.dataset)
     assert len(server.user_agents) == 2
     assert all(agent.startswith("bloodkeras/") for agent in server.user_agents)
 
 
 def test_second_call_does_not_ask_again(server, cache):
     """A file in the cache with the right MD5 is used as it is."""
-    first = cached_or_downloaded()
-    assert cached_or_downloaded() == first
+    first = cached_or_downloaded(server.dataset)
+    assert cached_or_downloaded(server.dataset) == first
     assert len(server.user_agents) == 1
 
 
 def test_wrong_md5_leaves_nothing(server, cache):
     """Other bytes than MedMNIST's are not kept."""
     server.content = CONTENT[:-1] + b"\0"
-    failure()
+    failure(server.dataset)
     assert left_in(cache) == []
 
 
 def test_ever_busy_server_is_given_up(server, cache):
     """One request and five retries, then a message that says why."""
     server.answers = [503]
-    message = failure()
+    message = failure(server.dataset)
     assert len(server.user_agents) == 1 + 5
     assert "too many 503 error responses" in message
     assert left_in(cache) == []
@@ -136,25 +139,25 @@ def test_ever_busy_server_is_given_up(server, cache):
 def test_missing_file_is_not_asked_for_again(server, cache):
     """404 stays 404."""
     server.answers = [404]
-    assert "404 Client Error" in failure()
+    assert "404 Client Error" in failure(server.dataset)
     assert len(server.user_agents) == 1
     assert left_in(cache) == []
 
 
-def test_refused_connection(cache, monkeypatch):
+def test_refused_connection(cache):
     """Without a server the message tells what to fetch, and where to put it."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    monkeypatch.setattr(contract, "DATA_URL", f"http://127.0.0.1:{port}/bloodmnist.npz")
-    assert "refused" in failure()  # Windows says it at greater length
+    dataset = dataclasses.replace(BLOODMNIST, url=f"http://127.0.0.1:{port}/bloodmnist.npz")
+    assert "refused" in failure(dataset)  # Windows says it at greater length
     assert left_in(cache) == []
 
 
 def test_cut_connection_leaves_no_half_file(server, cache):
     """A connection that breaks off midway, every time, leaves nothing that looks like data."""
     server.answers = [CUT]
-    failure()
+    failure(server.dataset)
     assert left_in(cache) == []
 
 
@@ -162,9 +165,9 @@ def test_next_try_after_a_cut_connection_succeeds(server, cache):
     """Whether it is retried at once or by the user: in the end the file is whole."""
     server.answers = [CUT, 200]
     try:
-        path = cached_or_downloaded()
+        path = cached_or_downloaded(server.dataset)
     except DownloadError:
-        path = cached_or_downloaded()
+        path = cached_or_downloaded(server.dataset)
     assert path.read_bytes() == CONTENT
     assert left_in(cache) == ["bloodmnist.npz"]
 
@@ -174,7 +177,7 @@ def test_foreign_file_is_not_overwritten(server, cache):
     cache.mkdir(parents=True)
     (cache / "bloodmnist.npz").write_bytes(b"somebody's")
     with pytest.raises(BloodkerasError, match="is not MedMNIST's file") as caught:
-        cached_or_downloaded()
+        cached_or_downloaded(server.dataset)
     assert not isinstance(caught.value, DownloadError)  # "auto" must not hide it
     assert "\n" not in str(caught.value)
     assert (cache / "bloodmnist.npz").read_bytes() == b"somebody's"
@@ -185,7 +188,7 @@ def test_cache_that_cannot_be_made(server, cache):
     """A file where the folder should be: told in one line, and the file is kept."""
     cache.parent.mkdir()
     cache.write_bytes(b"in the way")
-    failure()
+    failure(server.dataset)
     assert cache.read_bytes() == b"in the way"
 
 
@@ -193,5 +196,5 @@ def test_folder_in_the_files_place(server, cache):
     """A folder under the file's name is told in one line, and kept."""
     (cache / "bloodmnist.npz").mkdir(parents=True)
     with pytest.raises(BloodkerasError, match=r"bloodmnist\.npz"):
-        cached_or_downloaded()
+        cached_or_downloaded(server.dataset)
     assert left_in(cache) == ["bloodmnist.npz"]

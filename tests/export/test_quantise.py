@@ -20,6 +20,7 @@ from bloodkeras.answers import classifier as classifier_module
 from bloodkeras.answers.classifier import Classifier, advise
 from bloodkeras.answers.export_folder import verify_checksums
 from bloodkeras.answers.predict import score
+from bloodkeras.bloodmnist import CLASS_NAMES
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.export.quantise import CALIBRATIONS, largest_pair, quantise, quantise_with
 from bloodkeras.training.run_folder import load_run
@@ -233,9 +234,9 @@ def test_an_earlier_int8_file_is_run_exactly_and_said_to_be(tmp_path, monkeypatc
         lambda *words: opened.append(words[-1]) or honest(*words),
     )
     folder = without_proof(COMMITTED[0], tmp_path / "earlier")
-    assert Classifier.load(folder, precision="int8").labels == contract.CLASS_NAMES
-    assert Classifier.load(folder).labels == contract.CLASS_NAMES
-    assert Classifier.load(COMMITTED[0], precision="int8").labels == contract.CLASS_NAMES
+    assert Classifier.load(folder, precision="int8").labels == CLASS_NAMES
+    assert Classifier.load(folder).labels == CLASS_NAMES
+    assert Classifier.load(COMMITTED[0], precision="int8").labels == CLASS_NAMES
     assert opened == [True, False, False]
     advise(folder, "int8")
     assert "export it again" in capsys.readouterr().err

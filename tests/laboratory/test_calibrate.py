@@ -15,7 +15,7 @@ from tiny_export import build_export, write_sums
 
 from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.export_folder import verify_checksums
-from bloodkeras.contract import CLASS_NAMES
+from bloodkeras.bloodmnist import CLASS_NAMES
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.laboratory.calibrate import calibrate_photos
 from bloodkeras.laboratory.fit import (

@@ -19,7 +19,8 @@ from tiny_export import build_export, write_sums
 
 from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.predict import score
-from bloodkeras.contract import CARD_FILE, CLASS_NAMES
+from bloodkeras.bloodmnist import CLASS_NAMES
+from bloodkeras.contract import CARD_FILE
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.laboratory.judge import ROWS, evaluate_photos, judge, wilson
 from bloodkeras.laboratory.labelled import read_labelled, read_table

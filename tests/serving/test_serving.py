@@ -35,7 +35,7 @@ from tritonclient.utils import InferenceServerException
 
 from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.export_folder import sha256_of
-from bloodkeras.contract import CLASS_NAMES, IMAGE_SHAPE
+from bloodkeras.bloodmnist import BLOODMNIST, CLASS_NAMES
 from bloodkeras.images.framing import UNKNOWN
 from bloodkeras.images.synthetic import draw_arrays
 from bloodkeras.serving import photographs as serving_photographs
@@ -132,7 +132,7 @@ def test_the_client_finds_everything_alive_and_described(server):
         metadata = client.get_model_metadata("deeper")
     image, photographs = metadata["inputs"]
     assert photographs == {"name": "photographs", "datatype": "BYTES", "shape": [-1]}
-    assert image == {"name": "images", "datatype": "UINT8", "shape": [-1, *IMAGE_SHAPE]}
+    assert image == {"name": "images", "datatype": "UINT8", "shape": [-1, *BLOODMNIST.image_shape]}
     outputs = {output["name"]: output for output in metadata["outputs"]}
     assert outputs["probs"]["parameters"]["labels"] == list(CLASS_NAMES)
     assert set(outputs) == {"probs", "label", "confidence", "verdict", "foreign"}
@@ -209,7 +209,7 @@ def test_the_metrics_count_answers_and_refusals(server, cells):
 
 
 def test_the_metrics_count_what_is_foreign_under_no_class(server, cells):
-    noise = np.random.default_rng(0).integers(0, 256, (4, *IMAGE_SHAPE), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (4, *BLOODMNIST.image_shape), np.uint8)
     verdicts = Classifier.load(EXPORTS / "tiny").answer(noise).verdicts
     assert list(verdicts) == ["foreign"] * 4
     assert server.infer(as_json(np.concatenate([noise, cells[:1]])))[0] == 200
@@ -413,7 +413,7 @@ def test_decoding_holds_up_nobody(monkeypatch):
 
     def read(content, name, framing):
         assert said.wait(60)
-        return np.zeros(IMAGE_SHAPE, np.uint8)
+        return np.zeros(BLOODMNIST.image_shape, np.uint8)
 
     async def decode():
         decoding = asyncio.create_task(PhotographReader(1).pixels(asked_of(2)))
@@ -423,7 +423,7 @@ def test_decoding_holds_up_nobody(monkeypatch):
 
     monkeypatch.setattr(serving_photographs, "read_content", read)
     images, doubts = asyncio.run(decode())
-    assert images.shape == (2, *IMAGE_SHAPE)
+    assert images.shape == (2, *BLOODMNIST.image_shape)
     assert doubts == ["", ""]
 
 
@@ -432,7 +432,7 @@ def test_a_small_request_is_not_behind_all_of_a_large_one(monkeypatch):
 
     def read(content, name, framing):
         order.append(name)
-        return np.zeros(IMAGE_SHAPE, np.uint8)
+        return np.zeros(BLOODMNIST.image_shape, np.uint8)
 
     async def decode():
         reader = PhotographReader(1)
@@ -445,7 +445,7 @@ def test_a_small_request_is_not_behind_all_of_a_large_one(monkeypatch):
 
 # --- what is malformed ------------------------------------------------------------------------
 
-ONE = np.zeros((1, *IMAGE_SHAPE), np.uint8)
+ONE = np.zeros((1, *BLOODMNIST.image_shape), np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -527,7 +527,7 @@ def malformed(chance: random.Random, right: list[tuple[dict, bytes]]) -> tuple[d
 def test_ten_thousand_malformed_requests_do_no_harm(server, cells, files):
     tensor = {
         "name": "images",
-        "shape": [2, *IMAGE_SHAPE],
+        "shape": [2, *BLOODMNIST.image_shape],
         "datatype": "UINT8",
         "parameters": {"binary_data_size": 4704},
     }

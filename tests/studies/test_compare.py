@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bloodkeras.__main__ import COMMANDS
-from bloodkeras.contract import CLASS_NAMES
+from bloodkeras.bloodmnist import CLASS_NAMES
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.evaluation.evaluate import Report
 from bloodkeras.evaluation.metrics import summarise

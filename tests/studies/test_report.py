@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from bloodkeras.answers.page_style import picture
-from bloodkeras.contract import CLASS_NAMES, SYNTHETIC_STAMP
+from bloodkeras.bloodmnist import BLOODMNIST, CLASS_NAMES
+from bloodkeras.contract import SYNTHETIC_STAMP
 from bloodkeras.evaluation.evaluate import Report
 from bloodkeras.evaluation.metrics import summarise
 from bloodkeras.recipe import RECIPES
@@ -33,7 +34,9 @@ def page_of(folder, wrong: dict[str, list[int]], data: dict = DATA) -> str:
     """Write a report of models that are wrong in these rows; return the page."""
     runs = []
     for name in wrong:
-        run = SimpleNamespace(recipe=RECIPES[name], data=data, folder=folder / name, best_epoch=3)
+        run = SimpleNamespace(
+            recipe=RECIPES[name], data=data, folder=folder / name, best_epoch=3, dataset=BLOODMNIST
+        )
         run.info = {"parameters": 1234, "multiply_adds": 56789, "seconds": 90.0}
         (run.folder / "evaluation").mkdir(parents=True)
         for path in (f"learning_curves_{name}.png", f"evaluation/confusion_matrix_{name}.png"):

@@ -21,6 +21,13 @@ from bloodkeras.training.models import multiply_adds, parameter_count, predict_p
 from bloodkeras.training.run_folder import load_run
 
 
+def test_a_joined_network_of_an_earlier_version_is_for_the_classes_of_bloodmnist():
+    layer = Usual.from_config({"name": "usual"})  # it did not say for how many
+    layer.build((None, 15))
+    assert [weight.shape for weight in layer.weights if weight.name == "means"] == [(8, 15)]
+    assert Usual.from_config(Usual(5).get_config()).get_config()["class_count"] == 5
+
+
 @pytest.fixture(scope="module")
 def runs(study_folder):
     return [load_run(study_folder / "runs" / f"{name}-seed42") for name in ("deeper", "simple")]
