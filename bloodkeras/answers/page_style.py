@@ -13,6 +13,7 @@ from PIL import Image
 
 from bloodkeras.contract import FOREIGN, UNSURE
 
+LONG_NAME = 16  # letters; with more the last word is cut short
 NO_DEVICE = "<p>Not a medical device, not for diagnosis.</p>\n"
 
 
@@ -95,7 +96,8 @@ def answer_lines(verdict: str, ranked: Sequence[tuple[str, float]]) -> str:
 
 def short_name(label: str) -> str:
     """Return a class name as HTML that fits under a picture."""
-    return escape(label.replace("immature granulocyte", "immature gran."))
+    first, _, last = label.rpartition(" ")
+    return escape(f"{first} {last[:4]}." if first and len(label) > LONG_NAME else label)
 
 
 def percent(share: float) -> str:

@@ -16,8 +16,8 @@ from bloodkeras.interrupts import heed_stops
 Images = Annotated[
     str,
     "Files, folders (searched to any depth), globs, arrays (.npy or .npz of uint8), or - for "
-    "a list of paths on standard input. Images of the network's size (28x28) are taken as they "
-    "are, photographs are cropped. Every page of a TIFF or an animation is an image.",
+    "a list of paths on standard input. Images of the network's size are taken as they are, "
+    "photographs are cropped. Every page of a TIFF or an animation is an image.",
 ]
 
 
@@ -75,8 +75,8 @@ def score(
 
     Args:
         source: A folder of images (searched to any depth), or a Parquet file, or a folder of them,
-            with a column image of files (binary) or raw pixels (fixed_size_binary[2352], uint8
-            28x28x3); a column path or id names the rows.
+            with a column image of files (binary) or raw pixels (fixed_size_binary, uint8 of the
+            network's size); a column path or id names the rows.
         out: The folder of the answers.
         model: By default residual.
         engine: local: this machine; ray: a session on every core of a cluster, and a lost worker
