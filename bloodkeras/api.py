@@ -4,6 +4,8 @@ Flow: takes a recipe's name, a run or a classifier, and data; gives a `Run`, a `
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING
 from bloodkeras.answers.classifier import Classifier
 from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.data.splits import Splits, load_splits
+from bloodkeras.errors import missing_package
 from bloodkeras.images.framing import Framing
 from bloodkeras.images.preprocess import Photograph, read_any
 from bloodkeras.named_types import Pixels
@@ -19,6 +22,20 @@ from bloodkeras.recipe import Recipe, named_recipe, override
 if TYPE_CHECKING:
     from bloodkeras.evaluation.evaluate import Report
     from bloodkeras.training.run_folder import Run
+
+
+@contextmanager
+def _training_side() -> Iterator[None]:
+    """Say which extra installs what is missing of the training side's packages.
+
+    Raises:
+        BloodkerasError: One is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise missing_package(str(error.name), "train") from None
+
 
 Data = Splits | str | os.PathLike[str] | None
 
@@ -67,6 +84,7 @@ def get_recipe(name: str, **settings: bool | int | float | str) -> Recipe:
     return override(named_recipe(name), {key: str(value) for key, value in settings.items()})
 
 
+@_training_side()
 def train(
     recipe: str | Recipe,
     data: Data = None,
@@ -105,6 +123,7 @@ def train(
     return Study(_splits(data), os.fspath(runs)).train(recipe, resume=resume)
 
 
+@_training_side()
 def load_run(folder: str | os.PathLike[str]) -> "Run":
     """Read back the run folder that `train` left.
 
@@ -120,6 +139,7 @@ def load_run(folder: str | os.PathLike[str]) -> "Run":
     return load_run(Path(folder))
 
 
+@_training_side()
 def evaluate(model: "Classifier | Run", data: Data = None, split: str = "test") -> "Report":
     """Judge a trained network or an export; nothing is written.
 
@@ -155,6 +175,7 @@ def evaluate(model: "Classifier | Run", data: Data = None, split: str = "test") 
     return evaluate(answers, splits, split, model.recipe.model_name, "keras", model.weights)
 
 
+@_training_side()
 def export_run(run: "Run", data: Data = None, folder: str | os.PathLike[str] | None = None) -> Path:
     """Export a run as a checked ONNX file with its card.
 

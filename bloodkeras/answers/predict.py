@@ -197,17 +197,19 @@ def _origin(model: str, classifier: Classifier, precision: str) -> Json:
 def _items_after(
     words: list[str], kept: Kept, framing: Framing, passed: PassedOver
 ) -> Iterator[Item]:
-    """Yield the items that a table does not hold yet, once its last row is found to be theirs."""
-    if not kept.rows:
-        yield from stream(words, framing=framing, passed=passed)
-        return
-    items = stream(words, skip=kept.rows - 1, framing=framing, passed=passed)
-    last, _ = next(items, ("nothing", None))
-    if valid_text(last) != kept.last:
-        raise BloodkerasError(
-            f"cannot resume: row {kept.rows:,} is {kept.last}, but the images given now have "
-            f"{last} there; give the same ones in the same order"
-        )
+    """Yield the items that a table does not hold yet, once its rows are found to be theirs."""
+    items = stream(words, skip=max(kept.rows - 1, 0), framing=framing, passed=passed)
+    known, again = [kept.last] * bool(kept.rows) + [*kept.torn], []
+    for row, name in enumerate(known, max(kept.rows, 1)):
+        item: Item = next(items, ("nothing", ""))
+        if valid_text(item[0]) != name:
+            raise BloodkerasError(
+                f"cannot resume: row {row:,} is {name}, but the images given now have "
+                f"{item[0]} there; give the same ones in the same order"
+            )
+        if row > kept.rows:
+            again.append(item)
+    yield from again
     yield from items
 
 

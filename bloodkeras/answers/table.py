@@ -9,7 +9,7 @@ import errno
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -44,6 +44,7 @@ class Kept:
     rows: int = 0
     size: int = 0  # bytes; what comes after is cut off
     last: str = ""  # path of the last row
+    torn: tuple[str, ...] = ()  # paths of the rows after them, which are made again
     counts: dict[tuple[str, str], int] | None = None  # (label, verdict) -> rows
 
 
@@ -138,10 +139,11 @@ class Table:
             raise BloodkerasError(f"cannot write {out}: {error.strerror}") from None
 
     def _open(self, origin: Json) -> None:
-        # Closed by __exit__.
-        self._file = open(self._rows_path, "r+b" if self.kept.size else "wb")  # noqa: SIM115
-        self._file.truncate(self.kept.size)
-        self._file.seek(self.kept.size)
+        # Closed by __exit__. Nothing is cut off before there is a row to write: the images given
+        # may turn out to be others.
+        there = _holds_something(self._rows_path)
+        self._file = open(self._rows_path, "r+b" if there else "wb")  # noqa: SIM115
+        self._torn = there
         if not self.kept.size:
             self._origin_path.write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
 
@@ -153,6 +155,10 @@ class Table:
 
     def write(self, rows: Iterable[Row]) -> None:
         """Append rows; they are in the file, whatever happens to this process, on return."""
+        if self._torn:
+            self._file.truncate(self.kept.size)
+            self._file.seek(self.kept.size)
+            self._torn = False
         text = self._format.header if not self._file.tell() else ""
         text += self._format.encode(rows)
         try:
@@ -202,9 +208,9 @@ def kept_rows(path: Path, form: Format) -> Kept:
             if rows % BATCH_SIZE == 0:
                 for _, label, verdict in pending:
                     counts[label, verdict] = counts.get((label, verdict), 0) + 1
-                kept = Kept(rows, size, pending[-1][0], counts)
+                kept = Kept(rows, size, pending[-1][0], counts=counts)
                 pending = []
-    return kept
+    return replace(kept, torn=tuple(name for name, *_ in pending))
 
 
 def _records(file: BinaryIO, form: Format) -> Iterator[bytes]:

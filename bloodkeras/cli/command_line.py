@@ -84,14 +84,14 @@ def run(commands: dict[str, Command]) -> None:
 
 def show_help(commands: dict[str, Command], name: str) -> None:
     """Show fire's help of a command, or of all; and what fire does not know of."""
-    fire.core.Display = lambda lines, out: print(_page("\n".join(lines)), file=out)  # in no pager
+    fire.core.Display = lambda lines, out: print(_page("\n".join(lines)))  # in no pager
     shown = {each: described(command) for each, command in commands.items()}
     with suppress(fire.core.FireExit):
         asked = [name] if name in commands else []
         fire.Fire(shown, [*asked, "--", "--help"], name="bloodkeras")
     if name in commands and "settings" in parameters(commands[name]):
-        print(f"\n{settings_table(commands[name])}", file=sys.stderr)
-    print(f"\n{EVERYWHERE}", file=sys.stderr)
+        print(f"\n{settings_table(commands[name])}")
+    print(f"\n{EVERYWHERE}")
 
 
 def _page(text: str) -> str:

@@ -107,6 +107,11 @@ def read_labelled(
     if table:
         places = read_table(Path(table), class_names)
         paths = _find_files(folder, Path(table), places)
+        elsewhere = len(paths.keys() - {n for n, p in paths.items() if _is_below(p, folder)})
+        if elsewhere:
+            LOG.warning(
+                f"{elsewhere} of the {len(paths)} photographs in {table} are not in {photos}"
+            )
         errors = []
     else:
         places = _read_folders(folder, images, class_names)
@@ -180,6 +185,10 @@ def _say_understood(understood: Counter[tuple[str, str]], counted: str) -> None:
     ]
     if said:
         LOG.info(f"understood {', '.join(said)}")
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    return folder.resolve() in path.resolve().parents
 
 
 def _find_files(folder: Path, table: Path, names: dict[str, int]) -> dict[str, Path]:

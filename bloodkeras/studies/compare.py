@@ -20,7 +20,7 @@ from bloodkeras.evaluation import figures
 from bloodkeras.evaluation.evaluate import Report
 from bloodkeras.evaluation.metrics import INTERVAL, accuracy, macro_f1, resample_weights
 from bloodkeras.named_types import Floats, Json, Labels, Probs
-from bloodkeras.studies.targets import Places
+from bloodkeras.studies.targets import Places, check_target
 from bloodkeras.whole_file import make_folder
 
 COMPARED = {"accuracy": accuracy, "macro_f1": macro_f1}
@@ -40,7 +40,9 @@ def compare_targets(targets: tuple[str, ...], split: str, runs: Path) -> None:
     """
     check_split(split)
     places = Places(runs, runs / "exports")
-    reports = [places.report_of(target, split) for target in targets]
+    for target in targets:
+        check_target(target)
+    reports = [places.report_of(places.run_or_published(target), split) for target in targets]
     names = short_names(targets)
     found = compare(names, reports)
     text = comparison_table(found, split, len(reports[0].labels))

@@ -106,8 +106,10 @@ def interpret(baseline: Report, improved: Report) -> list[str]:
         for name in improved.class_names
     }
     ranked = sorted(by_class, key=by_class.__getitem__, reverse=True)
-    best = " and ".join(f"{name} ({by_class[name]:+.3f} F1)" for name in ranked[:2])
-    sentences.append(f"The classes that changed most for the better are {best}.")
+    better = [name for name in ranked[:2] if by_class[name] > 0]
+    if better:
+        best = " and ".join(f"{name} ({by_class[name]:+.3f} F1)" for name in better)
+        sentences.append(f"What improved most: {best}.")
     worse = [name for name in ranked if by_class[name] < 0]
     if worse:
         listed = ", ".join(f"{name} ({by_class[name]:+.3f})" for name in worse)

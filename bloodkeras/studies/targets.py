@@ -82,7 +82,7 @@ class Places:
     def run_or_published(self, target: str) -> str:
         """Return a target; of a model name without a run, and say so, the published export."""
         if target in published() and not (self.run_folder(target) / contract.RUN_INFO).exists():
-            LOG.warning(f"{target} has no run in {self.runs}: the published export is judged")
+            LOG.warning(f"{target} has no run in {self.runs}: the published export is meant")
             return str(published()[target])
         return target
 
@@ -173,6 +173,6 @@ def check_target(target: str) -> None:
     """
     if target not in NAMES and not Path(target).is_dir():
         raise UsageError(
-            f"{target!r} is neither a model, a run folder nor an export: expected "
+            f"{target!r} is neither a model, a run folder nor an export: "
             f"{hint(target, NAMES)}, or a folder"
         )

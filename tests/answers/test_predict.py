@@ -390,8 +390,23 @@ def test_resume_refuses_what_does_not_fit(many, model, doubting, tmp_path, chang
         words = [str(tmp_path / "others.npy")]
     before = out.read_bytes()
     assert "resume" in refusal(words, model, str(out), resume=True)
-    if change != "images":  # there the torn last batch was cut off before
-        assert out.read_bytes() == before
+    assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_short_table_of_other_images_is_left_alone(cells, model, tmp_path, kind):
+    """It holds no whole batch, so all of its rows are made again: if they are of these images."""
+    out = tmp_path / f"out.{kind}"
+    score([str(cells)], model, str(out))
+    if kind == "parquet":
+        assert "complete" in refusal([str(cells)], model, str(out), resume=True)
+        return
+    before = out.read_bytes()
+    one = next(path for path in sorted(cells.iterdir()) if path.suffix == ".png")
+    assert "give the same ones" in refusal([str(one)], model, str(out), resume=True)
+    assert out.read_bytes() == before
+    score([str(cells)], model, str(out), resume=True)
+    assert out.read_bytes() == before
 
 
 def test_answers_are_written_as_they_come(model, tmp_path):

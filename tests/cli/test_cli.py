@@ -36,7 +36,7 @@ def cell(tmp_path):
 
 
 def test_help_names_every_command():
-    text = bloodkeras("--help").stderr  # where fire writes it
+    text = bloodkeras("--help").stdout
     for command in ("data", "eda", "train", "evaluate", "export", "predict", "report", "study"):
         assert f"\n     {command}\n" in text
 
@@ -244,7 +244,7 @@ def test_it_says_its_version():
 def test_help_is_shown_wherever_it_is_asked_for(words):
     done = bloodkeras(*words)
     assert done.returncode == 0
-    assert "SYNOPSIS" in done.stderr
+    assert "SYNOPSIS" in done.stdout
 
 
 def test_a_bare_name_means_that_export(tmp_path, cell):
@@ -300,7 +300,7 @@ def test_make_judges_ones_own_exports_and_never_replaces_the_published(tmp_path)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_says_all_that_the_docstring_says(name):
     """Fire alone drops a line of an argument's text that has a colon, or calls it an argument."""
-    shown = " ".join(bloodkeras(name, "--help").stderr.split())
+    shown = " ".join(bloodkeras(name, "--help").stdout.split())
     command = COMMANDS[name]
     text, _, args = inspect.getdoc(command).partition("Args:\n")
     said = re.sub(r"^    \w+: ", "\n\n", args, flags=re.M)
@@ -366,7 +366,7 @@ ANSWERING = ("predict", "score", "serve", "demo", "judge")
 
 @pytest.mark.parametrize("command", ANSWERING)
 def test_images_are_asked_of_with_the_same_options_everywhere(command):
-    shown = " ".join(bloodkeras(command, "--help").stderr.split())
+    shown = " ".join(bloodkeras(command, "--help").stdout.split())
     assert {field.name for field in dataclasses.fields(Asking)} == {
         *("classes", "prior", "views", "microns_per_pixel", "precision")
     }
@@ -377,7 +377,7 @@ def test_images_are_asked_of_with_the_same_options_everywhere(command):
 
 @pytest.mark.parametrize("command", ["train", "tune", "seeds", "held-out", "study"])
 def test_help_lists_every_recipe_field_with_its_unit_range_and_default(command):
-    lines = bloodkeras(command, "--help").stderr.partition("RECIPE FIELDS\n")[2].splitlines()
+    lines = bloodkeras(command, "--help").stdout.partition("RECIPE FIELDS\n")[2].splitlines()
     own = parameters(COMMANDS[command])
     for name, field in settings().items():
         typed = (name if short(name) in own else short(name)).replace("_", "-")
