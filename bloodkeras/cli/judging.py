@@ -45,8 +45,10 @@ def evaluate(
         margins: A folder of photographs of cells: an export should refuse what their margins show.
         views: Say too how good the mean over the eight flips and quarter turns is.
     """
+    from bloodkeras.data.splits import check_split
     from bloodkeras.studies.targets import check_target, means_export
 
+    check_split(split)
     exported = means_export(target)
     if margins and not exported:
         folder = f": its export is {published()[target]}" if target in published() else ""
@@ -66,6 +68,9 @@ def shifts(export: Export, *, data: Data = "", runs: Runs = RUNS, split: str = "
     Args:
         split: train, val or test.
     """
+    from bloodkeras.data.splits import check_split
+
+    check_split(split)
     folder = export_folder(export)
     open_study(data, runs).shifts(folder, split)
 

@@ -49,7 +49,9 @@ def check_words(words: Iterable[str]) -> None:
         if word == STDIN:
             continue
         if not any(True for _ in _expand(word)):
-            raise BloodkerasError(f"no such file or folder: {word}")
+            pattern = set(word) & set("*?[")
+            wanted = "no file matches the pattern" if pattern else "no such file or folder"
+            raise BloodkerasError(f"{wanted}: {word}")
         passed = PassedOver()
         if os.path.isdir(word) and not any(True for _ in walk(word, passed)):
             endings = " ".join(IMAGE_SUFFIXES)

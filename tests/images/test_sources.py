@@ -103,7 +103,7 @@ def test_a_folder_named_like_an_image_is_looked_into(cells):
 
 def test_words_that_mean_nothing_are_refused_before_the_start(cells, tmp_path):
     assert refusal([cells, cells / "nobody.png"]).endswith(str(cells / "nobody.png"))
-    assert refusal([cells / "*.gif"]).startswith("no such file")
+    assert refusal([cells / "*.gif"]).startswith("no file matches")
     (tmp_path / "empty").mkdir()
     assert ".png" in refusal([tmp_path / "empty"])
     check_words([str(cells), str(cells / "*.png"), "-"])
