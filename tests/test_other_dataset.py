@@ -9,14 +9,16 @@ import json
 import pickle
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from bloodkeras import __main__ as commands
+from bloodkeras.__main__ import COMMANDS
 from bloodkeras.answers.classifier import Classifier
 from bloodkeras.bloodmnist import BLOODMNIST
+from bloodkeras.cli.options import Asking
 from bloodkeras.data.splits import read_npz
 from bloodkeras.dataset import DataSet
 from bloodkeras.errors import BloodkerasError, UsageError
@@ -32,6 +34,7 @@ FIVE = DataSet(
     ("Drawn by tests/test_other_dataset.py.",),
     "It has seen drawn cells only.",
 )
+commands = SimpleNamespace(**{name.replace("-", "_"): each for name, each in COMMANDS.items()})
 SIZES = {"train": 120, "val": 60, "test": 60}
 
 
@@ -176,7 +179,7 @@ def test_priors_are_those_of_its_own_classes(export, five):
     with pytest.raises(UsageError, match=r"healthy blood is known, .* round, lobed"):
         classifier.answer(images, "blood")
     with pytest.raises(UsageError, match="give a file of weights"):
-        commands.predict(str(five), model=export, prior="blood")
+        commands.predict(str(five), model=export, asking=Asking(prior="blood"))
 
 
 @pytest.mark.slow
@@ -301,7 +304,8 @@ def test_every_network_is_built_for_any_side_and_classes(side):
 def test_a_run_of_an_earlier_version_is_bloodmnists(runs, drawn, drawn_file, tmp_path):
     """data.json said nothing of the data set: it is evaluated, exported and gone on with as was."""
     from bloodkeras.recipe import RECIPES, override
-    from bloodkeras.training.train import finished_run, load_run, train
+    from bloodkeras.training.run_folder import finished_run, load_run
+    from bloodkeras.training.train import train
 
     recipe = override(RECIPES["simple"], {"epochs": "1", "batch_size": "100", "width": "0.25"})
     folder = train(recipe, drawn, tmp_path / "simple-seed42")

@@ -7,7 +7,6 @@ measured in fresh processes.
 """
 
 import collections
-import dataclasses
 import json
 import logging
 import multiprocessing
@@ -212,7 +211,7 @@ def _facts(
         "rounds": rounds,
         "seconds": seconds,
         "evaluated_on": splits.fingerprint(),
-        "source": {k: Path(v).name for k, v in dataclasses.asdict(source).items()},
+        "source": {k: Path(getattr(source, k)).name for k in ("export", "run", "work")},
     }
 
 

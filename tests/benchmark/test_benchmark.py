@@ -16,6 +16,7 @@ from bloodkeras.benchmark.engines import ENGINES, Source, missing, settings
 from bloodkeras.benchmark.side_by_side import run_benchmark
 from bloodkeras.benchmark.table import render_table, summarise
 from bloodkeras.benchmark.timing import Setting
+from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.errors import UsageError
 
 IMAGE = np.zeros((1, 28, 28, 3), np.uint8)
@@ -126,7 +127,7 @@ def test_an_int8_file_is_run_as_the_classifier_runs_it(tmp_path, monkeypatch, pr
     monkeypatch.setattr(
         measure, "open_session", lambda *words: opened.append(words[2]) or honest(*words)
     )
-    images = np.zeros((1, *contract.IMAGE_SHAPE), np.uint8)
+    images = np.zeros((1, *BLOODMNIST.image_shape), np.uint8)
     for name in ("ONNX int8", "ONNX fp32"):
         ENGINES[name].load(Source(str(folder), "", ""), Setting(1))(images)
     assert opened == [exact, False]

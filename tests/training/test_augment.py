@@ -1,9 +1,11 @@
 """Augmentation: what each recipe field does to images and labels."""
 
+from dataclasses import fields, replace
+
 import numpy as np
 import pytest
 
-from bloodkeras.recipe import RECIPES, override
+from bloodkeras.recipe import RECIPES, Recipe, override
 from bloodkeras.training.augment import RandomTurn, build_augmentation
 from bloodkeras.training.pipeline import StepSeed, augment
 
@@ -25,6 +27,17 @@ def augmented(images, labels=None, **settings):
 
 def test_the_baseline_has_none():
     assert build_augmentation(PLAIN) == []
+
+
+TOGETHER = {"augment_kept", "augment_rotation_interpolation"}  # they say how others act
+ALONE = [f.name for f in fields(Recipe) if f.name.startswith("augment_")]
+
+
+@pytest.mark.parametrize("name", [name for name in ALONE if name not in TOGETHER])
+def test_every_field_makes_a_layer(name):
+    """Otherwise it would be taken, written into the run, and do nothing."""
+    kind = type(getattr(RECIPES["simple"], name))
+    assert build_augmentation(replace(RECIPES["simple"], **{name: kind(0.3) or True}))
 
 
 def test_turns_are_the_eight_flips_and_quarter_turns(images):
