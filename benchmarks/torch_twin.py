@@ -6,7 +6,7 @@ Flow: takes a run and the folder of a benchmark's results; leaves pytorch.pt and
     python benchmarks/torch_twin.py runs/deeper-seed42 runs/benchmark-deeper
     python -m bloodkeras benchmark exports/deeper
 
-Needs PyTorch, which is no dependency of the package.
+Needs PyTorch, which is not a dependency of the package.
 """
 
 import sys

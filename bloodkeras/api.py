@@ -57,7 +57,7 @@ def read_photograph(
         uint8 (S, S, 3), RGB, 0..255.
 
     Raises:
-        BloodkerasError: It cannot be read, or is no photograph.
+        BloodkerasError: It cannot be read, or is not a photograph.
 
     Example:
         >>> bloodkeras.read_photograph("cell.jpg").shape
@@ -128,7 +128,7 @@ def load_run(folder: str | os.PathLike[str]) -> "Run":
     """Read back the run folder that `train` left.
 
     Raises:
-        BloodkerasError: It is no run folder.
+        BloodkerasError: It is not a run folder.
 
     Example:
         >>> bloodkeras.load_run("runs/deeper-seed42").recipe.model_name

@@ -274,7 +274,7 @@ def read_recipe(path: str | Path) -> Recipe:
     """Read a recipe.json, as a run folder holds it.
 
     Raises:
-        BloodkerasError: The file cannot be read or is no recipe.
+        BloodkerasError: The file cannot be read or is not a recipe.
     """
     try:
         fields = json.loads(Path(path).read_text(encoding="utf-8-sig"))
@@ -287,9 +287,9 @@ def read_recipe(path: str | Path) -> Recipe:
             f"cannot read the recipe {path} ({error.strerror}): expected quick or a recipe.json"
         ) from None
     except json.JSONDecodeError:
-        raise BloodkerasError(f"{path} is no recipe.json: it is not JSON") from None
+        raise BloodkerasError(f"{path} is not a recipe.json: it is not JSON") from None
     except (TypeError, ValueError, UsageError) as error:
-        raise BloodkerasError(f"{path} is no recipe.json of this version: {error}") from None
+        raise BloodkerasError(f"{path} is not a recipe.json of this version: {error}") from None
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:

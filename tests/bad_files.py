@@ -154,7 +154,7 @@ def oddities() -> Iterator[tuple[str, bytes, str]]:
 
 
 def specials(folder: Path) -> Iterator[tuple[str, str]]:
-    """Make what is no regular file, and yield its name and what is expected."""
+    """Make what is not a regular file, and yield its name and what is expected."""
     (folder / "directory.png").mkdir()
     yield "directory.png", "directory"
     links = {

@@ -251,7 +251,7 @@ def test_a_run_does_not_move_what_is_no_run(drawn, tmp_path):
     from bloodkeras.training.train import train
 
     (tmp_path / "photos").mkdir()
-    with pytest.raises(BloodkerasError, match="is no run"):
+    with pytest.raises(BloodkerasError, match="is not a run"):
         train(RECIPES["simple"], drawn, tmp_path / "photos")
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 

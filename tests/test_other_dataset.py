@@ -71,7 +71,7 @@ def export(runs) -> str:
 
 @pytest.fixture(scope="module")
 def photographs(five) -> Path:
-    """Cells of every class as larger photographs, a folder a class."""
+    """Cells of every class as larger photographs, a folder for each class."""
     splits, folder = read_npz(five), five.parent / "photographs"
     for k, name in enumerate(FIVE.class_names):
         (folder / name).mkdir(parents=True)

@@ -2,7 +2,7 @@
 
 spreadsheet.py  a small CSV table that a person wrote -> rows
 class_names.py  a name as people write it -> a class
-prior.py        what classes can occur -> a weight a class
+prior.py        what classes can occur -> one weight for each class
 exports.py      a name or a folder -> the folder of an export
 export_folder.py  an export's folder: is it whole, and a new one published whole
 session.py      an ONNX file -> onnxruntime's session, the one way to open it

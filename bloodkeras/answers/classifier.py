@@ -479,13 +479,13 @@ def _check_interface(session: onnxruntime.InferenceSession, path: Path) -> DataS
     labels = metadata.get(METADATA_PREFIX + "labels")
     if inputs != {INPUT_NAME: "tensor(uint8)"} or OUTPUT_NAME not in outputs or labels is None:
         raise BloodkerasError(
-            f"{path} is no bloodkeras model: expected input {INPUT_NAME} (uint8), output "
+            f"{path} is not a bloodkeras model: expected input {INPUT_NAME} (uint8), output "
             f"{OUTPUT_NAME} and labels in its metadata; found {inputs}, {outputs}"
         )
     labels = tuple(json.loads(labels))
     if outputs[OUTPUT_NAME][-1] != len(labels):
         raise BloodkerasError(
-            f"{path} is no bloodkeras model: {len(labels)} labels for {OUTPUT_NAME} "
+            f"{path} is not a bloodkeras model: {len(labels)} labels for {OUTPUT_NAME} "
             f"{outputs[OUTPUT_NAME]}"
         )
     shape = session.get_inputs()[0].shape
@@ -497,6 +497,6 @@ def _check_interface(session: onnxruntime.InferenceSession, path: Path) -> DataS
             raise BloodkerasError(f"it says that it is for {found.described()}")
     except (BloodkerasError, ValueError, TypeError) as error:
         raise BloodkerasError(
-            f"{path} is no bloodkeras model: {len(labels)} labels, {INPUT_NAME} {shape}; {error}"
+            f"{path} is not a bloodkeras model: {len(labels)} labels, {INPUT_NAME} {shape}; {error}"
         ) from None
     return found

@@ -1,7 +1,7 @@
 """Copies images into one folder a class, `unsure` and `foreign` for those, overwriting nothing.
 
 Flow: takes `Row`s; gives <folder>/<class>/<name>. A file is copied as it is; a page or a row of an
-array, which is no file, is written as the small PNG that the network saw.
+array, which is not a file, is written as the small PNG that the network saw.
 """
 
 import filecmp

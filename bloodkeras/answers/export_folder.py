@@ -54,7 +54,7 @@ def verify_checksums(folder: Path, model: str = MODEL_FILE) -> None:
         found = {name: sha256_of(folder / name) for name in sums}
     except OSError as error:
         raise BloodkerasError(
-            f"{folder} is no complete export: cannot read {error.filename} ({error.strerror}); "
+            f"{folder} is not a complete export: cannot read {error.filename} ({error.strerror}); "
             "`python -m bloodkeras export` makes one"
         ) from None
     except ValueError:
@@ -91,7 +91,7 @@ def new_export(folder: Path) -> Iterator[Path]:
 
     Raises:
         BloodkerasError: It cannot be written, its checksums do not hold, or the folder holds what
-            is no export's: that would vanish with the earlier one.
+            is not an export's: that would vanish with the earlier one.
     """
     if folder.exists() and not folder.is_dir():
         raise BloodkerasError(f"{folder} is a file: move it away or choose another --exports")

@@ -1,7 +1,7 @@
 """Spells rows as CSV or JSON lines, reads them back, and turns JSON lines into Parquet.
 
-Flow: takes `Row`s; gives text. A name that is no valid text has its odd bytes escaped (\\udce4), so
-that every table is valid UTF-8.
+Flow: takes `Row`s; gives text. A name that is not valid text has its odd bytes escaped (\\udce4),
+so that every table is valid UTF-8.
 """
 
 import csv

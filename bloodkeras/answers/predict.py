@@ -174,7 +174,7 @@ def _check_options(words: list[str], out: str, kind: str, resume: bool, report: 
         kind = table_format(out, kind)
     if kind == "parquet":
         if not out:
-            raise UsageError("--format parquet needs --out: it is no text to print")
+            raise UsageError("--format parquet needs --out: Parquet cannot be printed")
         import_pyarrow()
     own = (Path(out), rows_path(out, kind), origin_path(out)) if out else ()
     if report and Path(report).resolve() in [path.resolve() for path in own]:

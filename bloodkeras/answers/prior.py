@@ -60,7 +60,7 @@ def class_weights(
 
 
 def class_weights(prior: Prior, labels: tuple[str, ...]) -> Weights | None:
-    """Return a weight a class; None when there is no prior.
+    """Return one weight for each class; None when there is no prior.
 
     Args:
         prior: {class: weight}, those not named weigh 0; or the names of those that can occur; or
@@ -68,8 +68,8 @@ def class_weights(prior: Prior, labels: tuple[str, ...]) -> Weights | None:
         labels: All class names.
 
     Raises:
-        UsageError: There is no such class, one is given twice, a weight is no number from 0 up, or
-            all are 0.
+        UsageError: There is no such class, one is given twice, a weight is not a number from 0
+            up, or all are 0.
     """
     if prior is None or isinstance(prior, Weights):
         return prior

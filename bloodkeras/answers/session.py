@@ -33,7 +33,7 @@ def open_session(
         spinning: Whether idle threads wait awake for a moment.
 
     Raises:
-        BloodkerasError: It is no network that onnxruntime can load.
+        BloodkerasError: It is not a network that onnxruntime can load.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or core_count()

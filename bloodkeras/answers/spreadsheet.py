@@ -51,7 +51,7 @@ def read_text(path: Path) -> str:
     """Return a text file's content; say so on stderr where its encoding had to be supposed.
 
     Raises:
-        BloodkerasError: It cannot be read, or is no text.
+        BloodkerasError: It cannot be read, or is not text.
     """
     try:
         content = path.read_bytes()
@@ -70,7 +70,7 @@ def read_text(path: Path) -> str:
         text = _western(content, path)
     if "\0" in text:
         raise BloodkerasError(
-            f"cannot read {path}: it holds zero bytes, so it is no text, or UTF-16 without its "
+            f"cannot read {path}: it holds zero bytes, so it is not text, or UTF-16 without its "
             "mark; save it as CSV (UTF-8)"
         )
     return text

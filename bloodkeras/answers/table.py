@@ -204,7 +204,7 @@ def kept_rows(path: Path, form: Format) -> Kept:
             try:
                 pending.append(form.decode(record))
             except ValueError:
-                raise BloodkerasError(f"row {rows} of {path} is none: cannot resume") from None
+                raise BloodkerasError(f"row {rows} of {path} is damaged: cannot resume") from None
             if rows % BATCH_SIZE == 0:
                 for _, label, verdict in pending:
                     counts[label, verdict] = counts.get((label, verdict), 0) + 1

@@ -99,7 +99,9 @@ def judge(
     from bloodkeras.laboratory.judge import evaluate_photos
 
     if not labels and not Path(photos).is_dir():
-        raise UsageError(f"--photos {photos} is no folder: expected one with a folder a class")
+        raise UsageError(
+            f"--photos {photos} is not a folder: expected one with a folder for each class"
+        )
     if asking.prior in (BLOOD, ESTIMATE):
         raise UsageError(f"--prior {asking.prior} is judged with all --photos: leave it out")
     framing = Framing(asking.microns_per_pixel, tightness)

@@ -112,7 +112,7 @@ def join(
 def export(*models: Target, data: Data = "", runs: Runs = RUNS, exports: Exports = "") -> None:
     """Export trained models to ONNX; each is published only if it agrees with Keras.
 
-    For an export, such as exports/tiny, only its int8 file is made anew, from its fp32 file.
+    For an export, such as exports/tiny, only its int8 file is made again, from its fp32 file.
 
     Args:
         models: By default every model that has a run.

@@ -242,7 +242,7 @@ def _spelt_out(typed: str, command: Command) -> str:
     meant = [each for each in known if each[0] == typed]
     if len(meant) != 1:
         among = ", ".join(map(option, meant or known))
-        raise UsageError(f"-{typed} is no option: expected one of {among}")
+        raise UsageError(f"-{typed} is not an option: expected one of {among}")
     return meant[0]
 
 
@@ -252,7 +252,7 @@ def _check_count(
     """Refuse too few words and too many.
 
     Raises:
-        UsageError: What the command needs is missing, or there is a word that it has no use for.
+        UsageError: What the command needs is missing, or there is a word that it does not take.
     """
     asked = [each for each in taken.values() if each.name not in given]
     places = [each for each in asked if each.kind is each.POSITIONAL_OR_KEYWORD]
@@ -265,7 +265,7 @@ def _check_count(
         needs, missing = (", ".join(map(_shown, some)) for some in (needed, absent))
         raise UsageError(f"{name} needs {needs}; missing: {missing}; {help_line}")
     if len(words) > len(places) and all(each.kind is not MANY[0] for each in taken.values()):
-        raise UsageError(f"{name} has no use for {words[len(places)]!r}: {help_line}")
+        raise UsageError(f"{name} does not take {words[len(places)]!r}: {help_line}")
 
 
 def _shown(taken: Parameter) -> str:

@@ -48,7 +48,7 @@ class Split:
 
 
 def check_split(name: str) -> None:
-    """Refuse what is no split's name.
+    """Refuse what is not a split's name.
 
     Raises:
         UsageError: It is not one of SPLIT_NAMES.
@@ -147,11 +147,11 @@ def read_npz(path: Path) -> Splits:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = {key: file[key] for key in (*keys, *TEXTS) if key in file}
     except Exception as error:  # numpy, zipfile, zlib and tokenize share no base for bad files
-        # What is no array at all numpy takes for a pickle, and advises to unpickle.
+        # What is not an array at all numpy takes for a pickle, and advises to unpickle.
         known = content.startswith((b"PK", b"\x93NUMPY"))
         reason = gist(error).split(" If you trust")[0] if known else "it is another kind of file"
         raise BloodkerasError(
-            f"{path} is no readable .npz of plain arrays (truncated, or pickled?): {reason}"
+            f"{path} is not a readable .npz of plain arrays (truncated, or pickled?): {reason}"
         ) from None
     missing = [key for key in keys if key not in arrays]
     if missing:
@@ -165,7 +165,7 @@ def read_npz(path: Path) -> Splits:
 
 
 def class_weights(labels: Labels, class_count: int = BLOODMNIST.class_count) -> dict[int, float]:
-    """Return a weight a class, inverse to its frequency, with mean 1 over the images.
+    """Return one weight for each class, inverse to its frequency, with mean 1 over the images.
 
     Args:
         labels: int (N,); a class that does not occur gets a weight that no image uses.

@@ -57,7 +57,7 @@ class Explainer:
 
         Raises:
             UsageError: An option has a value that cannot be.
-            BloodkerasError: It is no complete export, or onnx is not installed.
+            BloodkerasError: It is not a complete export, or onnx is not installed.
         """
         refuse_estimate(prior)
         self.classifier = Classifier.load(folder, precision=precision)

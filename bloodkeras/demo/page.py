@@ -42,7 +42,7 @@ def build_page(explainer: Explainer, examples: list[str]) -> gr.Blocks:
         gr.Markdown(f"# bloodkeras: which blood cell is it?\nModel `{model}`. {warning}")
         with gr.Row():
             with gr.Column(scale=1, min_width=380):
-                # What is no image is told so by the page itself, in one line a file.
+                # What is not an image is told so by the page itself, in one line for each file.
                 files = gr.File(
                     file_count="multiple",
                     label="Photographs of single cells",

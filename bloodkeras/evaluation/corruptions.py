@@ -49,7 +49,7 @@ def evaluate_shifts(export: str, splits: Splits, split: str, runs: Path) -> Path
         The folder of the results, <runs>/onnx-<model>/evaluation.
 
     Raises:
-        UsageError: There is no such split, or it is no export: verdicts are an export's.
+        UsageError: There is no such split, or it is not an export: verdicts are an export's.
     """
     check_split(split)
     if not is_export(export):
@@ -102,7 +102,7 @@ def judge_shifts(answer: Callable[[Pixels], Answers], split: Split) -> Json:
 
 
 def shifts_table(results: Json) -> str:
-    """Return the accuracies as text: a row a shift, a column a strength."""
+    """Return the accuracies as text: one row for each shift, one column for each strength."""
     heads = "".join(f"{strength:>9}" for strength in STRENGTHS)
     rows = [f"{'accuracy at strength':22}{heads}{'mean':>9}{'accepted':>10}{'right':>9}"]
     for name, numbers in results["shifts"].items():

@@ -2,7 +2,7 @@
 
 Flow: takes a `Run` and `Splits`; gives <exports>/<model>/: model.onnx, model.int8.onnx, card.json,
 MODEL_CARD.md, MODEL_CARD.html and SHA256SUMS, or nothing at all. Or takes an export, without its
-run, and makes its int8 file anew.
+run, and makes its int8 file again.
 Sources: tf2onnx from a tf.function; `tf2onnx.convert.from_keras` breaks on Keras 3
     (tensorflow-onnx#2319, #2329) and `Model.export(format="onnx")` fixes the tensor names.
 """
@@ -85,7 +85,7 @@ def export_run(run: Run, splits: Splits, folder: Path) -> Path:
 
 
 def requantise(folder: Path, splits: Splits) -> Json:
-    """Make the int8 file of an export anew, of its own fp32 file, which stays as it is.
+    """Make the int8 file of an export again, of its own fp32 file, which stays as it is.
 
     Args:
         folder: An export, such as exports/deeper; its run is not needed.
@@ -95,7 +95,7 @@ def requantise(folder: Path, splits: Splits) -> Json:
         What the card now says of the int8 file.
 
     Raises:
-        BloodkerasError: The folder is no complete export, cannot be written, or its card was
+        BloodkerasError: The folder is not a complete export, cannot be written, or its card was
             written for other data: half of its numbers would then be of these.
     """
     folder = Path(folder)
@@ -174,7 +174,7 @@ def convert(model: keras.Model, calibration: Calibration) -> onnx.ModelProto:
     )
     outputs = sorted(graph.graph.output, key=lambda value: value.name != contract.OUTPUT_NAME)
     del graph.graph.output[:]
-    graph.graph.output.extend(outputs)  # the probabilities first, for who asks for no name
+    graph.graph.output.extend(outputs)  # the probabilities first, for callers that name no output
     for value in (*graph.graph.input, *graph.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = contract.BATCH_AXIS
     graph = fold(graph)

@@ -127,7 +127,7 @@ def _rows(file: IO[bytes], name: str, side: int) -> int:
         version = np.lib.format.read_magic(file)
     except ValueError:
         raise BloodkerasError(
-            f"{name} is no array that numpy.save wrote, whatever its name says: expected "
+            f"{name} is not an array that numpy.save wrote, whatever its name says: expected "
             f"{_expected(side)}"
         ) from None
     if version != (1, 0):
@@ -169,7 +169,7 @@ def _expected(side: int) -> str:
 
 def _reason(path: str, error: Exception) -> str:
     if isinstance(error, zipfile.BadZipFile) and not zipfile.is_zipfile(path):
-        return f"{path} is no archive that numpy.savez wrote, or it is cut short: save it again"
+        return f"{path} is not an archive that numpy.savez wrote, or it is cut short: save it again"
     return f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
 
 

@@ -193,7 +193,7 @@ def _refusal(path: str) -> str:
         return f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
     if stat.S_ISDIR(mode):
         return f"{path} is a link to a folder, which is not followed"
-    return "" if stat.S_ISREG(mode) else f"{path} is no regular file"
+    return "" if stat.S_ISREG(mode) else f"{path} is not a regular file"
 
 
 def _reads(parts: Iterable[Part], skip: int) -> Iterator[Callable[[], list[Item]]]:

@@ -191,7 +191,7 @@ def new_card(card: Json, name: str, facts: Json) -> Json:
         "calibration": calibration,
         "calibrated_on": {key: value for key, value in facts.items() if key != "thresholds"},
         "metrics": {},
-        "int8": {"published": False, "reason": "eight bits are not calibrated anew"},
+        "int8": {"published": False, "reason": "eight bits are not calibrated again"},
         "before_calibration": before,
     }
 

@@ -77,7 +77,7 @@ def check(options: Options) -> None:
             option = name.replace("_", "-")
             raise UsageError(f"--{option}: expected {least} to {most:,}, found {value:,}")
     refuse_estimate(options.prior)
-    Framing(options.microns_per_pixel)  # refuses what is no scale
+    Framing(options.microns_per_pixel)  # refuses what is not a scale
     if options.engine == "ray" and importlib.util.find_spec("ray") is None:
         raise missing_package("Ray", "ray")
     import_pyarrow()

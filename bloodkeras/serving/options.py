@@ -106,7 +106,7 @@ def read_origins(text: str) -> tuple[str, ...]:
         text: Origins separated by commas, such as https://lab.example:8443, or * for any.
 
     Raises:
-        UsageError: One is no origin as browsers write it.
+        UsageError: One is not an origin as browsers write it.
     """
     origins = tuple(filter(None, (word.strip() for word in text.split(","))))
     for origin in origins:
@@ -138,7 +138,7 @@ def check(options: Options) -> None:
             option = name.replace("_", "-")
             raise UsageError(f"--{option}: expected {least} to {most}, found {value}")
     refuse_estimate(options.prior)
-    Framing(options.microns_per_pixel)  # refuses what is no scale
+    Framing(options.microns_per_pixel)  # refuses what is not a scale
     if options.token_file and ANY_ORIGIN in options.cors:
         raise UsageError("--cors * with --token-file: name the origins that may hold the token")
 

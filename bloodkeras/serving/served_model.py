@@ -65,7 +65,7 @@ class ServedModel:
             threads: Processor threads of its session.
 
         Raises:
-            BloodkerasError: It is no complete export, or a file of it was changed.
+            BloodkerasError: It is not a complete export, or a file of it was changed.
         """
         self.name, self.version = served.name, served.version
         self._classifier = Classifier.load(served.folder, threads, options.precision)
@@ -112,7 +112,7 @@ class ServedModel:
         self._note(request_id, images, rows)
         REQUEST_IMAGES.labels(self.name, self.version).observe(len(labels))
         for label, _, verdict in rows:
-            counted = FOREIGN if verdict == FOREIGN else label  # what is foreign is no class's
+            counted = FOREIGN if verdict == FOREIGN else label  # what is foreign is not a class's
             ANSWERS.labels(self.name, self.version, counted, verdict).inc()
         head = {"model_name": self.name, "model_version": self.version, "id": request_id}
         return write_reply(head, values, asked.outputs)

@@ -2,7 +2,7 @@
 
 Flow: takes a recipe and `Splits`; trains it once for each class without that class, and gives the
 AUROC of every foreign score between the test images of that class and those of the others. The
-thresholds and scores are fitted anew each time, without the class too.
+thresholds and scores are fitted again each time, without the class too.
 
     <folder>/<class>/          a run folder as any, and held_out.json
     <folder>/held_out.json     all classes

@@ -187,7 +187,7 @@ class Study:
     def export(self, *targets: str) -> None:
         """Publish the ONNX files of some runs; of every recipe's run there is by default.
 
-        A target that is an export gets its int8 file anew.
+        A target that is an export gets its int8 file again.
         """
         from bloodkeras.export.publish import export_run, requantise
         from bloodkeras.training.run_folder import load_run
@@ -217,7 +217,7 @@ class Study:
         from bloodkeras.benchmark.engines import Source
         from bloodkeras.benchmark.side_by_side import run_benchmark
 
-        classifier = Classifier.load(export)  # refuses what is no export
+        classifier = Classifier.load(export)  # refuses what is not an export
         classifier.dataset.check_fits(self.splits.dataset, export)
         card, side = classifier.card, classifier.dataset.image_side
         name, seed = card["model"], card["recipe"]["train_seed"]
@@ -349,7 +349,7 @@ def _seed_stages(recipe: Recipe, seeds: list[int]) -> Stages:
 
 
 def _say_requantised(target: str, int8: Json) -> None:
-    """Print what came of an export's int8 file, which `requantise` has made anew."""
+    """Print what came of an export's int8 file, which `requantise` has made again."""
     if not int8["published"]:
         print(f"{target} has no int8 file now: {int8['reason']}")
         return

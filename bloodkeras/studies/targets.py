@@ -120,7 +120,7 @@ class Places:
         if weights and report.weights != weights:
             raise BloodkerasError(
                 f"the evaluation in {folder} is of other weights than {target}'s: `python -m "
-                f"bloodkeras evaluate {target}` makes it anew"
+                f"bloodkeras evaluate {target}` makes it again"
             )
         return report
 

@@ -11,7 +11,7 @@ layers.py      the layers Keras lacks; registers all that a saved model needs
 device.py      what TensorFlow computes on, and in which precision it trains
 models.py      architecture -> functional keras.Model; the table MODELS
 forecast.py    how long a training takes: before it, and in it
-callbacks.py   watches the epochs: checkpoints, the best model, a loss that is no number
+callbacks.py   watches the epochs: checkpoints, the best model, a loss that is not a number
 run_folder.py  begins a run folder, takes one up again, reads it back
 train.py       recipe + Splits -> run folder
 join.py        two runs -> a run of both in one: for images like training's, and all others

@@ -41,7 +41,7 @@ class Checkpoint:
     """A training between two epochs.
 
     Attributes:
-        rows: The history so far: {"epoch": from 0, "loss": ...}, a row an epoch.
+        rows: The history so far: {"epoch": from 0, "loss": ...}, one row for each epoch.
         seconds: How long those epochs took, all processes together.
         model: Every variable of the network, the state of dropout's random numbers included.
         optimizer: Every variable of the optimiser.

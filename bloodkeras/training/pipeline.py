@@ -19,7 +19,7 @@ class StepSeed(keras.random.SeedGenerator):
     """Hands a Keras random layer seeds that are a pure function of (seed, epoch, step).
 
     Keras' own generator counts its calls in a variable, which a parallel `map` reads in no fixed
-    order and a resumed run would start anew. This one holds no variable: the n-th seed it gives
+    order and a resumed run would start over. This one holds no variable: the n-th seed it gives
     is derived from where in the training the batch stands.
     """
 

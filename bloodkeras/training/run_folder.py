@@ -127,7 +127,7 @@ def take_up(folder: Path, recipe: Recipe, splits: Splits, info: Json) -> Checkpo
     if (here := choose_precision(recipe.train_precision)) != (begun := begun_in(folder)):
         LOG.warning(
             f"{folder} began in {begun} and goes on in it, where {here} would be chosen here "
-            f"(quicker on this machine): to train in that, begin anew, without --resume"
+            f"(quicker on this machine): to train in that, start over, without --resume"
         )
     state = newest_checkpoint(folder)
     done = f"after epoch {state.epochs} of {recipe.train_epochs}" if state else "at the beginning"
@@ -146,7 +146,7 @@ def load_run(folder: Path) -> Run:
     """Read a run folder back.
 
     Raises:
-        BloodkerasError: It is no run folder, or has no model yet.
+        BloodkerasError: It is not a run folder, or has no model yet.
     """
     folder = Path(folder)
     try:
@@ -198,15 +198,15 @@ def read_info(folder: Path) -> Json:
     """Read a run folder's run.json.
 
     Raises:
-        BloodkerasError: It is no run folder.
+        BloodkerasError: It is not a run folder.
     """
     try:
         found: Json = json.loads((folder / RUN_INFO).read_text(encoding="utf-8"))
         return found
     except (OSError, ValueError) as error:
         raise BloodkerasError(
-            f"cannot go on with {folder}, which is no run ({gist(error)}): choose another --out, "
-            "or move it away"
+            f"cannot go on with {folder}, which is not a run ({gist(error)}): choose another "
+            "--out, or move it away"
         ) from None
 
 
@@ -214,7 +214,7 @@ def begun_in(folder: Path) -> str:
     """Return the precision that a run began in; runs of earlier versions name it in their recipe.
 
     Raises:
-        BloodkerasError: It is no run folder.
+        BloodkerasError: It is not a run folder.
     """
     return read_info(folder).get("precision") or read_recipe(folder / RUN_RECIPE).train_precision
 
@@ -251,7 +251,7 @@ def _refuse_another(folder: Path, recipe: Recipe, splits: Splits) -> None:
         raise BloodkerasError(
             f"cannot go on with {folder}, which has another recipe "
             f"({_difference(_options(found), _options(recipe))}): give the settings it began with, "
-            "or leave --resume out to train anew"
+            "or leave --resume out to start over"
         )
     try:
         data = json.loads((folder / RUN_DATA).read_text(encoding="utf-8"))
@@ -278,7 +278,7 @@ def _difference(was: Json, now: Json) -> str:
 def _move_away(folder: Path) -> None:
     if not (folder / RUN_INFO).exists():
         raise BloodkerasError(
-            f"{folder} exists and is no run: choose another --out, or move it away"
+            f"{folder} exists and is not a run: choose another --out, or move it away"
         )
     number = 1
     while (earlier := folder.with_name(f"{folder.name}.{number}")).exists():
@@ -291,5 +291,5 @@ def _no_run(folder: Path, error: Exception) -> BloodkerasError:
     missing = isinstance(error, FileNotFoundError)
     reason = "there is none" if missing and not folder.exists() else gist(error)
     return BloodkerasError(
-        f"{folder} is no usable run ({reason}): `python -m bloodkeras train MODEL` makes one"
+        f"{folder} is not a usable run ({reason}): `python -m bloodkeras train MODEL` makes one"
     )

@@ -5,7 +5,7 @@ camera, magnification or focus might have shown them. `augment.py` picks the lay
 
 What a stain absorbs adds up as optical density (OD, the negative logarithm of the light that is
 left; Beer and Lambert). There another stain, another lamp and another camera's gamma are an affine
-map of the three channels, drawn anew for each image: one 3x3 matrix and one offset.
+map of the three channels, drawn afresh for each image: one 3x3 matrix and one offset.
 Sources: stain separation, Ruifrok & Johnston 2001; its vectors for Giemsa's stain as in ImageJ's
 Colour Deconvolution; stain augmentation, Tellez et al. 2019 (arXiv:1902.06543).
 """
@@ -25,7 +25,7 @@ AZURE, EOSIN = (0.8348, 0.5136, 0.1963), (0.0928, 0.9541, 0.2831)
 STAINS = np.array([AZURE, EOSIN, np.cross(AZURE, EOSIN)], np.float32)
 BLOCK = 4  # pixels; the lightest block of a photograph is empty background
 DARKEST = 2.5  # OD of a dark nucleus: where a camera's curve is left as it is
-LEAST_DENSITY = 1e-6  # a power of nought has no slope
+LEAST_DENSITY = 1e-6  # 0 to a power has no finite slope
 FRAME = BLOODMNIST.image_side  # what a frame measures here, whatever its pixels
 RADII = (10.0, 17.0)  # of FRAME; white cells have 9 to 13
 SOFT_EDGE = 3.0  # of FRAME
@@ -81,7 +81,7 @@ class Sometimes(ImageLayer):
 
 
 class RandomStain(ImageLayer):
-    """Stains, lights and photographs each image anew.
+    """Stains, lights and photographs each image afresh.
 
     Args:
         strength: The stains' amounts are multiplied by exp(+- this), azure, eosin and the rest
@@ -122,7 +122,7 @@ class RandomStain(ImageLayer):
     def transform_images(
         self, images: Tensor, transformation: Tensor, training: bool = True
     ) -> Tensor:
-        """Stain float32 (B, S, S, 3) anew."""
+        """Stain float32 (B, S, S, 3) afresh."""
         matrix, tint, exponent = transformation
         density = ops.log(256.0 / (images + 1.0))
         blocks = ops.average_pool(density, BLOCK, BLOCK)

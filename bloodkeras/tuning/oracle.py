@@ -46,7 +46,7 @@ class SteadyOracle(keras_tuner.Oracle):
     on_change: Callable[..., Any]
 
     def open(self, file: Path, seconds: float, on_change: Callable[..., Any]) -> None:
-        """Start anew, or go on from the file.
+        """Start over, or go on from the file.
 
         Raises:
             BloodkerasError: The file is damaged, of another plan, or in a folder that cannot be
@@ -94,8 +94,8 @@ class SteadyOracle(keras_tuner.Oracle):
             self.losses.update(state["losses"])
         except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
             raise BloodkerasError(
-                f"{self.file} is no search of this version ({gist(error)}): move its folder away, "
-                "or choose another --out"
+                f"{self.file} is not a search of this version ({gist(error)}): move its folder "
+                "away, or choose another --out"
             ) from None
         for tuner_id in list(self.ongoing_trials):
             self.give_back(tuner_id)

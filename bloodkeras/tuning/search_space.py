@@ -83,7 +83,7 @@ def recipe_of(values: Json, start: Recipe) -> Recipe:
     """Return the starting recipe with the values that a search chose.
 
     Args:
-        values: By field name; what is no field of the space is left out.
+        values: By field name; what is not a field of the space is left out.
         start: For everything else.
     """
     kinds = typing.get_type_hints(Recipe)

@@ -93,7 +93,7 @@ def run_trial(
     watcher = _Watcher(recipe, data.val, folder, report, history)
     # Averaged weights are in the model when an epoch ends, so this must come first.
     averaging = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if recipe.train_ema else []
-    # A terminal has the leaderboard, which is drawn anew after every epoch.
+    # A terminal has the leaderboard, which is drawn again after every epoch.
     told = [] if sys.stdout.isatty() else [Forecast(f"trial {folder.name}")]
     if len(history) < epochs:
         model.fit(
@@ -125,7 +125,7 @@ class _Watcher(keras.callbacks.Callback):
         self.stopped = False
 
     def on_epoch_end(self, epoch: int, logs: Json) -> None:
-        """Stop at a loss that is no number, keep a checkpoint, report."""
+        """Stop at a loss that is not a number, keep a checkpoint, report."""
         row = {"loss": float(logs["loss"]), **judge(self.model, self.val)}
         if not all(map(math.isfinite, row.values())):
             raise FloatingPointError(f"the loss became {row['loss']} in epoch {epoch + 1}")

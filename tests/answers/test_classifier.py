@@ -343,7 +343,7 @@ def test_a_pickled_classifier_answers_the_same(export, tmp_path, monkeypatch):
 
 
 def test_a_changed_pickle_is_refused(export):
-    """A byte of the network that was lost on the way is no other network."""
+    """A byte of the network that was lost on the way is noticed."""
     content = bytearray(pickle.dumps(Classifier.load(export)))
     place = content.index(b"weights")
     content[place] ^= 1
@@ -426,7 +426,7 @@ def test_empty_sums_are_refused(export):
     ids=["input", "type", "output", "no labels", "two labels"],
 )
 def test_foreign_onnx_is_refused(tmp_path, graph):
-    """A sound network with other names, types or labels is no model of ours."""
+    """A sound network with other names, types or labels is not a model of ours."""
     assert "no bloodkeras model" in refusal(build_export(tmp_path / "foreign", **graph))
 
 

@@ -176,7 +176,7 @@ def test_a_model_name_means_its_run_also_among_exports(elsewhere, monkeypatch, n
     assert not means_export(name)
     assert means_export(f"./{name}")
     assert places.open(f"./{name}").folder == Path("runs/onnx-tiny")  # the card's name
-    with pytest.raises(BloodkerasError, match=f"{name}-seed.* is no usable run"):
+    with pytest.raises(BloodkerasError, match=f"{name}-seed.* is not a usable run"):
         places.open(name)
     with pytest.raises(BloodkerasError, match=f"{name}-seed"):
         places.report_of(name)

@@ -199,7 +199,7 @@ def test_a_bad_file_fails_after_all_were_answered(cells, model, capsys, tmp_path
 @pytest.mark.skipif(sys.platform != "linux", reason="needs file names of any bytes")
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_any_name_survives(tmp_path, model, kind):
-    """Commas, quotes, newlines and umlauts come back; what is no text costs its odd byte."""
+    """Commas, quotes, newlines and umlauts come back; what is not text costs its odd byte."""
     folder = tmp_path / "odd"
     folder.mkdir()
     names = ['a,b"c"\nd;ü.png', os.fsdecode(b"zell\xe4.png")]
@@ -335,7 +335,7 @@ def test_a_torn_table_is_mended(many, model, tmp_path, kind, kept):
 
 
 def test_a_torn_row_of_several_lines_is_mended(tmp_path, model):
-    """A name with newlines and quotes spans lines in a CSV: half of it is no row."""
+    """A name with newlines and quotes spans lines in a CSV: half of it is not a row."""
     folder = tmp_path / "odd"
     folder.mkdir()
     cell = Image.new("RGB", (28, 28))

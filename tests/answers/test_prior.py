@@ -82,7 +82,7 @@ def test_probabilities_are_multiplied_and_sum_to_one(export, prior):
 
 
 def test_what_lies_mostly_outside_is_unsure(export):
-    """Pure red is class 0 with certainty; where it cannot be, the rest is no answer."""
+    """Pure red is class 0 with certainty; where it cannot be, the rest is not an answer."""
     classifier = Classifier.load(export)
     (alone,) = classifier.predict(flat(255, 0, 0), prior=["eosinophil"])
     assert (alone.label, alone.verdict) == ("eosinophil", UNSURE)

@@ -293,7 +293,7 @@ def test_array_header_that_lies_is_refused(tmp_path, shape):
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, b"<html>429 Too Many Requests</html>"])
 def test_no_npz_is_refused(tmp_path, content):
-    """An error page saved under the data's name is no data."""
+    """An error page saved under the data's name is not data."""
     path = tmp_path / "cells.npz"
     path.write_bytes(content)
     refusal(path)

@@ -82,7 +82,7 @@ def test_the_kept_side_by_hand():
     assert right - left == bottom - top == kept_side(image)
     assert abs(left + right - 120) <= 1
     assert kept_side(draw(120, 100)) == 120  # no more than there is
-    assert kept_side(draw(600, 14)) == 450  # a speck is no nucleus
+    assert kept_side(draw(600, 14)) == 450  # a speck is not a nucleus
 
 
 @pytest.mark.parametrize("pixels", [60, 240, 500])
@@ -192,7 +192,7 @@ def test_noise_and_emptiness_are_not_wide(side):
 
 
 def test_a_doubted_answer_is_unsure_everywhere(tmp_path, capsys):
-    """In Python, printed, and in every table, with the reason; it is no failure."""
+    """In Python, printed, and in every table, with the reason; it is not a failure."""
     from tiny_export import build_export
 
     from bloodkeras.answers.classifier import Classifier

@@ -126,7 +126,7 @@ def test_the_page_shows_the_mistakes_and_nothing_else(export, lab, tmp_path):
 
 
 def test_the_page_calls_what_is_foreign_nothing(export, lab, tmp_path):
-    """It is no mistake of naming, and shown apart."""
+    """It is not a mistake of naming, and shown apart."""
     card = {"model": "tiny", "thresholds": {"foreign": -1e9}}
     (export / CARD_FILE).write_text(json.dumps(card), encoding="utf-8")
     write_sums(export)

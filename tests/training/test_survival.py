@@ -258,7 +258,7 @@ def test_a_run_of_another_recipe_or_other_data_is_refused(tmp_path, few, drawn):
         train(dataclasses.replace(SMALL, train_epochs=4), few, tmp_path / "run", resume=True)
     with pytest.raises(BloodkerasError, match="other data"):
         take_up(tmp_path / "run", SMALL, drawn, info)
-    with pytest.raises(BloodkerasError, match="is no run"):
+    with pytest.raises(BloodkerasError, match="is not a run"):
         train(SMALL, few, tmp_path, resume=True)
 
 
@@ -298,7 +298,7 @@ def test_a_folder_that_vanishes_is_one_line(tmp_path):
 
 
 def test_a_bad_loss_names_its_batch(tmp_path, few):
-    """The first step at this rate spoils the weights: the second's loss is no number."""
+    """The first step at this rate spoils the weights: the second's loss is not a number."""
     from bloodkeras.training.pipeline import batch_rows, train_dataset
     from bloodkeras.training.train import train
 
