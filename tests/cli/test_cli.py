@@ -75,8 +75,8 @@ def test_it_is_quick_because_nothing_slow_is_imported(words, slow, cell):
         (["predict", ".", "--out", "a.csv", "-o", "b.csv"], "--out is given twice"),
         (["evaluate", "--views"], "missing: TARGET"),
         (["evaluate", "exports/tiny", "more"], "does not take 'more'"),
-        (["score", "a", "-o", "b", "c"], "no use for 'c'"),
-        (["data", "drawn.npz"], "no use for 'drawn.npz'"),
+        (["score", "a", "-o", "b", "c"], "does not take 'c'"),
+        (["data", "drawn.npz"], "does not take 'drawn.npz'"),
         (
             ["predict", ".", "-m", "residual"],
             "-m is not an option: expected one of --microns-per-",
