@@ -19,6 +19,7 @@ from bloodkeras.interrupts import end_with_parent
 from bloodkeras.scoring.partition import Done, Tell, Worker, unheard
 
 ASK_SECONDS = 1.0  # between two looks at how far the processes are
+JOIN_SECONDS = 10  # of a thread that has nothing left to wait for
 
 _worker: Worker | None = None  # of a process of several
 _images: Any = None  # how many images of each partition are done, shared by the processes
@@ -69,9 +70,12 @@ def _ended(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
     try:
         yield pool
     finally:
+        manager = getattr(pool, "_executor_manager_thread", None)
         pool.shutdown(wait=False, cancel_futures=True)
         for child in multiprocessing.active_children():
             child.terminate()
+        if manager:  # else Python may end while it closes its pipes, and show a traceback
+            manager.join(JOIN_SECONDS)
 
 
 def _start(out: Path, threads: int, images: Any) -> None:

@@ -189,7 +189,7 @@ def test_evaluate_of_a_name_without_a_run_judges_the_published_one_and_says_so(
 
     Study(drawn).evaluate("tiny", "val")
     said = capsys.readouterr()
-    assert "tiny has no run in runs: the published export is judged\n" in said.err
+    assert "tiny has no run in runs: the published export is meant\n" in said.err
     assert "tiny (onnx) on val, 120 images" in said.out
     report = json.loads(
         Path("runs/onnx-published-tiny/evaluation/val.json").read_text(encoding="utf-8")

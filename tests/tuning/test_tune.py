@@ -320,7 +320,7 @@ def test_another_search_in_the_same_folder_is_refused(data, tmp_path, pretended)
     with pytest.raises(BloodkerasError, match=r"another strategy .*random, not bayesian"):
         search.tune(plan("bayesian"), 1, data, tmp_path)
     (tmp_path / STATE_FILE).write_text("{", encoding="utf-8")
-    with pytest.raises(BloodkerasError, match="no search of this version"):
+    with pytest.raises(BloodkerasError, match="not a search of this version"):
         search.tune(plan(), 1, data, tmp_path)
 
 
