@@ -32,7 +32,8 @@ def main(out: str) -> None:
             axis.imshow(images[row], interpolation="bicubic")
             axis.set_xticks([])
             axis.set_yticks([])
-            said = f"{answer.confidence:.0%}" if answer.verdict == "accepted" else answer.verdict
+            sure = ">99%" if answer.confidence >= 0.995 else f"{answer.confidence:.0%}"  # never 100
+            said = sure if answer.verdict == "accepted" else answer.verdict
             wrong = answer.label != truth
             axis.set_xlabel(
                 f"{answer.label}: {said}" if wrong else said,
