@@ -381,7 +381,7 @@ def test_missing_file_is_named(export, name):
     """An incomplete export is refused, and the missing file named."""
     (export / name).unlink()
     message = refusal(export)
-    assert "no complete export" in message
+    assert "is not a complete export" in message
     assert name in message
 
 
@@ -427,7 +427,7 @@ def test_empty_sums_are_refused(export):
 )
 def test_foreign_onnx_is_refused(tmp_path, graph):
     """A sound network with other names, types or labels is not a model of ours."""
-    assert "no bloodkeras model" in refusal(build_export(tmp_path / "foreign", **graph))
+    assert "is not a bloodkeras model" in refusal(build_export(tmp_path / "foreign", **graph))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a protobuf\n"])

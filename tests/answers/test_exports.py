@@ -118,7 +118,7 @@ def test_a_wrong_word_is_refused_never_replaced(elsewhere, word, meant):
 
 
 def test_an_empty_word_is_no_name(elsewhere):
-    with pytest.raises(BloodkerasError, match="no complete export"):
+    with pytest.raises(BloodkerasError, match="is not a complete export"):
         bloodkeras.load("")
     done = command("serve", "--model", "a=", "--port", "0")
     assert done.returncode != 0
