@@ -417,7 +417,7 @@ def test_what_sort_into_writes_can_be_read_back(tmp_path):
     assert "without a label, so left out: 1 in unsure/" in done.stderr
     (found,) = (tmp_path / "runs").glob("onnx-*/photos-sorted/photos.json")
     assert json.loads(found.read_text(encoding="utf-8"))["all_classes"]["accuracy"] == 1
-    assert "no folder" in run(tmp_path, "judge", "export", "--photos", "x", status=2).stderr
+    assert "is not a folder" in run(tmp_path, "judge", "export", "--photos", "x", status=2).stderr
     assert "--photos" in run(tmp_path, "judge", "export", "--labels", "x", status=2).stderr
 
 
