@@ -30,6 +30,7 @@ class Range:
 ABOVE_ZERO = Range("above 0", lambda value: value > 0)
 NOT_NEGATIVE = Range("0 or more", lambda value: value >= 0)
 SHARE = Range("a share, 0 <= x < 1", lambda value: 0 <= value < 1)
+WHOLE_SHARE = Range("a share, 0 <= x <= 1", lambda value: 0 <= value <= 1)
 ANGLE = Range("0..180", lambda value: 0 <= value <= 180)
 SEED = Range("0 <= seed < 2**31", lambda value: 0 <= value < 2**31)
 SWITCH = Range("true or false", lambda value: True)
@@ -129,6 +130,12 @@ class Recipe:
     )
     train_warmup: float = share(0.1, "share of the training over which a schedule warms up")
     train_weight_decay: float = number(0.0, "of adamw and muon, times the learning rate, a step")
+    train_teacher_share: float = number(
+        0.0, "share of the label that --teacher gives, 0 without one", allowed=WHOLE_SHARE
+    )
+    train_teacher_temperature: float = number(
+        1.0, "teachers' logits are divided by it: above 1 for softer answers", allowed=ABOVE_ZERO
+    )
     train_label_smoothing: float = share(0.0, "share of the label spread over all classes")
     train_ema: float = share(
         0.0, "momentum, a step, of averaged weights that are then used; 0: none"
@@ -156,7 +163,14 @@ class Recipe:
     @property
     def soft_labels(self) -> bool:
         """Whether a label is a distribution over the classes: float (8,) instead of a number."""
-        return bool(self.augment_mixup or self.augment_cutmix or self.train_label_smoothing)
+        return any(
+            (
+                self.augment_mixup,
+                self.augment_cutmix,
+                self.train_label_smoothing,
+                self.train_teacher_share,
+            )
+        )
 
 
 # Of recipes that named no architecture: the networks that are not called as their recipe.
@@ -268,6 +282,11 @@ def quick(recipe: Recipe) -> Recipe:
     """Return the recipe for the impatient: a third of the epochs, the rate falling to 0."""
     epochs = max(1, recipe.train_epochs // 3)
     return dataclasses.replace(recipe, train_epochs=epochs, train_schedule="cosine")
+
+
+def taught(recipe: Recipe) -> Recipe:
+    """Return the recipe for a student: teachers say nine tenths of the label."""
+    return dataclasses.replace(recipe, train_teacher_share=0.9)
 
 
 def read_recipe(path: str | Path) -> Recipe:

@@ -5,12 +5,13 @@ TensorFlow; what can be refused is refused before that.
 """
 
 from pathlib import Path
+from typing import Any
 
 from bloodkeras.cli.opening import open_study, quiet_tensorflow
 from bloodkeras.cli.options import RUNS, Data, Exports, Model, Runs, Target, seed_numbers
 from bloodkeras.errors import UsageError
 from bloodkeras.interrupts import heed_stops
-from bloodkeras.recipe import STUDIED, named_recipe, override, quick, read_recipe
+from bloodkeras.recipe import STUDIED, named_recipe, override, quick, read_recipe, taught
 
 
 def data(*, data: Data = "") -> None:
@@ -43,6 +44,8 @@ def train(
     device: str = "auto",
     fast: bool = False,
     tensorboard: bool = False,
+    teacher: str = "",
+    teacher_data: str = "",
     **settings: str,
 ) -> None:
     """Train a model and leave a run folder.
@@ -59,6 +62,9 @@ def train(
         device: cpu, gpu, or auto: a GPU where TensorFlow sees one.
         fast: Let TensorFlow add up in any order: equal seeds then differ in the last bits.
         tensorboard: Write TensorBoard logs into the run folder.
+        teacher: A trained model, or several separated by commas, whose answers become part of
+            the labels: nine tenths, unless --teacher-share says another.
+        teacher_data: The same cells at the size that teachers look at, where it is another.
         settings: Recipe fields, listed below.
     """
     from bloodkeras.training.device import check_device, choose_device
@@ -70,7 +76,9 @@ def train(
         start = read_recipe(recipe)
         if start.model_name != model:
             raise UsageError(f"{recipe} is a recipe for {start.model_name!r}, not {model!r}")
-    chosen = override(start, settings)
+    chosen = override(taught(start) if teacher else start, settings)
+    if teacher_data and not teacher:
+        raise UsageError("--teacher-data is for --teacher: name the run that it was trained on")
     numbers = seed_numbers(seeds) if seeds else []
     if numbers and (out or {"seed", "train_seed"} & set(settings)):
         raise UsageError("--seeds makes a folder for each seed: leave --seed and --out away")
@@ -79,7 +87,9 @@ def train(
     quiet_tensorflow()
     choose_device(device)
     study = open_study(data, runs)
-    options = {"tensorboard": tensorboard, "resume": resume, "fast": fast}
+    options: dict[str, Any] = {"tensorboard": tensorboard, "resume": resume, "fast": fast}
+    if teacher:
+        options |= study.taught_by(teacher.split(","), teacher_data)
     if numbers:
         study.train_seeds(chosen, numbers, **options)
     else:

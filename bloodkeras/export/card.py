@@ -86,6 +86,7 @@ def build_card(
             "best_val_accuracy": run.best_val_accuracy,
             "weights_sha256": run.weights,
             "joined": run.info.get("joined"),
+            "teachers": run.info.get("teachers", []),
         },
         "training_data": run.data,
         "metrics": metrics,
@@ -249,7 +250,12 @@ def describe_training(card: Json) -> str:
             f"two networks joined: where an image's colours are usual the mean of {home} and "
             f"{elsewhere}, otherwise the second alone; the recipe in card.json is the second's"
         )
-    return f"seed {card['recipe']['train_seed']}, {card['recipe']['train_epochs']} epochs"
+    text = f"seed {card['recipe']['train_seed']}, {card['recipe']['train_epochs']} epochs"
+    teachers = [
+        f"`{each['run']}` ({each['image_side']} pixels, weights `{each['weights_sha256'][:12]}`)"
+        for each in card["training"].get("teachers", [])
+    ]
+    return f"{text}, taught by {', '.join(teachers)}" if teachers else text
 
 
 def _metrics_table(metrics: Json) -> str:

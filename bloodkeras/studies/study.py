@@ -28,7 +28,7 @@ from bloodkeras import contract
 from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.exports import is_export
 from bloodkeras.data.audit import audit, audit_table
-from bloodkeras.data.splits import Splits
+from bloodkeras.data.splits import Splits, load_splits
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.evaluation.evaluate import (
     Report,
@@ -97,7 +97,7 @@ class Study:
         Args:
             recipe: Every setting.
             out: Another folder.
-            options: Of `train.train`: tensorboard, resume, fast.
+            options: Of `train.train`: tensorboard, resume, fast, teachers, teacher_splits.
         """
         from bloodkeras.evaluation import figures
         from bloodkeras.training.run_folder import load_run
@@ -126,6 +126,18 @@ class Study:
         text = spread_table(recipe.model_name, seeds, kept_numbers(runs))
         (self.runs / f"{recipe.model_name}-seeds-val.txt").write_text(text + "\n", encoding="utf-8")
         print(text)
+
+    def taught_by(self, targets: list[str], data: str) -> dict[str, Any]:
+        """Return the options of `train` that name teachers.
+
+        Args:
+            targets: Model names or run folders.
+            data: The file of the same cells at the teachers' size; "" if they take the student's.
+        """
+        return {
+            "teachers": [self.places.run_folder(target.strip()) for target in targets],
+            "teacher_splits": load_splits(data) if data else None,
+        }
 
     def join(self, home: str, elsewhere: str, out: str) -> None:
         """Join two runs into one run: for images like the training data, and for all others."""

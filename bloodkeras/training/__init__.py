@@ -13,6 +13,7 @@ models.py      architecture -> functional keras.Model; the table MODELS
 forecast.py    how long a training takes: before it, and in it
 callbacks.py   watches the epochs: checkpoints, the best model, a loss that is not a number
 run_folder.py  begins a run folder, takes one up again, reads it back
+distillation.py  what teachers say of the images that a student learns from
 train.py       recipe + Splits -> run folder
 join.py        two runs -> a run of both in one: for images like training's, and all others
 """

@@ -13,10 +13,12 @@ import math
 import re
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from bloodkeras.data.splits import Split
 from bloodkeras.errors import BloodkerasError
@@ -32,7 +34,7 @@ from bloodkeras.training.checkpoint import (
     save_checkpoint,
     variables_of,
 )
-from bloodkeras.training.pipeline import batch_rows, steps_per_epoch, train_dataset
+from bloodkeras.training.pipeline import batch_rows, steps_per_epoch
 
 LOG = logging.getLogger(__name__)
 
@@ -142,9 +144,18 @@ class LossGuard(keras.callbacks.Callback):
     Ends it too at a stop that got lost on the way here (`interrupts.py`).
     """
 
-    def __init__(self, keeper: Keeper, split: Split) -> None:
+    def __init__(
+        self, keeper: Keeper, split: Split, batches: Callable[[int], tf.data.Dataset]
+    ) -> None:
+        """Take over a training.
+
+        Args:
+            keeper: Says what epoch it is, and puts its beginning back.
+            split: The training split.
+            batches: Those of an epoch, from 0, and all that follow.
+        """
         super().__init__()
-        self._keeper, self._split = keeper, split
+        self._keeper, self._split, self._batches = keeper, split, batches
         self._epoch = self._first = 0
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
@@ -193,8 +204,7 @@ class LossGuard(keras.callbacks.Callback):
             self._keeper.averaging.on_epoch_begin(self._epoch)
         self.model.steps_per_execution = 1
         self.model.train_function = None  # the one there is takes several steps a call
-        batches = train_dataset(self._split, self._keeper.recipe, self._epoch)
-        for step, batch in enumerate(batches.take(last + 1)):
+        for step, batch in enumerate(self._batches(self._epoch).take(last + 1)):
             loss = self.model.train_on_batch(*batch, return_dict=True)["loss"]
             if not math.isfinite(loss):
                 return step

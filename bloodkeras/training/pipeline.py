@@ -4,6 +4,7 @@ Flow: takes a `Split` and a recipe; gives a tf.data.Dataset of (images, labels[,
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -13,6 +14,8 @@ from bloodkeras.data.splits import Split, class_weights
 from bloodkeras.named_types import Array, Floats, Labels, Pixels
 from bloodkeras.recipe import Recipe
 from bloodkeras.training.augment import build_augmentation, build_other_laboratory
+
+Taught = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]  # epoch, step, rows -> (B, K)
 
 
 class StepSeed(keras.random.SeedGenerator):
@@ -53,12 +56,20 @@ def batch_rows(split: Split, recipe: Recipe, epoch: int, step: int) -> Labels:
     return found
 
 
-def train_dataset(split: Split, recipe: Recipe, first_epoch: int = 0) -> tf.data.Dataset:
+def train_dataset(
+    split: Split, recipe: Recipe, first_epoch: int = 0, taught: Taught | None = None
+) -> tf.data.Dataset:
     """Return the batches of all epochs from `first_epoch` on, one epoch after the other.
 
     Give `model.fit` `steps_per_epoch` with it. Order: shuffle rows, batch, gather, augment,
-    prefetch. The images stay uint8 in memory (28 MB); gathering a batch from there is cheaper
-    than a shuffle buffer of images.
+    prefetch. The images stay uint8 in memory (28 MB at 28 pixels); gathering a batch from there is
+    cheaper than a shuffle buffer of images.
+
+    Args:
+        split: The training split.
+        recipe: Every setting.
+        first_epoch: From 0.
+        taught: What teachers say of a batch, of which the recipe's share goes into the labels.
 
     Returns:
         float32 (B, S, S, 3) 0..255, labels int64 (B,) or soft ones float32 (B, K), and float32
@@ -77,6 +88,9 @@ def train_dataset(split: Split, recipe: Recipe, first_epoch: int = 0) -> tf.data
         pixels = tf.cast(tf.gather(images, batch), tf.float32)
         seeds = StepSeed(recipe.train_seed, epoch, step)
         pixels, answers = augment(pixels, tf.gather(labels, batch), layers, seeds)
+        if taught is not None:
+            share = recipe.train_teacher_share
+            answers = share * taught(epoch, step, batch) + (1 - share) * answers
         sample = (pixels, answers)
         return (*sample, tf.gather(weights, batch)) if recipe.train_class_weights else sample
 

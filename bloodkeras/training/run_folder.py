@@ -80,9 +80,13 @@ class Run:
     @functools.cached_property
     def model(self) -> keras.Model:
         """The network with its best weights, read when it is first asked for."""
+        return in_float32(self.stored_model)
+
+    @property
+    def stored_model(self) -> keras.Model:
+        """The same network as it is stored: in the precision that it was trained in."""
         try:
-            model = keras.saving.load_model(self.folder / RUN_MODEL, compile=False)
-            return in_float32(model)
+            return keras.saving.load_model(self.folder / RUN_MODEL, compile=False)
         except (OSError, ValueError) as error:
             raise _no_run(self.folder, error) from None
 
@@ -120,6 +124,11 @@ def take_up(folder: Path, recipe: Recipe, splits: Splits, info: Json) -> Checkpo
     """
     earlier = read_info(folder)
     _refuse_another(folder, recipe, splits)
+    if earlier.get("teachers") != info.get("teachers"):
+        raise BloodkerasError(
+            f"cannot go on with {folder}, which began with {_teachers_of(earlier)}, not "
+            f"{_teachers_of(info)}: name those it began with by --teacher, their weights unchanged"
+        )
     for name in ("versions", "deterministic", "device", "processor"):
         if name in earlier and (was := earlier[name]) != info[name]:
             now = _difference(was, info[name]) if isinstance(was, dict) else f"{was}, {info[name]}"
@@ -263,6 +272,12 @@ def _refuse_another(folder: Path, recipe: Recipe, splits: Splits) -> None:
             f"cannot go on with {folder}, which began with other data ({data['file']}, SHA-256 "
             f"{data['sha256'][:12]}..., not {splits.sha256[:12]}...): name that with --data"
         )
+
+
+def _teachers_of(info: Json) -> str:
+    """Return who teaches in a run, for a message."""
+    named = [f"{each['run']} ({each['weights_sha256'][:8]})" for each in info.get("teachers", [])]
+    return f"teachers {', '.join(named)}" if named else "no teacher"
 
 
 def _options(recipe: Recipe) -> Json:

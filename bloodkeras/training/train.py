@@ -13,19 +13,22 @@ import contextlib
 import importlib.util
 import logging
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
 from bloodkeras.data.splits import Splits
-from bloodkeras.errors import BloodkerasError
+from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.named_types import Json
 from bloodkeras.recipe import Recipe, settled
 from bloodkeras.training import layers  # noqa: F401  registered for load_model
 from bloodkeras.training.callbacks import Keeper, LossGuard
 from bloodkeras.training.checkpoint import remove_checkpoints, written_plainly
 from bloodkeras.training.device import choose_precision, warn_of_slow
+from bloodkeras.training.distillation import Teachers, open_teachers, teacher_answers
 from bloodkeras.training.forecast import Forecast, first_guess, guessed_seconds
 from bloodkeras.training.models import build_model, multiply_adds, parameter_count
 from bloodkeras.training.optimizers import ConvMuon
@@ -52,6 +55,8 @@ def train(
     tensorboard: bool = False,
     resume: bool = False,
     fast: bool = False,
+    teachers: Sequence[Path] = (),
+    teacher_splits: Splits | None = None,
 ) -> Path:
     """Train and keep the best model by validation accuracy.
 
@@ -65,12 +70,16 @@ def train(
         tensorboard: Whether to write TensorBoard logs too.
         resume: Whether to go on with the run in the folder, if there is one.
         fast: Whether to let TensorFlow add up in any order: equal seeds differ in the last bits.
+        teachers: Run folders whose networks give a share of the labels.
+        teacher_splits: The same cells at the size that teachers take, if that is another.
 
     Raises:
         BloodkerasError: The folder cannot be written, holds another run than the one to resume, or
             the loss became NaN or infinite.
         KeyboardInterrupt: Ctrl-C or SIGTERM, after run.json says so.
     """
+    if bool(teachers) != bool(recipe.train_teacher_share):
+        raise UsageError("--teacher and --teacher-share come together: give both, or neither")
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise BloodkerasError("--tensorboard needs a package: run `pip install tensorboard`")
     going_on = resume and folder.exists()
@@ -83,11 +92,14 @@ def train(
     precision = begun_in(folder) if going_on else choose_precision(recipe.train_precision)
     if recipe.train_precision == precision:  # asked for by hand
         warn_of_slow(precision)
+    taught = open_teachers(teachers, splits, teacher_splits, precision)
     # Keras counts layers of a kind in their names: the first in this process or not, equal names.
     keras.utils.clear_session(free_memory=False)
     model = build_model(settled(recipe, precision), splits.dataset)
     size = {"parameters": parameter_count(model), "multiply_adds": multiply_adds(model)}
-    info = {"status": "running", "precision": precision} | size | conditions(not fast)
+    info: Json = {"status": "running", "precision": precision} | size | conditions(not fast)
+    if taught:
+        info["teachers"] = taught.named
     state = None
     if going_on:
         state = take_up(folder, recipe, splits, info)
@@ -97,7 +109,7 @@ def train(
         if resume:
             LOG.info(f"there is no {folder} to go on with: starting at the beginning")
         begin_run(folder, recipe, splits, info)
-    _run_epochs(model, Keeper(folder, recipe, state), splits, tensorboard, info)
+    _run_epochs(model, Keeper(folder, recipe, state), splits, taught, tensorboard, info)
     return folder
 
 
@@ -157,14 +169,19 @@ def build_optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
 
 
 def _run_epochs(
-    model: keras.Model, keeper: Keeper, splits: Splits, tensorboard: bool, info: Json
+    model: keras.Model,
+    keeper: Keeper,
+    splits: Splits,
+    teachers: Teachers,
+    tensorboard: bool,
+    info: Json,
 ) -> None:
     """Run the epochs that are left; leave run.json saying how it went."""
     status, seconds_before = "failed", keeper.seconds
     started = time.perf_counter()
     try:
         with written_plainly(keeper.run):
-            _fit(model, keeper, splits, tensorboard, info["precision"])
+            _fit(model, keeper, splits, teachers, tensorboard, info["precision"])
         status = "finished"
     except KeyboardInterrupt as stop:
         status = "interrupted"
@@ -180,7 +197,12 @@ def _run_epochs(
 
 
 def _fit(
-    model: keras.Model, keeper: Keeper, splits: Splits, tensorboard: bool, precision: str
+    model: keras.Model,
+    keeper: Keeper,
+    splits: Splits,
+    teachers: Teachers,
+    tensorboard: bool,
+    precision: str,
 ) -> None:
     """Run the epochs."""
     recipe, steps = keeper.recipe, steps_per_epoch(splits.train, keeper.recipe)
@@ -189,7 +211,9 @@ def _fit(
         return
     compile_model(model, recipe, steps)
     forecast = _forecast(model, keeper, splits, precision)
-    callbacks = [LossGuard(keeper, splits.train), keeper, forecast]
+    taught = teacher_answers(teachers, recipe) if teachers else None
+    batches = partial(train_dataset, splits.train, recipe, taught=taught)
+    callbacks = [LossGuard(keeper, splits.train, batches), keeper, forecast]
     if recipe.train_ema:
         keeper.averaging = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
         callbacks.insert(0, keeper.averaging)  # so that the averaged weights are those kept
@@ -197,7 +221,7 @@ def _fit(
         callbacks.append(keras.callbacks.TensorBoard(keeper.run / "logs"))
     with contextlib.closing(forecast):
         model.fit(
-            train_dataset(splits.train, recipe, keeper.epochs),
+            batches(keeper.epochs),
             validation_data=eval_dataset(splits.val, recipe.soft_labels),
             initial_epoch=keeper.epochs,
             epochs=recipe.train_epochs,

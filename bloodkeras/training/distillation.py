@@ -1,0 +1,207 @@
+"""What teachers say of the images that a student learns from: its labels, wholly or in part.
+
+Flow: takes run folders and the data that they were trained on; gives `Teachers`, whose answers
+`pipeline.py` mixes into the labels. A teacher sees each image exactly as the student does (turned,
+shifted, stained alike), only at its own size.
+Sources: Hinton et al. 2015 (arXiv:1503.02531); one view for both, Beyer et al. 2022
+    (arXiv:2106.05237).
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from bloodkeras.data.splits import Split, Splits
+from bloodkeras.errors import BloodkerasError
+from bloodkeras.named_types import Floats, Json, Pixels
+from bloodkeras.recipe import Recipe
+from bloodkeras.training.augment import RandomTurn, build_augmentation
+from bloodkeras.training.pipeline import StepSeed, Taught, augment
+from bloodkeras.training.run_folder import Run, load_run
+
+LOG = logging.getLogger(__name__)
+
+# Grey levels that the mean colours of one cell at two sizes differ by, at most. BloodMNIST at 28
+# and 64: 1.5; of two cells drawn at random it holds once in fifteen times.
+SAME_CELL = 4.0
+BATCH = 256  # images that a teacher is asked for at once, where all are asked for beforehand
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained network, and the student's training images at the size that it takes.
+
+    Attributes:
+        model: Its logits are asked for.
+        images: uint8 (N, S, S, 3), row for row the student's cells.
+    """
+
+    model: keras.Model
+    images: Pixels
+
+
+@dataclass(frozen=True)
+class Teachers:
+    """Who teaches, and what a run says of them.
+
+    Attributes:
+        named: One object for each teacher: its run, SHA-256 of weights and data, image side.
+    """
+
+    members: tuple[Teacher, ...] = ()
+    named: list[Json] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.members)
+
+
+def open_teachers(
+    folders: Sequence[Path], student: Splits, others: Splits | None, precision: str
+) -> Teachers:
+    """Read teachers from their run folders, and find each its images.
+
+    Args:
+        folders: Of finished runs, of one size or several.
+        student: What the student is trained on.
+        others: The same cells at another size; None where the teachers take the student's.
+        precision: The student's; a teacher that was trained in another computes in float32.
+
+    Raises:
+        BloodkerasError: A run cannot be read, is for other classes, is of a size that neither has,
+            or the two data sets are not row for row the same cells.
+    """
+    if others is not None:
+        _check_same_cells(student, others)
+    members, named = [], []
+    for folder in folders:
+        run = load_run(folder)
+        splits = _data_for(run, student, others)
+        model = run.stored_model if run.precision == precision else run.model
+        members.append(Teacher(model, splits.train.images))
+        named.append(
+            {
+                "run": run.folder.name,
+                "weights_sha256": run.weights,
+                "data_sha256": splits.sha256,
+                "image_side": run.dataset.image_side,
+            }
+        )
+    return Teachers(tuple(members), named)
+
+
+def teacher_answers(teachers: Teachers, recipe: Recipe) -> Taught:
+    """Return what the pipeline asks for a batch: the mean of the teachers' probabilities.
+
+    Where images are only turned, each has eight views: all of them are asked for here, once.
+
+    Returns:
+        A function of epoch (), step () and rows int32 (B,), which gives float32 (B, K).
+    """
+    layers = build_augmentation(recipe)
+    if all(isinstance(layer, RandomTurn) for layer in layers) and len(layers) < 2:
+        return _remembered(teachers, recipe, layers)
+
+    return _asked_each_time(teachers, recipe, layers)
+
+
+def _asked_each_time(
+    teachers: Teachers, recipe: Recipe, layers: list[keras.layers.Layer]
+) -> Taught:
+    """Return what asks the teachers for the view that the student gets."""
+    members = [(teacher.model, tf.constant(teacher.images)) for teacher in teachers.members]
+
+    def asked(epoch: tf.Tensor, step: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        found = []
+        for model, images in members:
+            pixels, nobody = tf.cast(tf.gather(images, rows), tf.float32), tf.zeros_like(rows)
+            seeds = StepSeed(recipe.train_seed, epoch, step)  # the student's own
+            pixels, _ = augment(pixels, nobody[:, None], layers, seeds)
+            found.append(_softened(model(pixels, training=False), recipe))
+        return tf.reduce_mean(found, axis=0)
+
+    return asked
+
+
+def _remembered(teachers: Teachers, recipe: Recipe, layers: list[keras.layers.Layer]) -> Taught:
+    """Ask for every view of every image now; return what looks answers up."""
+    views = range(8 if layers else 1)
+    LOG.info(f"asking {len(teachers.members)} teachers for {len(views)} views of each image, once")
+    table = tf.stack([_answers_to_view(teachers, recipe, view) for view in views])  # (V, N, K)
+
+    def looked_up(epoch: tf.Tensor, step: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        views = tf.zeros_like(rows)
+        for layer in layers:
+            seeds = StepSeed(recipe.train_seed, epoch, step)
+            views = layer.get_random_transformation({"images": rows}, seed=seeds)
+        return tf.gather_nd(table, tf.stack([tf.cast(views, rows.dtype), rows], axis=1))
+
+    return looked_up
+
+
+def _answers_to_view(teachers: Teachers, recipe: Recipe, view: int) -> Floats:
+    """Return float32 (N, K): what teachers say of all images turned one way, on the average."""
+
+    def asked(model: keras.Model, images: Pixels) -> Floats:
+        turned = RandomTurn().transform_images(
+            images.astype(np.float32), np.full(len(images), view)
+        )
+        answers: Floats = _softened(model(turned, training=False), recipe).numpy()
+        return answers
+
+    found = [
+        np.concatenate([asked(model, images[i : i + BATCH]) for i in range(0, len(images), BATCH)])
+        for model, images in ((teacher.model, teacher.images) for teacher in teachers.members)
+    ]
+    mean: Floats = np.mean(found, axis=0)
+    return mean
+
+
+def _softened(logits: tf.Tensor, recipe: Recipe) -> tf.Tensor:
+    """Return probabilities at the recipe's temperature."""
+    return tf.nn.softmax(tf.cast(logits, tf.float32) / recipe.train_teacher_temperature)
+
+
+def _data_for(run: Run, student: Splits, others: Splits | None) -> Splits:
+    """Return the one of both data sets that a teacher can look at."""
+    classes, side = student.dataset.class_names, run.dataset.image_side
+    if run.dataset.class_names != classes:
+        raise BloodkerasError(
+            f"the teacher {run.folder} knows other classes ({', '.join(run.dataset.class_names)}) "
+            f"than the data ({', '.join(classes)})"
+        )
+    for splits in (student, others):
+        if splits is not None and splits.dataset.image_side == side:
+            return splits
+    raise BloodkerasError(
+        f"the teacher {run.folder} looks at {side}x{side} pixels: name the same cells at that size "
+        "with --teacher-data FILE"
+    )
+
+
+def _check_same_cells(student: Splits, others: Splits) -> None:
+    """Refuse data whose training rows are not the student's cells, by label and mean colour."""
+    ours, theirs = student.train, others.train
+    if len(ours) != len(theirs):
+        raise BloodkerasError(
+            f"--teacher-data {others.source} has {len(theirs)} training images and the student's "
+            f"data {len(ours)}: expected the same cells in the same order"
+        )
+    colours = np.abs(_mean_colours(ours) - _mean_colours(theirs)).max(axis=1)
+    wrong = np.flatnonzero((ours.labels != theirs.labels) | (colours > SAME_CELL))
+    if len(wrong):
+        raise BloodkerasError(
+            f"--teacher-data {others.source} does not hold the student's cells in the same order: "
+            f"{len(wrong)} of {len(ours)} training rows differ in label or colour, the first is "
+            f"row {wrong[0]}"
+        )
+
+
+def _mean_colours(split: Split) -> Floats:
+    """Return float (N, 3), the mean of each channel."""
+    colours: Floats = split.images.mean(axis=(1, 2))
+    return colours

@@ -1,0 +1,178 @@
+"""A student learns from networks that see the same cells, turned and shifted alike, at any size."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from bloodkeras.bloodmnist import bloodmnist
+from bloodkeras.data.splits import Split, Splits
+from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.images.synthetic import draw_arrays
+from bloodkeras.recipe import RECIPES, override, taught
+from bloodkeras.training import distillation
+from bloodkeras.training.callbacks import Keeper
+from bloodkeras.training.distillation import Teacher, Teachers, open_teachers, teacher_answers
+from bloodkeras.training.pipeline import train_dataset
+from bloodkeras.training.run_folder import load_run
+from bloodkeras.training.train import train
+
+SMALL = {"epochs": "2", "batch_size": "8", "width": "0.25"}
+STUDENT = override(taught(RECIPES["simple"]), SMALL)
+VIEWED = override(STUDENT, {"turns": "true", "brightness": "0.1", "contrast": "0.2"})
+
+
+@pytest.fixture(scope="module")
+def few():
+    """Return splits of drawn cells at 28 pixels."""
+    arrays = draw_arrays({"train": 136, "val": 48, "test": 48})
+    return splits_of(arrays, lambda images: images)
+
+
+@pytest.fixture(scope="module")
+def large(few):
+    """Return the same cells, twice as wide and high."""
+    arrays = {
+        f"{name}_{part}": getattr(split, part)
+        for name, split in few.named().items()
+        for part in ("images", "labels")
+    }
+    return splits_of(arrays, lambda images: images.repeat(2, axis=1).repeat(2, axis=2))
+
+
+def splits_of(arrays, enlarge) -> Splits:
+    side = enlarge(arrays["val_images"]).shape[1]
+    found = {
+        name: Split(
+            enlarge(arrays[f"{name}_images"]),
+            arrays[f"{name}_labels"].reshape(-1).astype(np.int64),
+            bloodmnist(side),
+        )
+        for name in ("train", "val", "test")
+    }
+    return Splits(**found, source="few", sha256=f"few{side}")
+
+
+@pytest.fixture(scope="module")
+def teachers(few, large, tmp_path_factory):
+    """Return two run folders, one of each size."""
+    folder = tmp_path_factory.mktemp("teachers")
+    recipe = override(RECIPES["simple"], SMALL)
+    return [train(recipe, few, folder / "at28"), train(recipe, large, folder / "at56")]
+
+
+def colour_teacher(images) -> Teacher:
+    """Return a network whose logits tell the mean colour of what it is shown."""
+    shown = keras.Input(images.shape[1:])
+    colour = keras.layers.GlobalAveragePooling2D()(shown)
+    eight = keras.layers.Dense(8, use_bias=False, name="logits")
+    logits = eight(colour)
+    eight.set_weights([np.eye(3, 8, dtype=np.float32) / 20])
+    return Teacher(keras.Model(shown, logits), images)
+
+
+def first_batches(split, recipe, answers):
+    return list(train_dataset(split, recipe, taught=answers).take(5).as_numpy_iterator())
+
+
+@pytest.mark.parametrize("size", ["few", "large"])
+def test_a_teacher_sees_what_the_student_sees(few, size, request):
+    """Its answer to each image is that to the student's own pixels, at either size."""
+    members = (colour_teacher(request.getfixturevalue(size).train.images),)
+    recipe = override(VIEWED, {"teacher_share": "1"})
+    answers = teacher_answers(Teachers(members), recipe)
+    for pixels, labels in first_batches(few.train, recipe, answers):
+        logits = np.pad(pixels.mean(axis=(1, 2)), ((0, 0), (0, 5))) / 20
+        expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        assert labels == pytest.approx(expected, rel=0.01)
+
+
+def test_answers_to_turned_images_are_remembered_rightly(few, teachers, large):
+    """With eight views an image, asking once gives what asking each time does."""
+    recipe = override(STUDENT, {"turns": "true"})
+    found = open_teachers(teachers, few, large, "float32")
+    once = teacher_answers(found, recipe)
+    layers = distillation.build_augmentation(recipe)
+    each = distillation._asked_each_time(found, recipe, layers)
+    assert once.__qualname__ != each.__qualname__
+    for (_, one), (_, two) in zip(
+        first_batches(few.train, recipe, once), first_batches(few.train, recipe, each), strict=True
+    ):
+        assert one == pytest.approx(two, abs=1e-5)
+
+
+def test_share_and_temperature_shape_the_label(few):
+    """A share of 0.25 leaves 0.75 of the label; a high temperature makes answers alike."""
+    members = (colour_teacher(few.train.images),)
+    recipe = override(VIEWED, {"teacher_share": "0.25", "teacher_temperature": "1e6"})
+    for _, labels in first_batches(few.train, recipe, teacher_answers(Teachers(members), recipe)):
+        assert np.sort(labels)[:, :-1] == pytest.approx(0.25 / 8, abs=1e-3)
+        assert labels.max(axis=1) == pytest.approx(0.75 + 0.25 / 8, abs=1e-3)
+
+
+@pytest.mark.parametrize("view", [{"turns": "true"}, {"shift_pixels": "2"}])
+def test_a_stopped_student_goes_on_to_the_same_bits(
+    few, large, teachers, view, tmp_path, monkeypatch
+):
+    recipe = override(STUDENT, view)
+    options = {"teachers": teachers, "teacher_splits": large}
+    whole = train(recipe, few, tmp_path / "whole", **options)
+    keep = Keeper.on_epoch_end
+
+    def stop(self, epoch, logs=None):
+        keep(self, epoch, logs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Keeper, "on_epoch_end", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, few, tmp_path / "stopped", **options)
+    monkeypatch.undo()
+    with pytest.raises(
+        BloodkerasError, match=r"teachers at28 \(\w+\), at56 \(\w+\), not teachers at28 \("
+    ):
+        train(recipe, few, tmp_path / "stopped", resume=True, teachers=teachers[:1])
+    stopped = train(recipe, few, tmp_path / "stopped", resume=True, **options)
+    for name in ("history.csv", "model.keras"):
+        assert (stopped / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_the_run_names_its_teachers(few, large, teachers, tmp_path):
+    run = load_run(
+        train(STUDENT, few, tmp_path / "student", teachers=teachers, teacher_splits=large)
+    )
+    named = run.info["teachers"]
+    assert [each["run"] for each in named] == ["at28", "at56"]
+    assert [each["image_side"] for each in named] == [28, 56]
+    assert [each["weights_sha256"] for each in named] == [load_run(t).weights for t in teachers]
+    assert [each["data_sha256"] for each in named] == ["few28", "few56"]
+
+
+def test_what_cannot_teach_is_refused(few, large, teachers, tmp_path):
+    """Another size, other cells, other classes, a share without a teacher."""
+    with pytest.raises(BloodkerasError, match=r"56x56 pixels.*--teacher-data"):
+        open_teachers(teachers, few, None, "float32")
+    turned = dataclasses.replace(large.train, images=large.train.images[::-1])
+    with pytest.raises(BloodkerasError, match="training rows differ in label or colour"):
+        open_teachers(teachers, few, dataclasses.replace(large, train=turned), "float32")
+    fewer = dataclasses.replace(
+        large.train, images=large.train.images[:9], labels=large.train.labels[:9]
+    )
+    with pytest.raises(BloodkerasError, match="9 training images and the student's data 136"):
+        open_teachers(teachers, few, dataclasses.replace(large, train=fewer), "float32")
+    with pytest.raises(BloodkerasError, match="not a usable run"):
+        open_teachers([tmp_path], few, large, "float32")
+    with pytest.raises(UsageError, match="give both, or neither"):
+        train(STUDENT, few, tmp_path / "alone")
+    other = load_run(teachers[0])
+    data = json.loads((teachers[0] / "data.json").read_text(encoding="utf-8"))
+    data["dataset"]["class_names"] = [*other.dataset.class_names[:-1], "blast"]
+    strange = tmp_path / "strange"
+    strange.mkdir()
+    for path in teachers[0].iterdir():
+        if path.is_file():
+            (strange / path.name).write_bytes(path.read_bytes())
+    (strange / "data.json").write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(BloodkerasError, match="knows other classes"):
+        open_teachers([strange], few, large, "float32")
