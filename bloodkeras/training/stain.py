@@ -10,6 +10,7 @@ Sources: stain separation, Ruifrok & Johnston 2001; its vectors for Giemsa's sta
 Colour Deconvolution; stain augmentation, Tellez et al. 2019 (arXiv:1902.06543).
 """
 
+import math
 from typing import Any
 
 import keras
@@ -23,10 +24,10 @@ Seed = Any  # a keras.random.SeedGenerator, or None
 # OD of red, green and blue for methylene blue (azure), eosin, and what neither explains.
 AZURE, EOSIN = (0.8348, 0.5136, 0.1963), (0.0928, 0.9541, 0.2831)
 STAINS = np.array([AZURE, EOSIN, np.cross(AZURE, EOSIN)], np.float32)
-BLOCK = 4  # pixels; the lightest block of a photograph is empty background
 DARKEST = 2.5  # OD of a dark nucleus: where a camera's curve is left as it is
 LEAST_DENSITY = 1e-6  # 0 to a power has no finite slope
 FRAME = BLOODMNIST.image_side  # what a frame measures here, whatever its pixels
+BLOCK = 4  # of FRAME; the lightest block of a photograph is empty background
 RADII = (10.0, 17.0)  # of FRAME; white cells have 9 to 13
 SOFT_EDGE = 3.0  # of FRAME
 LEAST_SUM = 0.4  # of what a mixed channel is made of, so that none vanishes
@@ -37,6 +38,15 @@ def distances(side: int) -> Floats:
     rows, columns = (np.mgrid[:side, :side] - (side - 1) / 2) * (FRAME / side)
     found: Floats = np.hypot(rows, columns).astype(np.float32)
     return found
+
+
+def gaussian_taps(deviation: float) -> list[float]:
+    """Return the binomial coefficients nearest to a Gaussian of that many pixels; their sum is 1.
+
+    For 1 pixel they are 1, 4, 6, 4, 1 sixteenths.
+    """
+    order = 2 * round(2 * deviation**2)  # their variance is a quarter of it
+    return [math.comb(order, place) / 2**order for place in range(order + 1)]
 
 
 class ImageLayer(keras.layers.Layer):
@@ -125,7 +135,8 @@ class RandomStain(ImageLayer):
         """Stain float32 (B, S, S, 3) afresh."""
         matrix, tint, exponent = transformation
         density = ops.log(256.0 / (images + 1.0))
-        blocks = ops.average_pool(density, BLOCK, BLOCK)
+        block = round(BLOCK * images.shape[1] / FRAME)
+        blocks = ops.average_pool(density, block, block)
         background = ops.min(blocks, (1, 2), keepdims=True)  # (B, 1, 1, 3)
         above = density - background
         if self._curve:
@@ -204,7 +215,8 @@ class RandomSurroundings(ImageLayer):
         """Empty the background of float32 (B, S, S, 3)."""
         inside = ops.reshape(transformation, (-1, 1, 1)) - distances(images.shape[1])
         inside = ops.clip(inside / SOFT_EDGE + 0.5, 0.0, 1.0)[..., None]
-        light = ops.max(ops.average_pool(images, BLOCK, BLOCK), (1, 2), keepdims=True)
+        block = round(BLOCK * images.shape[1] / FRAME)
+        light = ops.max(ops.average_pool(images, block, block), (1, 2), keepdims=True)
         return light + inside * (images - light)
 
 
@@ -212,7 +224,7 @@ class RandomFocus(ImageLayer):
     """Blurs or sharpens each image.
 
     Args:
-        strength: Up to this share of the way to a blurred image (Gaussian, 1 pixel), or away.
+        strength: Up to this share of the way to a blurred image (Gaussian, 1 of FRAME), or away.
     """
 
     def __init__(self, strength: float) -> None:
@@ -229,12 +241,14 @@ class RandomFocus(ImageLayer):
         self, images: Tensor, transformation: Tensor, training: bool = True
     ) -> Tensor:
         """Blur or sharpen float32 (B, S, S, 3)."""
-        blurred = images
+        blurred, taps = images, gaussian_taps(images.shape[1] / FRAME)
+        reach = len(taps) // 2
         for axis in (1, 2):
-            pads = [(2, 2) if each == axis else (0, 0) for each in range(4)]
+            pads = [(reach, reach) if each == axis else (0, 0) for each in range(4)]
             padded = ops.moveaxis(ops.pad(blurred, pads, "reflect"), axis, 0)
-            taps = enumerate((1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16))
-            blurred = sum(tap * padded[place : place + images.shape[axis]] for place, tap in taps)
+            blurred = sum(
+                tap * padded[place : place + images.shape[axis]] for place, tap in enumerate(taps)
+            )
             blurred = ops.moveaxis(blurred, 0, axis)
         return ops.clip(images + transformation * (blurred - images), 0.0, 255.0)
 

@@ -17,6 +17,7 @@ from bloodkeras.training.stain import (
     RandomStain,
     RandomSurroundings,
     Sometimes,
+    gaussian_taps,
 )
 
 SILENT = [
@@ -162,3 +163,14 @@ def test_another_stain_is_not_foreign_to_a_network_trained_for_it(drawn):
         doubt = score_images(with_features(network), found.statistics, stained.images)
         acceptance.append((doubt[found.score] <= found.thresholds.foreign).mean())
     assert acceptance[0] + 0.2 < acceptance[1]
+
+
+@pytest.mark.parametrize(("side", "reach"), [(28, 2), (64, 10)])
+def test_a_blur_is_as_wide_on_the_cell_at_any_size(side, reach):
+    """Its standard deviation is one 28th of the side; at 28 pixels its taps are 1 4 6 4 1."""
+    taps = np.array(gaussian_taps(side / 28))
+    places = np.arange(len(taps)) - reach
+    assert taps.sum() == pytest.approx(1)
+    assert np.sqrt((taps * places**2).sum()) == pytest.approx(side / 28, rel=0.03)
+    if side == 28:
+        assert (16 * taps).tolist() == [1, 4, 6, 4, 1]
