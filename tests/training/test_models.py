@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from bloodkeras.bloodmnist import bloodmnist
 from bloodkeras.recipe import RECIPES, override
 from bloodkeras.training.layers import FusedBatchNormalization
 from bloodkeras.training.models import (
@@ -33,6 +34,15 @@ def test_budgets(name, parameters, multiply_adds_allowed):
     model = build_model(RECIPES[name])
     assert parameter_count(model) <= parameters
     assert multiply_adds(model) <= multiply_adds_allowed
+
+
+@pytest.mark.parametrize("side", [64, 128, 224])
+def test_budgets_of_larger_images(side):
+    """The stem halves them, so that they cost little more than 28 pixels do."""
+    model = build_model(RECIPES["residual"], bloodmnist(side))
+    assert model.input_shape == (None, side, side, 3)
+    assert parameter_count(model) <= 1_000_000
+    assert multiply_adds(model) <= 150_000_000
 
 
 def test_multiply_adds_by_hand():
