@@ -19,8 +19,10 @@ import tensorflow as tf
 from bloodkeras.data.splits import Split, Splits
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.named_types import Floats, Json, Pixels
+from bloodkeras.progress import Progress
 from bloodkeras.recipe import Recipe
 from bloodkeras.training.augment import RandomTurn, build_augmentation
+from bloodkeras.training.device import choose_precision
 from bloodkeras.training.pipeline import StepSeed, Taught, augment
 from bloodkeras.training.run_folder import Run, load_run
 
@@ -60,16 +62,15 @@ class Teachers:
         return bool(self.members)
 
 
-def open_teachers(
-    folders: Sequence[Path], student: Splits, others: Splits | None, precision: str
-) -> Teachers:
+def open_teachers(folders: Sequence[Path], student: Splits, others: Splits | None) -> Teachers:
     """Read teachers from their run folders, and find each its images.
+
+    They compute in bfloat16 if they were trained in it and this machine has instructions for it.
 
     Args:
         folders: Of finished runs, of one size or several.
         student: What the student is trained on.
         others: The same cells at another size; None where the teachers take the student's.
-        precision: The student's; a teacher that was trained in another computes in float32.
 
     Raises:
         BloodkerasError: A run cannot be read, is for other classes, is of a size that neither has,
@@ -81,7 +82,8 @@ def open_teachers(
     for folder in folders:
         run = load_run(folder)
         splits = _data_for(run, student, others)
-        model = run.stored_model if run.precision == precision else run.model
+        quick = run.precision == choose_precision("auto")
+        model = run.stored_model if quick else run.model
         members.append(Teacher(model, splits.train.images))
         named.append(
             {
@@ -105,7 +107,6 @@ def teacher_answers(teachers: Teachers, recipe: Recipe) -> Taught:
     layers = build_augmentation(recipe)
     if all(isinstance(layer, RandomTurn) for layer in layers) and len(layers) < 2:
         return _remembered(teachers, recipe, layers)
-
     return _asked_each_time(teachers, recipe, layers)
 
 
@@ -129,9 +130,10 @@ def _asked_each_time(
 
 def _remembered(teachers: Teachers, recipe: Recipe, layers: list[keras.layers.Layer]) -> Taught:
     """Ask for every view of every image now; return what looks answers up."""
-    views = range(8 if layers else 1)
+    views, images = range(8 if layers else 1), sum(len(t.images) for t in teachers.members)
     LOG.info(f"asking {len(teachers.members)} teachers for {len(views)} views of each image, once")
-    table = tf.stack([_answers_to_view(teachers, recipe, view) for view in views])  # (V, N, K)
+    with Progress(lambda: images * len(views)) as progress:
+        table = tf.stack([_answers_to(view, teachers, recipe, progress) for view in views])
 
     def looked_up(epoch: tf.Tensor, step: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         views = tf.zeros_like(rows)
@@ -143,20 +145,17 @@ def _remembered(teachers: Teachers, recipe: Recipe, layers: list[keras.layers.La
     return looked_up
 
 
-def _answers_to_view(teachers: Teachers, recipe: Recipe, view: int) -> Floats:
+def _answers_to(view: int, teachers: Teachers, recipe: Recipe, progress: Progress) -> Floats:
     """Return float32 (N, K): what teachers say of all images turned one way, on the average."""
-
-    def asked(model: keras.Model, images: Pixels) -> Floats:
-        turned = RandomTurn().transform_images(
-            images.astype(np.float32), np.full(len(images), view)
-        )
-        answers: Floats = _softened(model(turned, training=False), recipe).numpy()
-        return answers
-
-    found = [
-        np.concatenate([asked(model, images[i : i + BATCH]) for i in range(0, len(images), BATCH)])
-        for model, images in ((teacher.model, teacher.images) for teacher in teachers.members)
-    ]
+    found = []
+    for teacher in teachers.members:
+        answers = []
+        for start in range(0, len(teacher.images), BATCH):
+            images = teacher.images[start : start + BATCH].astype(np.float32)
+            turned = RandomTurn().transform_images(images, np.full(len(images), view))
+            answers.append(_softened(teacher.model(turned, training=False), recipe))
+            progress.add(len(images))
+        found.append(np.concatenate(answers))
     mean: Floats = np.mean(found, axis=0)
     return mean
 

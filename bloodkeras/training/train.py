@@ -92,7 +92,7 @@ def train(
     precision = begun_in(folder) if going_on else choose_precision(recipe.train_precision)
     if recipe.train_precision == precision:  # asked for by hand
         warn_of_slow(precision)
-    taught = open_teachers(teachers, splits, teacher_splits, precision)
+    taught = open_teachers(teachers, splits, teacher_splits)
     # Keras counts layers of a kind in their names: the first in this process or not, equal names.
     keras.utils.clear_session(free_memory=False)
     model = build_model(settled(recipe, precision), splits.dataset)

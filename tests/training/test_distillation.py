@@ -92,7 +92,7 @@ def test_a_teacher_sees_what_the_student_sees(few, size, request):
 def test_answers_to_turned_images_are_remembered_rightly(few, teachers, large):
     """With eight views an image, asking once gives what asking each time does."""
     recipe = override(STUDENT, {"turns": "true"})
-    found = open_teachers(teachers, few, large, "float32")
+    found = open_teachers(teachers, few, large)
     once = teacher_answers(found, recipe)
     layers = distillation.build_augmentation(recipe)
     each = distillation._asked_each_time(found, recipe, layers)
@@ -152,17 +152,17 @@ def test_the_run_names_its_teachers(few, large, teachers, tmp_path):
 def test_what_cannot_teach_is_refused(few, large, teachers, tmp_path):
     """Another size, other cells, other classes, a share without a teacher."""
     with pytest.raises(BloodkerasError, match=r"56x56 pixels.*--teacher-data"):
-        open_teachers(teachers, few, None, "float32")
+        open_teachers(teachers, few, None)
     turned = dataclasses.replace(large.train, images=large.train.images[::-1])
     with pytest.raises(BloodkerasError, match="training rows differ in label or colour"):
-        open_teachers(teachers, few, dataclasses.replace(large, train=turned), "float32")
+        open_teachers(teachers, few, dataclasses.replace(large, train=turned))
     fewer = dataclasses.replace(
         large.train, images=large.train.images[:9], labels=large.train.labels[:9]
     )
     with pytest.raises(BloodkerasError, match="9 training images and the student's data 136"):
-        open_teachers(teachers, few, dataclasses.replace(large, train=fewer), "float32")
+        open_teachers(teachers, few, dataclasses.replace(large, train=fewer))
     with pytest.raises(BloodkerasError, match="not a usable run"):
-        open_teachers([tmp_path], few, large, "float32")
+        open_teachers([tmp_path], few, large)
     with pytest.raises(UsageError, match="give both, or neither"):
         train(STUDENT, few, tmp_path / "alone")
     other = load_run(teachers[0])
@@ -175,4 +175,4 @@ def test_what_cannot_teach_is_refused(few, large, teachers, tmp_path):
             (strange / path.name).write_bytes(path.read_bytes())
     (strange / "data.json").write_text(json.dumps(data), encoding="utf-8")
     with pytest.raises(BloodkerasError, match="knows other classes"):
-        open_teachers([strange], few, large, "float32")
+        open_teachers([strange], few, large)
