@@ -8,12 +8,13 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 from bloodkeras.answers.classifier import Classifier, advise
 from bloodkeras.answers.formats import import_pyarrow
+from bloodkeras.answers.origin import describe_asking, describe_model
 from bloodkeras.answers.prior import refuse_estimate
 from bloodkeras.contract import VERDICTS
 from bloodkeras.cores import core_count
@@ -23,15 +24,7 @@ from bloodkeras.progress import Progress
 from bloodkeras.scoring.listing import list_source
 from bloodkeras.scoring.local import run_local
 from bloodkeras.scoring.partition import FAILED, Done, Tell, finished
-from bloodkeras.scoring.plan import (
-    LIST_FILE,
-    Plan,
-    begin,
-    describe_asking,
-    describe_model,
-    make_plan,
-    occupy,
-)
+from bloodkeras.scoring.plan import LIST_FILE, Plan, begin, occupy
 from bloodkeras.scoring.ray_engine import run_ray
 from bloodkeras.whole_file import TEMPORARY
 
@@ -104,7 +97,12 @@ def score_source(options: Options) -> None:
         listed = folder / f"{TEMPORARY}{LIST_FILE}"
         side = classifier.dataset.image_side
         listing = list_source(options.source, listed, options.partition_images, side)
-        plan = make_plan(listing, options.partition_images, options.batch, **described)
+        plan = Plan(
+            **asdict(listing),
+            partition_images=options.partition_images,
+            batch=options.batch,
+            **described,
+        )
         begin(folder, plan, listed, Path(options.model))
         counts = _carry_out(options, out, plan)
     _conclude(counts, plan, options.out)

@@ -21,11 +21,12 @@ from bloodkeras.answers.formats import (
     parquet_schema,
     valid_text,
 )
+from bloodkeras.answers.origin import describe_model
 from bloodkeras.answers.predict import answer_batches
 from bloodkeras.answers.table import Row
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.named_types import Json
-from bloodkeras.scoring.plan import MODEL_FOLDER, PLAN_FOLDER, Plan, describe_model, read_plan
+from bloodkeras.scoring.plan import MODEL_FOLDER, PLAN_FOLDER, Plan, read_plan
 from bloodkeras.scoring.reading import read_items
 from bloodkeras.whole_file import temporary_files, whole_file
 
