@@ -32,7 +32,7 @@ NEARLY_SQUARE = 1.03  # as the source photographs are
 NETWORK_SIDES = (96, 112, 160, 192, 227, 240, 256, 288, 299, 448, 456, 480, 512, 528, 600)
 WIDE = (
     "its cells look half as large as in BloodMNIST, as in a photograph that was shrunk as a whole: "
-    "give the original photograph, and --microns-per-pixel if its scale is known"
+    "give the original photograph, and its microns per pixel if they are known"
 )
 
 
