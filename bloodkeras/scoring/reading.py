@@ -21,8 +21,7 @@ from bloodkeras.named_types import Pixels
 from bloodkeras.scoring.listing import FOLDER, IMAGE_COLUMN, name_column
 from bloodkeras.scoring.plan import LIST_FILE, Plan
 
-CHUNK_ROWS = 256  # rows of a Parquet file in memory at once
-READ_ROWS = 32  # of them that a thread decodes in one go
+READ_ROWS = 32  # of a Parquet file that are read, and decoded by a thread, in one go
 BUFFER_BYTES = 1 << 20  # read at once; without, pyarrow reads a row group's column whole
 
 Read = Callable[[], list[Item]]
@@ -116,12 +115,11 @@ def _group_reads(
     columns = [IMAGE_COLUMN, *([name] if name else [])]
     start, row = held.start, wanted.start  # of the next chunk, and what is not read yet
     try:
-        for chunk in table.iter_batches(CHUNK_ROWS, [group], columns, use_threads=False):
+        for chunk in table.iter_batches(READ_ROWS, [group], columns, use_threads=False):
             end = min(start + len(chunk), wanted.stop)
-            while row < end:
-                length = min(READ_ROWS, end - row)
-                yield partial(_decode, path, row, chunk.slice(row - start, length), framing)
-                row += length
+            if row < end:
+                yield partial(_decode, path, row, chunk.slice(row - start, end - row), framing)
+                row = end
             start += len(chunk)
             if row == wanted.stop:
                 return
