@@ -58,8 +58,7 @@ def read_text(path: Path) -> str:
             break
     else:
         raise BloodkerasError(
-            f"cannot read {path}: it is no {MARKS.get(mark, 'utf-8').upper()} text; save it as CSV "
-            "(UTF-8)"
+            f"cannot read {path}: it is no {MARKS.get(mark, 'UTF-8')} text; save it as CSV (UTF-8)"
         )
     if "\0" in text:
         raise BloodkerasError(

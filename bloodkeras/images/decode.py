@@ -73,9 +73,7 @@ class Pictures:
             except Exception as error:  # the table of a later page is damaged
                 self.broken = str(error) or type(error).__name__
         image.seek(0)
-        _refuse_slide(image)
-        if held > 1:
-            _refuse_channels(image)
+        _refuse_parts(image, held)
         self.unread = max(0, held - MAX_PAGES)
         self.pages = [page for page in range(min(held, MAX_PAGES)) if self._is_photograph(page)]
         self.numbered = len(self.pages) > 1
@@ -268,14 +266,14 @@ def _name_planes(image: Image.Image) -> None:
         image.tile = [tile._replace(args=(tile.args[0] + suffix, *tile.args[1:])) for tile in tiles]
 
 
-def _refuse_slide(image: Image.Image) -> None:
-    if image.format == "TIFF" and _description(image).startswith("Aperio"):
+def _refuse_parts(image: Image.Image, held: int) -> None:
+    if image.format != "TIFF":
+        return
+    described = str(_tags(image).get(tiff.IMAGEDESCRIPTION, ""))
+    if described.startswith("Aperio"):
         raise Refused(f"a whole slide (Aperio SVS) is not supported: {CUT_OUT}")
-
-
-def _refuse_channels(image: Image.Image) -> None:
-    grey = image.format == "TIFF" and image.mode in ("1", "L", "I", "I;16", "I;16B", "F")
-    if grey and CHANNELS.search(_description(image)):
+    grey = image.mode in ("1", "L", "I", "I;16", "I;16B", "F")
+    if held > 1 and grey and CHANNELS.search(described):
         raise Refused(
             "its grey pages are the channels of one picture: save it as RGB first (in ImageJ, "
             "Image > Type > RGB Color)"
@@ -286,10 +284,6 @@ def _tags(image: Image.Image) -> Any:
     """Return a TIFF's tags, by number."""
     assert isinstance(image, tiff.TiffImageFile)
     return image.tag_v2
-
-
-def _description(image: Image.Image) -> str:
-    return str(_tags(image).get(tiff.IMAGEDESCRIPTION, ""))
 
 
 def _refuse_unsupported(file: BinaryIO, error: Exception | None) -> None:
