@@ -138,18 +138,15 @@ class Table:
             if check_place(out, kind, resume):
                 refuse_another(_read_origin(self._origin_path, out), origin, out)
                 self.kept = kept_rows(self._rows_path, self._format)
-            self._open(origin)
+            self._torn = _holds_something(self._rows_path)
+            # Closed by __exit__. Nothing is cut off before there is a row to write: the images
+            # given may turn out to be others.
+            self._file = open(self._rows_path, "r+b" if self._torn else "wb")  # noqa: SIM115
+            if not self.kept.size:
+                text = json.dumps(origin, indent=2) + "\n"
+                self._origin_path.write_text(text, encoding="utf-8")
         except OSError as error:
             raise BloodkerasError(f"cannot write {out}: {error.strerror}") from None
-
-    def _open(self, origin: Json) -> None:
-        # Closed by __exit__. Nothing is cut off before there is a row to write: the images given
-        # may turn out to be others.
-        there = _holds_something(self._rows_path)
-        self._file = open(self._rows_path, "r+b" if there else "wb")  # noqa: SIM115
-        self._torn = there
-        if not self.kept.size:
-            self._origin_path.write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
 
     def __enter__(self) -> "Table":
         return self

@@ -26,21 +26,14 @@ from bloodkeras.serving.reply import outputs_of, values_of, write_reply
 from bloodkeras.serving.tensors import Asked, inputs_of
 
 PLATFORM = "onnxruntime_onnx"
+MODEL = ["model", "version"]  # what tells one model's numbers from another's
 ANSWERS = Counter(
-    "bloodkeras_answers_total",
-    "Images that were answered",
-    ["model", "version", "label", "verdict"],
+    "bloodkeras_answers_total", "Images that were answered", [*MODEL, "label", "verdict"]
 )
-REQUEST_IMAGES = Histogram(
-    "bloodkeras_request_images",
-    "Images a request",
-    ["model", "version"],
-    buckets=(1, 4, 16, 64, 256, 1024),
-)
+SIZES = (1, 4, 16, 64, 256, 1024)
+REQUEST_IMAGES = Histogram("bloodkeras_request_images", "Images a request", MODEL, buckets=SIZES)
 SECONDS = Histogram(
-    "bloodkeras_request_seconds",
-    "Seconds from a request's last byte to its answer",
-    ["model", "version"],
+    "bloodkeras_request_seconds", "Seconds from a request's last byte to its answer", MODEL
 )
 
 
