@@ -119,20 +119,24 @@ class Classifier:
         classifier._made_of = file.read_bytes(), threads, exact
         return classifier
 
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the network's file as hexadecimal digits."""
+        if not self._made_of:
+            raise BloodkerasError("this Classifier was not made by Classifier.load: it has no file")
+        return hashlib.sha256(self._made_of[0]).hexdigest()
+
     def __getstate__(self) -> Json:
         """Pickle the network's file itself: where it is unpickled needs no folder."""
-        if not self._made_of:
-            raise BloodkerasError("a Classifier that was not made by Classifier.load has no copy")
-        return vars(self) | {"_session": hashlib.sha256(self._made_of[0]).hexdigest()}
+        return vars(self) | {"_session": self.sha256}
 
     def __setstate__(self, state: Json) -> None:
-        model, threads, exact = state["_made_of"]
-        if hashlib.sha256(model).hexdigest() != state["_session"]:
+        vars(self).update(state)
+        if self.sha256 != state["_session"]:
             raise BloodkerasError(
                 "the pickled network is not the one that was pickled: load it again"
             )
-        vars(self).update(state)
-        self._session = open_session(model, threads, exact)
+        self._session = open_session(*state["_made_of"])
 
     def predict_proba(self, images: Pixels) -> Probs:
         """Return the class probabilities of many images.

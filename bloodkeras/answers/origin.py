@@ -4,24 +4,21 @@ Flow: takes a classifier and how it is asked; gives what `predict` writes beside
 into its plan, and refuses another.
 """
 
-from pathlib import Path
-
 import onnxruntime
 
 import bloodkeras
 from bloodkeras.answers.classifier import Classifier
-from bloodkeras.answers.export_folder import model_file, sha256_of
 from bloodkeras.answers.prior import Weights, describe
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.named_types import Json
 
 
-def describe_model(classifier: Classifier, folder: Path, precision: str) -> Json:
+def describe_model(classifier: Classifier, precision: str) -> Json:
     """Return which network answers, and which programs run it: others may change the last bits."""
     return {
-        "model": str(classifier.card.get("model", folder.name)),
+        "model": str(classifier.card.get("model", "")),
         "precision": precision,
-        "model_sha256": sha256_of(model_file(folder, precision)),
+        "model_sha256": classifier.sha256,
         "labels": list(classifier.labels),
         "confidence_threshold": classifier.thresholds.confidence,
         "foreign_threshold": str(classifier.thresholds.foreign),  # may be inf, which JSON lacks

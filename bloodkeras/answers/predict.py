@@ -100,7 +100,7 @@ def score(
     else:
         known = classifier.read_prior(classes, prior)
     said = describe(known.by_class if known else None)
-    origin = describe_model(classifier, Path(model), precision)
+    origin = describe_model(classifier, precision)
     origin |= describe_asking(known, microns_per_pixel, views)
     table = Table(out, kind, origin, resume) if out else Printed(kind, classifier.labels, said)
     takers = [taker for taker in (copies, page, table) if taker]  # what is in the table, is done

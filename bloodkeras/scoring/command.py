@@ -91,7 +91,7 @@ def score_source(options: Options) -> None:
     classifier = Classifier.load(options.model, precision=options.precision)
     advise(options.model, options.precision)
     prior = classifier.read_prior(options.classes, options.prior)
-    described = describe_model(classifier, Path(options.model), options.precision)
+    described = describe_model(classifier, options.precision)
     described |= describe_asking(prior, options.microns_per_pixel, options.views)
     with occupy(out) as folder:
         listed = folder / f"{TEMPORARY}{LIST_FILE}"

@@ -69,7 +69,7 @@ class Worker:
         self._classifier = Classifier.load(model, threads, self._plan.precision)
         self._classifier.batch_size = self._plan.batch
         self._side = self._classifier.dataset.image_side
-        _check_model(self._plan, describe_model(self._classifier, model, self._plan.precision))
+        _check_model(self._plan, describe_model(self._classifier, self._plan.precision))
 
     def classify(self, partition: int, tell: Tell = unheard) -> Done:
         """Write a partition's answers, if they are not there.
