@@ -22,15 +22,27 @@ def make_folder(folder: Path) -> None:
     Raises:
         BloodkerasError: It cannot be made or written.
     """
+    check_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         check_writable(folder)
     except OSError as error:
-        there = next(place for place in (folder, *folder.parents) if os.path.exists(place))
-        reason = error.strerror
-        if not os.path.isdir(there):
-            reason = f"expected a folder, found the file {there}; choose another name"
-        raise BloodkerasError(f"cannot write the folder {folder}: {reason}") from None
+        raise BloodkerasError(f"cannot write the folder {folder}: {error.strerror}") from None
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be, for a file stands in its place or in that of one above.
+
+    Raises:
+        BloodkerasError: The message names the file.
+    """
+    places = (folder, *folder.parents)
+    there = next((place for place in places if os.path.exists(place)), None)
+    if there and not os.path.isdir(there):
+        raise BloodkerasError(
+            f"cannot write the folder {folder}: expected a folder, found the file {there}; choose "
+            "another name"
+        )
 
 
 def check_writable(folder: Path) -> None:

@@ -4,19 +4,18 @@ Flow: takes exports/<model>/ (model.onnx or model.int8.onnx, card.json, SHA256SU
 `Classifier`.
 """
 
-import dataclasses
 import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
 
+from bloodkeras.answers.answer import Answers, Thresholds
 from bloodkeras.answers.export_folder import model_file, verify_checksums
 from bloodkeras.answers.exports import DEFAULT, find_export
 from bloodkeras.answers.prior import (
@@ -28,21 +27,12 @@ from bloodkeras.answers.prior import (
     apply_weights,
     class_weights,
     estimate_shares,
-    frequent,
     read_prior,
+    weights_for,
 )
-from bloodkeras.answers.session import must_be_exact, open_session
-from bloodkeras.bloodmnist import HEALTHY_BLOOD, unnamed
-from bloodkeras.contract import (
-    ACCEPTED,
-    CARD_FILE,
-    FOREIGN,
-    FOREIGN_NAME,
-    INPUT_NAME,
-    METADATA_PREFIX,
-    OUTPUT_NAME,
-    UNSURE,
-)
+from bloodkeras.answers.session import must_be_exact, open_session, read_dataset
+from bloodkeras.bloodmnist import HEALTHY_BLOOD
+from bloodkeras.contract import CARD_FILE, FOREIGN_NAME, INPUT_NAME, OUTPUT_NAME
 from bloodkeras.dataset import DataSet
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.images.framing import Framing
@@ -55,7 +45,7 @@ from bloodkeras.images.preprocess import (
     kind_of,
     read_any,
 )
-from bloodkeras.named_types import Floats, Json, Labels, Pixels, Probs, Words
+from bloodkeras.named_types import Floats, Json, Pixels, Probs
 
 LOG = logging.getLogger(__name__)
 
@@ -79,67 +69,6 @@ class Prediction:
     reason: str = ""  # why it is unsure, where the photograph's framing is in doubt
 
 
-@dataclass(frozen=True)
-class Thresholds:
-    """Where an answer stops being one to act on; chosen at export on the validation split."""
-
-    confidence: float = 0.0  # below it an answer is unsure
-    foreign: float = float("inf")  # above it the image is foreign
-
-    def verdicts(self, confidence: Floats, foreign: Floats) -> Words:
-        """Return one of contract.VERDICTS an image, str (N,)."""
-        sure = np.where(confidence >= self.confidence, ACCEPTED, UNSURE)
-        return np.where(foreign > self.foreign, FOREIGN, sure)
-
-
-def doubted(verdict: str, doubt: str) -> str:
-    """Return what becomes of a verdict on pixels whose framing is in doubt, if `doubt` says so."""
-    return UNSURE if doubt and verdict == ACCEPTED else verdict
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What the network says of N images."""
-
-    probs: Probs  # float32 (N, K), rows sum to 1
-    foreign: Floats  # float32 (N,), larger for what looks less like a cell
-    verdicts: Words  # str (N,), of contract.VERDICTS
-
-    @classmethod
-    def joined(cls, parts: "list[Answers]") -> "Answers":
-        """Return the answers of several calls as one."""
-        fields = ("probs", "foreign", "verdicts")
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
-
-    def doubted(self, doubts: Sequence[str]) -> "Answers":
-        """Return the answers to N images whose framing is in doubt for a reason; "" for none.
-
-        Args:
-            doubts: N of them, or none at all: nothing is in doubt.
-        """
-        if not doubts:
-            return self
-        words = [doubted(word, why) for word, why in zip(self.verdicts, doubts, strict=True)]
-        return dataclasses.replace(self, verdicts=np.array(words, self.verdicts.dtype))
-
-    def judged(self, labels: Labels) -> Json:
-        """Return how good the answers are.
-
-        Args:
-            labels: int (N,), what the images show.
-
-        Returns:
-            "accuracy"; "coverage", the share that is accepted; "selective_accuracy", the share of
-            those that is right, None where none is accepted.
-        """
-        right, accepted = self.probs.argmax(1) == labels, self.verdicts == ACCEPTED
-        return {
-            "accuracy": float(right.mean()),
-            "coverage": float(accepted.mean()),
-            "selective_accuracy": float(right[accepted].mean()) if accepted.any() else None,
-        }
-
-
 class Classifier:
     """An exported network: raw uint8 pixels in, class probabilities out.
 
@@ -159,9 +88,8 @@ class Classifier:
         self.card = card
         self.thresholds = Thresholds(**card.get("thresholds", {}))
         self.batch_size = BATCH_SIZE
-        self._made_of: (
-            tuple[()] | tuple[bytes, int | None, bool]
-        ) = ()  # file, threads, exact: what `load` read, for a copy in another process
+        # File, threads, exact: what `load` read, for a copy in another process.
+        self._made_of: tuple[bytes, int | None, bool] | None = None
 
     @classmethod
     def load(
@@ -187,17 +115,28 @@ class Classifier:
         card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
         exact = must_be_exact(card, precision)
         session = open_session(file, threads, exact)
-        classifier = cls(session, _check_interface(session, file), card)
+        classifier = cls(session, read_dataset(session, file), card)
         classifier._made_of = file.read_bytes(), threads, exact
         return classifier
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the network's file itself: where it is unpickled needs no folder."""
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the network's file as hexadecimal digits."""
         if not self._made_of:
-            raise BloodkerasError("a Classifier that was not made by Classifier.load has no copy")
-        digest = hashlib.sha256(self._made_of[0]).hexdigest()
-        settings = {"thresholds": self.thresholds, "batch_size": self.batch_size}
-        return _unpickled, (type(self), *self._made_of, digest, self.dataset, self.card, settings)
+            raise BloodkerasError("this Classifier was not made by Classifier.load: it has no file")
+        return hashlib.sha256(self._made_of[0]).hexdigest()
+
+    def __getstate__(self) -> Json:
+        """Pickle the network's file itself: where it is unpickled needs no folder."""
+        return vars(self) | {"_session": self.sha256}
+
+    def __setstate__(self, state: Json) -> None:
+        vars(self).update(state)
+        if self.sha256 != state["_session"]:
+            raise BloodkerasError(
+                "the pickled network is not the one that was pickled: load it again"
+            )
+        self._session = open_session(*state["_made_of"])
 
     def predict_proba(self, images: Pixels) -> Probs:
         """Return the class probabilities of many images.
@@ -255,8 +194,9 @@ class Classifier:
 
     def _weights(self, prior: Prior) -> Weights | None:
         """Return what a prior means; everything that weighs answers comes through here."""
-        known = self.blood_prior() if isinstance(prior, str) and prior == BLOOD else prior
-        return class_weights(known, self.labels)
+        if isinstance(prior, str) and prior == BLOOD:
+            return self.blood_prior()
+        return None if prior is None else class_weights(prior, self.labels)
 
     def _judge(self, probs: Probs, foreign: Floats, weights: Weights | None) -> Answers:
         confidence = probs.max(1, initial=0)
@@ -282,10 +222,8 @@ class Classifier:
         Returns:
             For `answer` and `predict`: estimated share over the share that the network expects.
         """
-        known = class_weights(prior, self.labels)
-        shares = estimate_shares(
-            probs, self._own_shares(), known.array(self.labels) if known else None
-        )
+        possible = class_weights(self.labels if prior is None else prior, self.labels)
+        shares = estimate_shares(probs, self._own_shares(), possible.array(self.labels))
         return self.prior_of(dict(zip(self.labels, shares, strict=True)), prior)
 
     def prior_of(self, shares: Mapping[str, float], prior: Prior = None) -> Weights:
@@ -298,15 +236,10 @@ class Classifier:
         Returns:
             For `answer` and `predict`: share over the share that the network expects.
         """
-        known = class_weights(shares, self.labels).by_class
-        open_to = class_weights(prior, self.labels) or class_weights(self.labels, self.labels)
-        known = {label: share for label, share in known.items() if label in open_to.by_class}
+        known = class_weights(shares, self.labels)
+        possible = class_weights(self.labels if prior is None else prior, self.labels)
         own = dict(zip(self.labels, self._own_shares(), strict=True))
-        weights = {label: share / own[label] for label, share in known.items()}
-        largest = max(weights.values())
-        # Rounded, so that a table that is resumed finds the same; never to 0.
-        rounded = {label: float(f"{weight / largest:.4g}") for label, weight in weights.items()}
-        return Weights(rounded, frequent(known))
+        return weights_for(known.by_class, own, possible)
 
     def read_prior(self, classes: str, prior: str) -> Weights | None:
         """Return the prior that the options --classes and --prior mean, where no images tell it.
@@ -373,27 +306,23 @@ class Classifier:
         Raises:
             BloodkerasError: An array is of another type or shape, or a photograph cannot be read.
         """
-        if isinstance(images, np.ndarray) and images.ndim != 3:
-            answers = self.answer(images, prior, views)
-            doubts = [""] * len(answers.probs)
-        else:
+        doubts: list[str] = []
+        if not isinstance(images, np.ndarray) or images.ndim == 3:
             framing = Framing(microns_per_pixel, image_side=self.dataset.image_side)
             found = [read_any(image, name, framing) for name, image in _named(images)]
             doubts = [doubt_of(pixels) for pixels in found]
-            stacked = (
-                np.stack(found) if found else np.empty((0, *self.dataset.image_shape), np.uint8)
-            )
-            answers = self.answer(stacked, prior, views)
+            images = stacked(found, self.dataset)
+        answers = self.answer(images, prior, views).doubted(doubts)
+        reasons = doubts or [""] * len(answers.probs)
         return [
-            Prediction(
-                self.labels[probs.argmax()],
-                float(probs.max()),
-                doubted(str(verdict), doubt),
-                probs,
-                doubt,
-            )
-            for probs, verdict, doubt in zip(answers.probs, answers.verdicts, doubts, strict=True)
+            Prediction(self.labels[probs.argmax()], float(probs.max()), str(verdict), probs, reason)
+            for probs, verdict, reason in zip(answers.probs, answers.verdicts, reasons, strict=True)
         ]
+
+
+def stacked(images: list[Pixels], dataset: DataSet) -> Pixels:
+    """Return images of a data set's side as one array, uint8 (N, S, S, 3), of none too."""
+    return np.array(images, np.uint8).reshape(-1, *dataset.image_shape)
 
 
 def _named(images: object) -> Iterator[tuple[str, object]]:
@@ -450,53 +379,3 @@ def advise(folder: str | Path, precision: str) -> None:
             f"{folder} is so small a network that int8 is no quicker than float32 (and on some "
             "processors slower); only its file is smaller"
         )
-
-
-def _unpickled(
-    kind: type[Classifier],
-    model: bytes,
-    threads: int | None,
-    exact: bool,
-    digest: str,
-    dataset: DataSet,
-    card: Json,
-    settings: Json,
-) -> Classifier:
-    """Return the copy of a classifier that `Classifier.__reduce__` took apart."""
-    if hashlib.sha256(model).hexdigest() != digest:
-        raise BloodkerasError("the pickled network is not the one that was pickled: load it again")
-    classifier = kind(open_session(model, threads, exact), dataset, card)
-    classifier._made_of = model, threads, exact
-    vars(classifier).update(settings)
-    return classifier
-
-
-def _check_interface(session: onnxruntime.InferenceSession, path: Path) -> DataSet:
-    """Return the data set the file carries, after a look at its inputs and outputs."""
-    inputs = {node.name: node.type for node in session.get_inputs()}
-    outputs = {node.name: node.shape for node in session.get_outputs()}
-    metadata = session.get_modelmeta().custom_metadata_map
-    labels = metadata.get(METADATA_PREFIX + "labels")
-    if inputs != {INPUT_NAME: "tensor(uint8)"} or OUTPUT_NAME not in outputs or labels is None:
-        raise BloodkerasError(
-            f"{path} is not a bloodkeras model: expected input {INPUT_NAME} (uint8), output "
-            f"{OUTPUT_NAME} and labels in its metadata; found {inputs}, {outputs}"
-        )
-    labels = tuple(json.loads(labels))
-    if outputs[OUTPUT_NAME][-1] != len(labels):
-        raise BloodkerasError(
-            f"{path} is not a bloodkeras model: {len(labels)} labels for {OUTPUT_NAME} "
-            f"{outputs[OUTPUT_NAME]}"
-        )
-    shape = session.get_inputs()[0].shape
-    try:
-        side = int(shape[1]) if len(shape) == 4 else 0
-        said = metadata.get(METADATA_PREFIX + "dataset")  # not there before it was a value
-        found = DataSet.from_dict(json.loads(said)) if said else unnamed(labels, side)
-        if found.class_names != labels or shape[1:] != [*found.image_shape]:
-            raise BloodkerasError(f"it says that it is for {found.described()}")
-    except (BloodkerasError, ValueError, TypeError) as error:
-        raise BloodkerasError(
-            f"{path} is not a bloodkeras model: {len(labels)} labels, {INPUT_NAME} {shape}; {error}"
-        ) from None
-    return found

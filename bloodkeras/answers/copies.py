@@ -4,12 +4,10 @@ Flow: takes `Row`s; gives <folder>/<class>/<name>. A file is copied as it is; a 
 array, which is not a file, is written as the small PNG that the network saw.
 """
 
-import filecmp
 import io
 import os
 import re
-import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from PIL import Image
@@ -63,26 +61,23 @@ class Copies:
         folder = self.folder / group_of(row).replace(" ", "_")
         folder.mkdir(exist_ok=True)
         if os.path.isfile(row.path):
-            wanted = folder / os.path.basename(row.path)
-            if target := _free(wanted, lambda found: filecmp.cmp(row.path, found, shallow=False)):
-                with open(row.path, "rb") as source, open(target, "xb") as copy:
-                    shutil.copyfileobj(source, copy)
-            return
-        file, _, item = row.path.rpartition("#")
-        png = io.BytesIO()
-        assert row.pixels is not None  # it was answered
-        Image.fromarray(row.pixels).save(png, "PNG")
-        wanted = folder / f"{os.path.basename(file)}#{NO_NAME.sub('-', item)}.png"
-        if target := _free(wanted, lambda found: found.read_bytes() == png.getvalue()):
+            name, content = os.path.basename(row.path), Path(row.path).read_bytes()
+        else:
+            file, _, item = row.path.rpartition("#")
+            name, png = f"{os.path.basename(file)}#{NO_NAME.sub('-', item)}.png", io.BytesIO()
+            assert row.pixels is not None  # it was answered
+            Image.fromarray(row.pixels).save(png, "PNG")
+            content = png.getvalue()
+        if target := _free(folder / name, content):
             with open(target, "xb") as copy:
-                copy.write(png.getvalue())
+                copy.write(content)
 
 
-def _free(wanted: Path, is_same: Callable[[Path], bool]) -> Path | None:
+def _free(wanted: Path, content: bytes) -> Path | None:
     """Return the first of cell.png, cell-2.png, ... that is free; None if it is there already."""
     target, number = wanted, 1
     while os.path.lexists(target):
-        if target.is_file() and is_same(target):
+        if target.is_file() and target.read_bytes() == content:
             return None
         number += 1
         target = wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")

@@ -21,6 +21,7 @@ from bloodkeras.contract import (
     SUMS_FILE,
 )
 from bloodkeras.errors import BloodkerasError, UsageError, gist
+from bloodkeras.whole_file import check_folder
 
 
 def model_file(folder: Path, precision: str) -> Path:
@@ -37,7 +38,7 @@ def model_file(folder: Path, precision: str) -> Path:
     if precision != "float32" and Path(folder).is_dir() and not file.exists():
         raise BloodkerasError(
             f"{folder} has no {file.name}: see {MODEL_CARD_FILE} there for the reason, or export "
-            "again; --precision float32 uses the file there is"
+            "again; float32 uses the file there is"
         )
     return file
 
@@ -94,13 +95,14 @@ def new_export(folder: Path) -> Iterator[Path]:
             is not an export's: that would vanish with the earlier one.
     """
     if folder.exists() and not folder.is_dir():
-        raise BloodkerasError(f"{folder} is a file: move it away or choose another --exports")
+        raise BloodkerasError(f"{folder} is a file: move it away or choose another folder")
+    check_folder(folder)
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     others = [name for name in names if name not in EXPORT_FILES]
     if others:
         raise BloodkerasError(
             f"{folder} holds files that are no export ({', '.join(others[:3])}): move them away or "
-            "choose another --exports"
+            "choose another folder"
         )
     staging = None
     try:

@@ -27,6 +27,18 @@ def columns(labels: Iterable[str], prior: str = "") -> tuple[str, ...]:
     return ("path", "label", "confidence", *probs, "verdict", "error", *["prior"] * bool(prior))
 
 
+def cells(row: Any, class_count: int) -> tuple[Any, ...]:
+    """Return what a `Row` has in all columns but the prior's; None where there is nothing."""
+    return (
+        valid_text(row.path),
+        row.label or None,
+        row.confidence,
+        *(row.probs or (None,) * class_count),
+        row.verdict or None,
+        one_line(row.error) or None,
+    )
+
+
 def valid_text(name: str) -> str:
     """Return a file name as text that can be written as UTF-8."""
     return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode()
@@ -82,24 +94,16 @@ class JsonLines:
     def __init__(self, labels: tuple[str, ...], prior: str = "") -> None:
         self.columns = columns(labels, prior)
         self._prior = (prior,) if prior else ()
-        self._nothing = (None,) * len(labels)
+        self._class_count = len(labels)
 
     def encode(self, rows: Iterable[Any]) -> str:
         """Return the rows as text."""
         lines = []
         for row in rows:
-            probs = [round(p, 6) for p in row.probs] or self._nothing
-            confidence = round(row.confidence, 6) if row.label else None
-            cells = (
-                valid_text(row.path),
-                row.label or None,
-                confidence,
-                *probs,
-                row.verdict or None,
-                one_line(row.error) or None,
-                *self._prior,
-            )
-            lines.append(json.dumps(dict(zip(self.columns, cells, strict=True))) + "\n")
+            path, label, *numbers, verdict, error = cells(row, self._class_count)
+            numbers = [number if number is None else round(number, 6) for number in numbers]
+            values = (path, label, *numbers, verdict, error, *self._prior)
+            lines.append(json.dumps(dict(zip(self.columns, values, strict=True))) + "\n")
         return "".join(lines)
 
     def decode(self, record: bytes) -> tuple[str, str, str]:

@@ -103,15 +103,11 @@ class Page:
                 continue
             group = self._groups[group_of(row)]
             doubt = row.foreign if row.verdict == FOREIGN else 1 - (row.confidence or 0)
-            if len(group) < MAX_TILES:
-                heapq.heappush(group, self._entry(doubt, row))
-            elif doubt > group[0][0]:
-                heapq.heapreplace(group, self._entry(doubt, row))
-
-    def _entry(self, doubt: float, row: Row) -> tuple[Any, ...]:
-        """Return what is compared in a heap, and the row with its own copy of the pixels."""
-        assert row.pixels is not None  # it was answered
-        return doubt, -next(self._order), row._replace(pixels=row.pixels.copy())
+            assert row.pixels is not None  # it was answered
+            # A heap of what is compared, and the row with its own copy of the pixels.
+            entry = doubt, -next(self._order), row._replace(pixels=row.pixels.copy())
+            push = heapq.heappush if len(group) < MAX_TILES else heapq.heappushpop
+            push(group, entry)
 
     def finish(self, tally: Counter[tuple[str, str]], unseen: int = 0, prior: str = "") -> None:
         """Write the page.

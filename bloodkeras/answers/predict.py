@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-import bloodkeras
-from bloodkeras.answers.classifier import Answers, Classifier, advise, doubted
+from bloodkeras.answers.answer import Answers, doubted
+from bloodkeras.answers.classifier import Classifier, advise, stacked
 from bloodkeras.answers.copies import Copies
-from bloodkeras.answers.export_folder import model_file, sha256_of
 from bloodkeras.answers.formats import import_pyarrow, valid_text
 from bloodkeras.answers.html_page import Page
+from bloodkeras.answers.origin import describe_asking, describe_model
 from bloodkeras.answers.printed import Printed
 from bloodkeras.answers.prior import ESTIMATE, Prior, Weights, describe
 from bloodkeras.answers.table import (
@@ -40,7 +40,6 @@ from bloodkeras.images.folder import PassedOver
 from bloodkeras.images.framing import Framing
 from bloodkeras.images.preprocess import doubt_of
 from bloodkeras.images.sources import STDIN, check_words, count_images, stream
-from bloodkeras.named_types import Json
 from bloodkeras.progress import Progress
 
 LOG = logging.getLogger(__name__)
@@ -100,13 +99,9 @@ def score(
         known: Weights | None = _estimate_prior(classifier, words, framing, possible, views)
     else:
         known = classifier.read_prior(classes, prior)
-    by_class = dict(known.by_class) if known else None
-    said = describe(by_class)
-    origin = _origin(model, classifier, precision) | {
-        "prior": by_class,
-        "microns_per_pixel": microns_per_pixel,
-        "views": views,
-    }
+    said = describe(known.by_class if known else None)
+    origin = describe_model(classifier, precision)
+    origin |= describe_asking(known, microns_per_pixel, views)
     table = Table(out, kind, origin, resume) if out else Printed(kind, classifier.labels, said)
     takers = [taker for taker in (copies, page, table) if taker]  # what is in the table, is done
     tally = Counter(table.kept.counts)
@@ -152,12 +147,8 @@ def answer_batches(
         before = None
         while batch := list(islice(items, BATCH_SIZE)):
             images = [pixels for _, pixels in batch if isinstance(pixels, np.ndarray)]
-            stacked = (
-                np.stack(images)
-                if images
-                else np.zeros((0, *classifier.dataset.image_shape), np.uint8)
-            )
-            now = batch, network.submit(classifier.answer, stacked, prior, views)
+            pixels = stacked(images, classifier.dataset)
+            now = batch, network.submit(classifier.answer, pixels, prior, views)
             if before:
                 yield _rows(before[0], before[1].result(), classifier.labels)
             before = now
@@ -179,19 +170,9 @@ def _check_options(words: list[str], out: str, kind: str, resume: bool, report: 
     own = (Path(out), rows_path(out, kind), origin_path(out)) if out else ()
     if report and Path(report).resolve() in [path.resolve() for path in own]:
         raise UsageError(f"--report {report} is where the table goes: choose another name")
+    if report and Path(report).suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--report {report}: expected a name that ends in .html, for a page")
     return kind
-
-
-def _origin(model: str, classifier: Classifier, precision: str) -> Json:
-    """Return what a table must say of the model that wrote it."""
-    return {
-        "model": str(classifier.card.get("model", Path(model).name)),
-        "sha256": sha256_of(model_file(Path(model), precision)),
-        "confidence_threshold": classifier.thresholds.confidence,
-        "foreign_threshold": str(classifier.thresholds.foreign),  # may be inf, which JSON lacks
-        "labels": list(classifier.labels),
-        "bloodkeras": bloodkeras.__version__,
-    }
 
 
 def _items_after(

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
@@ -49,18 +49,10 @@ class Weights:
 Prior = Weights | Mapping[str, float] | Iterable[str] | None
 
 
-@overload
-def class_weights(prior: None, labels: tuple[str, ...]) -> None: ...
-
-
-@overload
 def class_weights(
     prior: Weights | Mapping[str, float] | Iterable[str], labels: tuple[str, ...]
-) -> Weights: ...
-
-
-def class_weights(prior: Prior, labels: tuple[str, ...]) -> Weights | None:
-    """Return one weight for each class; None when there is no prior.
+) -> Weights:
+    """Return one weight for each class.
 
     Args:
         prior: {class: weight}, those not named weigh 0; or the names of those that can occur; or
@@ -71,7 +63,7 @@ def class_weights(prior: Prior, labels: tuple[str, ...]) -> Weights | None:
         UsageError: There is no such class, one is given twice, a weight is not a number from 0
             up, or all are 0.
     """
-    if prior is None or isinstance(prior, Weights):
+    if isinstance(prior, Weights):
         return prior
     if isinstance(prior, str):
         prior = split_names(prior)
@@ -93,6 +85,24 @@ def frequent(shares: Mapping[str, float]) -> frozenset[str]:
     """Return the classes that are not by far rarer than the commonest."""
     least = MAY_OCCUR * max(shares.values())
     return frozenset(label for label, share in shares.items() if share >= least)
+
+
+def weights_for(
+    shares: Mapping[str, float], own: Mapping[str, float], possible: Weights
+) -> Weights:
+    """Return what makes a network expect other shares of the classes than its own.
+
+    Args:
+        shares: {class: how common it is}.
+        own: {class: how common the network takes it to be}.
+        possible: The classes that can occur.
+    """
+    known = {label: share for label, share in shares.items() if label in possible.by_class}
+    weights = {label: share / own[label] for label, share in known.items()}
+    largest = max(weights.values())
+    # Rounded, so that a table that is resumed finds the same; never to 0.
+    rounded = {label: float(f"{weight / largest:.4g}") for label, weight in weights.items()}
+    return Weights(rounded, frequent(known))
 
 
 def split_names(text: str) -> list[str]:

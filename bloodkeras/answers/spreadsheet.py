@@ -9,6 +9,7 @@ import csv
 import io
 import logging
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from bloodkeras.errors import BloodkerasError
@@ -28,22 +29,11 @@ SEPARATORS = ",;\t"
 SEPARATOR_LINE = re.compile(r'\s*"?sep=(.)"?[ ,;\t]*\r?\n?', re.IGNORECASE)  # for Excel
 # What a column is called besides its name, if no column has just that.
 ALSO_CALLED = {
-    "file": (
-        "filename",
-        "file name",
-        "image",
-        "image name",
-        "image file",
-        "path",
-        "file path",
-        "image path",
-        "photo",
-        "photograph",
-        "picture",
-    ),
-    "label": ("labels", "class", "class name", "cell type", "celltype", "type", "category"),
-    "class": ("label", "class name", "cell type", "celltype", "type", "category"),
-    "weight": ("weights", "share", "percent", "count", "frequency"),
+    "file": "filename, file name, image, image name, image file, path, file path, image path, "
+    "photo, photograph, picture",
+    "label": "labels, class, class name, cell type, celltype, type, category",
+    "class": "label, class name, cell type, celltype, type, category",
+    "weight": "weights, share, percent, count, frequency",
 }
 
 
@@ -62,28 +52,20 @@ def read_text(path: Path) -> str:
             f"cannot read {path}: it is a workbook; save the sheet as CSV (UTF-8)"
         )
     mark = next((mark for mark in MARKS if content.startswith(mark)), b"")
-    try:
-        text = content[len(mark) :].decode(MARKS.get(mark, "utf-8"))
-    except UnicodeDecodeError:
-        if mark:
-            raise BloodkerasError(f"cannot read {path}: it is no {MARKS[mark]} text") from None
-        text = _western(content, path)
+    for encoding in (MARKS[mark],) if mark else ("utf-8", WESTERN):
+        with suppress(UnicodeDecodeError):
+            text = content[len(mark) :].decode(encoding)
+            break
+    else:
+        raise BloodkerasError(
+            f"cannot read {path}: it is no {MARKS.get(mark, 'UTF-8')} text; save it as CSV (UTF-8)"
+        )
     if "\0" in text:
         raise BloodkerasError(
             f"cannot read {path}: it holds zero bytes, so it is not text, or UTF-16 without its "
             "mark; save it as CSV (UTF-8)"
         )
-    return text
-
-
-def _western(content: bytes, path: Path) -> str:
-    try:
-        text = content.decode(WESTERN)
-    except UnicodeDecodeError:
-        raise BloodkerasError(
-            f"cannot read {path}: it is no UTF-8 text; save it as CSV (UTF-8)"
-        ) from None
-    if "\0" not in text:
+    if encoding == WESTERN:
         LOG.warning(
             f"{path} is no UTF-8: read as Windows-1252; saved as CSV (UTF-8) it would be sure"
         )
@@ -168,7 +150,7 @@ def _places(header: list[str], columns: tuple[str, ...]) -> list[int]:
     """Return where the columns are; [] if one is missing or there more than once."""
     places = []
     for column in columns:
-        among = (column,) if column in header else ALSO_CALLED.get(column, ())
+        among = [column] if column in header else ALSO_CALLED.get(column, "").split(", ")
         there = [place for place, name in enumerate(header) if name in among]
         if len(there) != 1:
             return []

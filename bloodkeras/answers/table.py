@@ -8,12 +8,15 @@ kept as JSON lines until the last one is there.
 import errno
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from bloodkeras.answers.formats import FORMATS, Format, to_parquet
+from bloodkeras.answers.origin import refuse_another
 from bloodkeras.answers.prior import describe
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.named_types import Json, Pixels
@@ -45,27 +48,28 @@ class Kept:
     size: int = 0  # bytes; what comes after is cut off
     last: str = ""  # path of the last row
     torn: tuple[str, ...] = ()  # paths of the rows after them, which are made again
-    counts: dict[tuple[str, str], int] | None = None  # (label, verdict) -> rows
+    counts: Mapping[tuple[str, str], int] | None = None  # (label, verdict) -> rows
 
 
 def table_format(out: str, kind: str) -> str:
     """Return csv, jsonl or parquet, from --format or else the file's suffix.
 
     Raises:
-        UsageError: Neither names a known format.
+        UsageError: Neither names a known format, or each another one.
     """
     known = ", ".join(FORMATS)
     if kind and kind not in FORMATS:
         raise UsageError(f"--format takes one of {known}, not {kind!r}")
-    kind = kind or {"": "csv", "json": "jsonl", "ndjson": "jsonl"}.get(
-        suffix := Path(out).suffix.lower()[1:], suffix
-    )
-    if kind not in FORMATS:
+    suffix = Path(out).suffix.lower()[1:]
+    said = {"json": "jsonl", "ndjson": "jsonl"}.get(suffix, suffix)
+    if kind and said in FORMATS and said != kind:
+        raise UsageError(f"--out {out} is named as {said}, and --format says {kind}: give one")
+    if not kind and suffix and said not in FORMATS:
         endings = ", ".join(f".{known}" for known in FORMATS)
         raise UsageError(
             f"--out {out}: expected a name that ends in {endings}; or give --format, one of {known}"
         )
-    return kind
+    return kind or said or "csv"
 
 
 def rows_path(out: str, kind: str) -> Path:
@@ -118,7 +122,7 @@ class Table:
         Args:
             out: The file.
             kind: csv, jsonl or parquet.
-            origin: What wrote it, which must be the same to go on: model, sha256, labels.
+            origin: Of `describe_model` and `describe_asking`, which must be the same to go on.
             resume: Go on with the file if it is there.
 
         Raises:
@@ -132,20 +136,17 @@ class Table:
         self.kept = Kept()
         try:
             if check_place(out, kind, resume):
-                _check_origin(self._origin_path, origin, out)
+                refuse_another(_read_origin(self._origin_path, out), origin, out)
                 self.kept = kept_rows(self._rows_path, self._format)
-            self._open(origin)
+            self._torn = _holds_something(self._rows_path)
+            # Closed by __exit__. Nothing is cut off before there is a row to write: the images
+            # given may turn out to be others.
+            self._file = open(self._rows_path, "r+b" if self._torn else "wb")  # noqa: SIM115
+            if not self.kept.size:
+                text = json.dumps(origin, indent=2) + "\n"
+                self._origin_path.write_text(text, encoding="utf-8")
         except OSError as error:
             raise BloodkerasError(f"cannot write {out}: {error.strerror}") from None
-
-    def _open(self, origin: Json) -> None:
-        # Closed by __exit__. Nothing is cut off before there is a row to write: the images given
-        # may turn out to be others.
-        there = _holds_something(self._rows_path)
-        self._file = open(self._rows_path, "r+b" if there else "wb")  # noqa: SIM115
-        self._torn = there
-        if not self.kept.size:
-            self._origin_path.write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
 
     def __enter__(self) -> "Table":
         return self
@@ -190,27 +191,25 @@ def kept_rows(path: Path, form: Format) -> Kept:
     Raises:
         BloodkerasError: The file is no such table.
     """
-    kept, pending = Kept(), []
-    counts: dict[tuple[str, str], int] = {}
-    rows = size = 0
+    kept, size = Kept(), len(form.header.encode())
+    counts: Counter[tuple[str, str]] = Counter()
     with open(path, "rb") as file:
-        for record in _records(file, form):
-            size += len(record)
-            if not rows and form.header and size == len(record):
-                if record.decode(errors="replace") != form.header:
-                    raise BloodkerasError(f"{path} has another header: it cannot be resumed")
-                continue
-            rows += 1
+        records = _records(file, form)
+        if form.header and next(records, form.header.encode()) != form.header.encode():
+            raise BloodkerasError(f"{path} has another header: it cannot be resumed")
+        while batch := list(islice(records, BATCH_SIZE)):
             try:
-                pending.append(form.decode(record))
+                found = [form.decode(record) for record in batch]
             except ValueError:
-                raise BloodkerasError(f"row {rows} of {path} is damaged: cannot resume") from None
-            if rows % BATCH_SIZE == 0:
-                for _, label, verdict in pending:
-                    counts[label, verdict] = counts.get((label, verdict), 0) + 1
-                kept = Kept(rows, size, pending[-1][0], counts=counts)
-                pending = []
-    return replace(kept, torn=tuple(name for name, *_ in pending))
+                raise BloodkerasError(
+                    f"a row of {path} after the first {kept.rows} is damaged: cannot resume"
+                ) from None
+            if len(batch) < BATCH_SIZE:
+                return replace(kept, torn=tuple(name for name, *_ in found))
+            size += sum(map(len, batch))
+            counts.update((label, verdict) for _, label, verdict in found)
+            kept = Kept(kept.rows + BATCH_SIZE, size, found[-1][0], counts=counts)
+    return kept
 
 
 def _records(file: BinaryIO, form: Format) -> Iterator[bytes]:
@@ -223,18 +222,12 @@ def _records(file: BinaryIO, form: Format) -> Iterator[bytes]:
             record = b""
 
 
-def _check_origin(path: Path, origin: Json, out: str) -> None:
+def _read_origin(path: Path, out: str) -> Json:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found: Json = json.loads(path.read_text(encoding="utf-8"))
+        return found
     except (OSError, ValueError):
         raise BloodkerasError(
             f"cannot resume {out}: {path.name}, which says what model wrote it, is not there or "
             "damaged; choose another --out"
         ) from None
-    for key, value in origin.items():
-        if found.get(key) != value:
-            was, now = (describe(x) if key == "prior" else x for x in (found.get(key), value))
-            raise BloodkerasError(
-                f"cannot resume {out}: it was written with {key} {was or 'none'}, this is "
-                f"{now or 'none'}; give the same as then, or choose another --out"
-            )

@@ -21,7 +21,7 @@ from bloodkeras.demo.explain import Explainer
 from bloodkeras.demo.page import build_page
 from bloodkeras.demo.tile import STYLE
 from bloodkeras.images.synthetic import draw_arrays
-from bloodkeras.serving.listener import address, listen, run_until_stopped
+from bloodkeras.serving.listener import address, listen, quiet_config, run_until_stopped
 from bloodkeras.serving.options import is_loopback
 
 LOG = logging.getLogger(__name__)
@@ -63,15 +63,7 @@ def demo(folder: str, host: str, port: int, **asking: Any) -> None:
             theme=gr.themes.Base(font=FONTS, font_mono=["monospace"]),
             allowed_paths=[scratch],
         )
-        logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
-        config = uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=GRACE,
-        )
-        server = uvicorn.Server(config)
+        server = uvicorn.Server(quiet_config(app, timeout_graceful_shutdown=GRACE))
         announce = partial(_announce, listener, host, folder)
         run_until_stopped(partial(server.run, [listener]), server.handle_exit, announce)
 

@@ -21,7 +21,8 @@ from numpy.typing import ArrayLike
 from PIL import Image
 from scipy import ndimage
 
-from bloodkeras.answers.classifier import Answers, Classifier
+from bloodkeras.answers.answer import Answers
+from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.exports import is_export, results_name
 from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.data.splits import Split, Splits, check_split

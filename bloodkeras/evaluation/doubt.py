@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from bloodkeras.answers.classifier import Answers, Classifier
+from bloodkeras.answers.answer import Answers
+from bloodkeras.answers.classifier import Classifier
 from bloodkeras.contract import ACCEPTED, VERDICTS
 from bloodkeras.data.ood_images import cut_corners, cut_margins, draw_foreign
 from bloodkeras.data.splits import Split

@@ -15,7 +15,7 @@ from keras import ops
 from scipy.optimize import minimize_scalar
 from scipy.stats import beta
 
-from bloodkeras.answers.classifier import Thresholds
+from bloodkeras.answers.answer import Thresholds
 from bloodkeras.data.splits import Splits
 from bloodkeras.export.ood_score import (
     SCORES,

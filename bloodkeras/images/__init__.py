@@ -8,6 +8,5 @@ framing.py      a photograph -> how much of it to keep, from the cell's size
 preprocess.py   a photograph -> uint8 (S, S, 3), as MedMNIST did it
 folder.py       a folder -> its images, past what systems leave there
 arrays.py       .npy and .npz -> images, a slice at a time
-multipage.py    an image file -> its photograph, or one a page
-sources.py      files, folders, globs, lists -> a stream of images, read ahead
+sources.py      files (all their pages), folders, globs, lists -> a stream of images, read ahead
 """

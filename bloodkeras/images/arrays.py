@@ -5,7 +5,6 @@ Sources: numpy.lib.format describes both; a slice is read, not mapped, for mappe
     as this process' memory.
 """
 
-import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -42,9 +41,12 @@ def error_part(name: str, reason: str) -> Part:
 
 def array_parts(path: str, side: int = BLOODMNIST.image_side) -> Iterator[Part]:
     """Yield a file's images of a side in order; what cannot be read is an error among them."""
-    parts = _npz_parts if path.lower().endswith(".npz") else _npy_parts
     try:
-        yield from parts(path, side)
+        if path.lower().endswith(".npz"):
+            yield from _npz_parts(path, side)
+        else:
+            with open(path, "rb") as file:
+                yield from _slices(file, _rows(file, path, side), path, f"{path}#", side)
     except BAD_FILE as error:
         yield error_part(path, _reason(path, error))
     except BloodkerasError as error:
@@ -63,26 +65,13 @@ def count_rows(path: str, side: int = BLOODMNIST.image_side) -> int:
         return 1
 
 
-def _npy_parts(path: str, side: int) -> Iterator[Part]:
-    with open(path, "rb") as file:
-        rows = _rows(file, path, side)
-        offset = file.tell()
-        held = (os.fstat(file.fileno()).st_size - offset) // image_bytes(side)
-    whole = min(rows, held)
-    for first in range(0, whole, PART_ROWS):
-        count = min(PART_ROWS, whole - first)
-        yield _part(count, partial(_read_slice, path, side, offset, first, count))
-    if held < rows:
-        yield error_part(f"{path}#{held}", _truncated(path, held, rows))
-
-
 def _npz_parts(path: str, side: int) -> Iterator[Part]:
     with zipfile.ZipFile(path) as archive:
         found = False
         for name, rows, member in _members(archive, side):
             found = True
             try:
-                yield from _member_parts(f"{path}#{name}", rows, member, side)
+                yield from _slices(member, rows, f"{path}#{name}", f"{path}#{name}/", side)
             except BAD_FILE as error:
                 yield error_part(f"{path}#{name}", _reason(path, error))
     if not found:
@@ -102,20 +91,17 @@ def _members(archive: zipfile.ZipFile, side: int) -> Iterator[tuple[str, int, IO
             yield info.filename.removesuffix(".npy"), rows, member
 
 
-def _member_parts(name: str, rows: int, member: IO[bytes], side: int) -> Iterator[Part]:
+def _slices(file: IO[bytes], rows: int, name: str, prefix: str, side: int) -> Iterator[Part]:
+    """Yield the images that follow in a file, their names begin with the prefix."""
     for first in range(0, rows, PART_ROWS):
         count = min(PART_ROWS, rows - first)
-        pixels = member.read(count * image_bytes(side))
+        pixels = file.read(count * image_bytes(side))
         whole = len(pixels) // image_bytes(side)
         if whole:
-            yield _part(whole, partial(_items, f"{name}/", side, first, pixels))
+            yield Part(partial(int, whole), partial(_items, prefix, side, first, pixels))
         if whole < count:
-            yield error_part(f"{name}/{first + whole}", _truncated(name, first + whole, rows))
+            yield error_part(f"{prefix}{first + whole}", _truncated(name, first + whole, rows))
             return
-
-
-def _part(count: int, read: Callable[[], list[Item]]) -> Part:
-    return Part(lambda: count, read)
 
 
 def _rows(file: IO[bytes], name: str, side: int) -> int:
@@ -138,18 +124,6 @@ def _rows(file: IO[bytes], name: str, side: int) -> int:
     if fortran:
         raise BloodkerasError(f"{name} is in Fortran order: save numpy.ascontiguousarray of it")
     return shape[0]
-
-
-def _read_slice(path: str, side: int, offset: int, first: int, count: int) -> list[Item]:
-    try:
-        with open(path, "rb") as file:
-            file.seek(offset + first * image_bytes(side))
-            pixels = file.read(count * image_bytes(side))
-        if len(pixels) < count * image_bytes(side):
-            raise OSError("it became shorter while it was read")
-    except OSError as error:
-        return [(f"{path}#{row}", _reason(path, error)) for row in range(first, first + count)]
-    return _items(f"{path}#", side, first, pixels)
 
 
 def _items(prefix: str, side: int, first: int, pixels: bytes) -> list[Item]:

@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+from PIL import TiffImagePlugin as tiff
 
 from bloodkeras.images.refusal import Refused
 from bloodkeras.images.unsupported import unsupported
@@ -30,18 +30,14 @@ PAGED = ("TIFF", "GIF", "WEBP", "PNG")  # all but TIFF may be animated
 MAX_PAGES = 1000  # of one file that are read
 CUT_OUT = "cut the cell out first"
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "I;16", "I;16B")
-# TIFF's tags: what a page is to the others; what its numbers mean
-SUBFILE, OLD_SUBFILE, DESCRIPTION = 254, 255, 270
+SUBFILE, OLD_SUBFILE = 254, 255  # TIFF's tags that say what a page is to the others
 PREVIEW_OR_MASK, OLD_PREVIEW = 1 | 4, 2  # bits of SUBFILE; value of OLD_SUBFILE
-BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANAR, SAMPLE_FORMAT = 258, 259, 262, 277, 284, 339
-TILE_WIDTH, TILE_HEIGHT = 322, 323
-WHITE_IS_ZERO, YCBCR = 0, 6  # of PHOTOMETRIC
+WHITE_IS_ZERO, YCBCR = 0, 6  # of TIFF's photometric interpretation
 # How programs say that grey pages are the channels of one picture: ImageJ, OME, tifffile.
 CHANNELS = re.compile(
     r'^ImageJ=.*^channels=(?!1\s)\d|<OME.*\bSizeC="(?!1")\d|"axes": "\w*C\w*"', re.M | re.S
 )
-ORIENTATION = 0x0112  # the camera's tag, and what undoes each of its values
-TURNS = {
+TURNS = {  # what undoes each value of the camera's tag Orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -77,9 +73,7 @@ class Pictures:
             except Exception as error:  # the table of a later page is damaged
                 self.broken = str(error) or type(error).__name__
         image.seek(0)
-        _refuse_slide(image)
-        if held > 1:
-            _refuse_channels(image)
+        _refuse_parts(image, held)
         self.unread = max(0, held - MAX_PAGES)
         self.pages = [page for page in range(min(held, MAX_PAGES)) if self._is_photograph(page)]
         self.numbered = len(self.pages) > 1
@@ -186,7 +180,7 @@ def decoded(image: Image.Image) -> Image.Image:
 def upright(image: Image.Image) -> Image.Image:
     """Undo the camera's orientation; a damaged tag is overlooked, like any other metadata."""
     try:
-        turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
+        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # the tag's parser raises whatever its broken bytes lead to
         turn = None
     return image if turn is None else image.transpose(turn)
@@ -236,14 +230,15 @@ def _refuse_mode(image: Image.Image) -> None:
     if image.format != "TIFF":
         return
     tags = _tags(image)
-    if set(tags.get(SAMPLE_FORMAT, (1,))) != {1}:
+    if set(tags.get(tiff.SAMPLEFORMAT, (1,))) != {1}:
         raise Refused("signed or floating-point pixels: save it as 8-bit RGB")
-    kind = tags.get(PHOTOMETRIC)
+    kind = tags.get(tiff.PHOTOMETRIC_INTERPRETATION)
     if image.mode in ("I;16", "I;16B") and kind == WHITE_IS_ZERO:  # Pillow shows its negative
         raise Refused("16-bit grey in which 0 is white: save it as 8-bit RGB")
-    if kind == YCBCR and tags.get(COMPRESSION, 1) == 1:  # which Pillow takes for RGB
+    if kind == YCBCR and tags.get(tiff.COMPRESSION, 1) == 1:  # which Pillow takes for RGB
         raise Refused("uncompressed YCbCr is not supported in a TIFF: save it as 8-bit RGB")
-    if tags.get(TILE_WIDTH, 0) * tags.get(TILE_HEIGHT, 0) > MAX_PIXELS:  # decoded as a whole
+    tile = tags.get(tiff.TILEWIDTH, 0) * tags.get(tiff.TILELENGTH, 0)
+    if tile > MAX_PIXELS:  # decoded as a whole
         raise Refused(f"tiles of over {MAX_PIXELS:,} pixels")
 
 
@@ -253,11 +248,11 @@ def _name_planes(image: Image.Image) -> None:
     Raises:
         Refused: A TIFF whose planes Pillow would mix up.
     """
-    if image.format != "TIFF" or _tags(image).get(PLANAR) != 2:
+    if image.format != "TIFF" or _tags(image).get(tiff.PLANAR_CONFIGURATION) != 2:
         return
     tags = _tags(image)
-    bits, samples = set(tags.get(BITS, (1,))), tags.get(SAMPLES, 1)
-    raw = tags.get(COMPRESSION, 1) == 1
+    bits, samples = set(tags.get(tiff.BITSPERSAMPLE, (1,))), tags.get(tiff.SAMPLESPERPIXEL, 1)
+    raw = tags.get(tiff.COMPRESSION, 1) == 1
     if samples == 2 or (raw and bits != {8} and (bits, samples, image.mode) != ({16}, 3, "RGB")):
         raise Refused(
             f"{samples} separate planes of {min(bits)} bits are not supported: save it as 8-bit RGB"
@@ -271,14 +266,14 @@ def _name_planes(image: Image.Image) -> None:
         image.tile = [tile._replace(args=(tile.args[0] + suffix, *tile.args[1:])) for tile in tiles]
 
 
-def _refuse_slide(image: Image.Image) -> None:
-    if image.format == "TIFF" and _description(image).startswith("Aperio"):
+def _refuse_parts(image: Image.Image, held: int) -> None:
+    if image.format != "TIFF":
+        return
+    described = str(_tags(image).get(tiff.IMAGEDESCRIPTION, ""))
+    if described.startswith("Aperio"):
         raise Refused(f"a whole slide (Aperio SVS) is not supported: {CUT_OUT}")
-
-
-def _refuse_channels(image: Image.Image) -> None:
-    grey = image.format == "TIFF" and image.mode in ("1", "L", "I", "I;16", "I;16B", "F")
-    if grey and CHANNELS.search(_description(image)):
+    grey = image.mode in ("1", "L", "I", "I;16", "I;16B", "F")
+    if held > 1 and grey and CHANNELS.search(described):
         raise Refused(
             "its grey pages are the channels of one picture: save it as RGB first (in ImageJ, "
             "Image > Type > RGB Color)"
@@ -287,12 +282,8 @@ def _refuse_channels(image: Image.Image) -> None:
 
 def _tags(image: Image.Image) -> Any:
     """Return a TIFF's tags, by number."""
-    assert isinstance(image, TiffImageFile)
+    assert isinstance(image, tiff.TiffImageFile)
     return image.tag_v2
-
-
-def _description(image: Image.Image) -> str:
-    return str(_tags(image).get(DESCRIPTION, ""))
 
 
 def _refuse_unsupported(file: BinaryIO, error: Exception | None) -> None:

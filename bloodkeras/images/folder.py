@@ -15,82 +15,26 @@ LOG = logging.getLogger(__name__)
 
 # Names, in small letters, of what macOS, Windows, Linux, NAS boxes and photo programs leave.
 # Whatever begins with a dot is hidden, and passed over too.
-SYSTEM_NAMES = {
-    "__macosx",
-    "icon\r",
-    "network trash folder",
-    "temporary items",
-    "$recycle.bin",
-    "recycler",
-    "system volume information",
-    "thumbs.db",
-    "ehthumbs.db",
-    "ehthumbs_vista.db",
-    "desktop.ini",
-    "picasa.ini",
-    "lost+found",
-    "@eadir",
-    "@tmp",
-    "@sharebin",
-    "@recycle",
-    "@recently-snapshot",
-    "@__thumb",
-    "#recycle",
-    "#snapshot",
-    "_gsdata_",
-    "captureone",
-    "__pycache__",
-}
+_SYSTEM = (
+    "__macosx|icon\r|network trash folder|temporary items|$recycle.bin|recycler|"
+    "system volume information|thumbs.db|ehthumbs.db|ehthumbs_vista.db|desktop.ini|picasa.ini|"
+    "lost+found|@eadir|@tmp|@sharebin|@recycle|@recently-snapshot|@__thumb|#recycle|#snapshot|"
+    "_gsdata_|captureone|__pycache__"
+)
+SYSTEM_NAMES = set(_SYSTEM.split("|"))
 SYSTEM_STARTS = (".", ":2e")  # a dot, and how some file servers write it
 SYSTEM_ENDINGS = (".lrdata", ":zone.identifier", "@synoeastream", "@synoresource")
-HINTS = {
+_HINTED = {
     "not supported: convert to JPEG": (
-        ".heic",
-        ".heif",
-        ".hif",
-        ".avif",
-        ".jxl",
-        ".jp2",
-        ".j2k",
-        ".jpf",
-        ".jpx",
-        ".wdp",
-        ".jxr",
-        ".psd",
-        ".xcf",
-        ".pdf",
-        ".svg",
-        ".eps",
-        ".ico",
-        ".tga",
-        ".exr",
-        ".hdr",
-        ".fits",
-        ".dcm",
-        ".dng",
-        ".cr2",
-        ".cr3",
-        ".nef",
-        ".arw",
-        ".orf",
-        ".rw2",
-        ".raf",
-        ".raw",
-        ".svs",
-        ".ndpi",
-        ".mrxs",
-        ".scn",
-        ".czi",
-        ".lif",
-        ".nd2",
-        ".vsi",
-        ".oib",
-        ".oif",
+        ".heic .heif .hif .avif .jxl .jp2 .j2k .jpf .jpx .wdp .jxr .psd .xcf .pdf .svg .eps .ico "
+        ".tga .exr .hdr .fits .dcm .dng .cr2 .cr3 .nef .arw .orf .rw2 .raf .raw .svs .ndpi .mrxs "
+        ".scn .czi .lif .nd2 .vsi .oib .oif"
     ),
-    "read if you name it": (".npy", ".npz"),
-    "read by `bloodkeras score`": (".parquet", ".parq"),
-    "unpack it": (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"),
+    "read if you name it": ".npy .npz",
+    "read by `bloodkeras score`": ".parquet .parq",
+    "unpack it": ".zip .tar .gz .tgz .7z .rar",
 }
+HINTS = {ending: hint for hint, endings in _HINTED.items() for ending in endings.split()}
 ENDING = re.compile(r"\.[a-z0-9_~+-]{1,12}")
 SHOWN = 8  # kinds of files, and names of folders, that one line says
 
@@ -195,5 +139,4 @@ def _kind(name: str) -> str:
     ending = os.path.splitext(name)[1].lower()
     if not ENDING.fullmatch(ending):
         return "without ending"
-    hint = next((hint for hint, endings in HINTS.items() if ending in endings), "")
-    return f"{ending} ({hint})" if hint else ending
+    return f"{ending} ({HINTS[ending]})" if ending in HINTS else ending

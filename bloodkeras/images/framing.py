@@ -54,11 +54,11 @@ class Framing:
     def __post_init__(self) -> None:
         if self.microns_per_pixel and not 0.005 <= self.microns_per_pixel <= 2:
             raise UsageError(
-                f"--microns-per-pixel is {self.microns_per_pixel:g}: expected 0.005 to 2 "
-                "micrometres (the photographs of BloodMNIST have about 0.1)"
+                f"the microns per pixel are {self.microns_per_pixel:g}: expected 0.005 to 2 (the "
+                "photographs of BloodMNIST have about 0.1)"
             )
         if not 0.2 <= self.tightness <= 5:
-            raise UsageError(f"--tightness is {self.tightness:g}: expected 0.2 to 5, 1 for none")
+            raise UsageError(f"the tightness is {self.tightness:g}: expected 0.2 to 5, 1 for none")
 
 
 UNKNOWN = Framing()

@@ -17,48 +17,13 @@ from PIL import Image
 from bloodkeras.bloodmnist import MD5S
 from bloodkeras.contract import CROP_SIDE, JPEG_QUALITY
 from bloodkeras.errors import BloodkerasError
-from bloodkeras.images.decode import MAX_PIXELS, decoded, opened, rgb
+from bloodkeras.images.decode import decoded, opened, rgb
 from bloodkeras.images.framing import PHOTOGRAPH_SHARE, UNKNOWN, Framing, is_wide, kept_side
 from bloodkeras.images.refusal import refusals
 from bloodkeras.named_types import Pixels
 
-__all__ = [
-    "EXPECTED",
-    "IMAGE_SUFFIXES",
-    "MAX_PIXELS",
-    "Doubtful",
-    "doubt_of",
-    "eight_views",
-    "is_photograph",
-    "kind_of",
-    "medmnist_pixels",
-    "read_any",
-    "read_content",
-    "read_image",
-    "square",
-]
-
-IMAGE_SUFFIXES = (
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".tif",
-    ".tiff",
-    ".bmp",
-    ".webp",
-    ".gif",
-    ".pnm",
-    ".ppm",
-    ".pgm",
-    ".jfif",
-    ".jpe",
-    ".jif",
-    ".pjpeg",
-    ".pjp",
-    ".apng",
-    ".dib",
-    ".pbm",
-)
+_ENDINGS = "png jpg jpeg tif tiff bmp webp gif pnm ppm pgm jfif jpe jif pjpeg pjp apng dib pbm"
+IMAGE_SUFFIXES = tuple(f".{ending}" for ending in _ENDINGS.split())
 
 # --- how much of a photograph is looked at: docs/photographs.md has the reasons -----------------
 PHOTOGRAPH_SIDES = range(300, 421)  # like the source photographs, which are 360x360 to 366x369
@@ -67,7 +32,7 @@ NEARLY_SQUARE = 1.03  # as the source photographs are
 NETWORK_SIDES = (96, 112, 160, 192, 227, 240, 256, 288, 299, 448, 456, 480, 512, 528, 600)
 WIDE = (
     "its cells look half as large as in BloodMNIST, as in a photograph that was shrunk as a whole: "
-    "give the original photograph, and --microns-per-pixel if its scale is known"
+    "give the original photograph, and its microns per pixel if they are known"
 )
 
 
@@ -118,7 +83,7 @@ def read_image(path: str | os.PathLike[str], framing: Framing = UNKNOWN) -> Pixe
 
     An image of the network's side is taken as it is; anything else goes through
     `medmnist_pixels`. Of an animation or a file of several pages the first photograph is read;
-    `multipage.py` reads all.
+    `sources.py` reads all.
 
     Args:
         path: A PNG, JPEG, TIFF, BMP, WebP, GIF or PNM file, by its content, whatever its name.
@@ -131,24 +96,22 @@ def read_image(path: str | os.PathLike[str], framing: Framing = UNKNOWN) -> Pixe
         BloodkerasError: The file is missing, no file, damaged, too large, or no image whose
             colours are defined; the message is one line and names it.
     """
-    with refusals(path):
-        return _first(path, framing)
+    return read_content(path, path, framing)
 
 
-def read_content(content: bytes | BinaryIO, name: str, framing: Framing = UNKNOWN) -> Pixels:
+def read_content(
+    content: str | os.PathLike[str] | bytes | BinaryIO,
+    name: str | os.PathLike[str],
+    framing: Framing = UNKNOWN,
+) -> Pixels:
     """Read the bytes of an image file, as `read_image` does the file itself.
 
     Args:
-        content: The bytes, or an open file.
+        content: The bytes, an open file, or a path.
         name: What they are called in a refusal.
         framing: What is known of its magnification.
     """
-    with refusals(name):
-        return _first(content, framing)
-
-
-def _first(source: str | os.PathLike[str] | bytes | BinaryIO, framing: Framing) -> Pixels:
-    with opened(source) as pictures:
+    with refusals(name), opened(content) as pictures:
         return medmnist_pixels(pictures.load(pictures.pages[0]), framing)
 
 

@@ -2,12 +2,12 @@
 
 Flow: takes files, folders, globs, arrays, `-`; gives (name, uint8 (S, S, 3) or an error), lazily
 and in order. A page of a multi-page image is named file#page, a row of an array file#row, from 0.
+One bad file or page must not stop the others, so what cannot be read is an error among them.
 """
 
 import codecs
 import glob
 import os
-import stat
 import sys
 import warnings
 from collections import deque
@@ -29,10 +29,11 @@ from bloodkeras.images.arrays import (
     count_rows,
     error_part,
 )
+from bloodkeras.images.decode import MAX_PAGES, Pictures, opened
 from bloodkeras.images.folder import PassedOver, is_left_over, walk
 from bloodkeras.images.framing import UNKNOWN, Framing
-from bloodkeras.images.multipage import count_pages, read_file
-from bloodkeras.images.preprocess import IMAGE_SUFFIXES
+from bloodkeras.images.preprocess import IMAGE_SUFFIXES, medmnist_pixels
+from bloodkeras.images.refusal import refusals, shown
 
 STDIN = "-"  # this word stands for a list of paths on standard input, one a line
 MAX_PATH_BYTES = 65_536  # of a line on standard input, which may be anything
@@ -120,18 +121,57 @@ def find_parts(
 ) -> Iterator[Part]:
     """Yield what the words mean, unread: one part a file, or 256 rows of an array."""
     for path, error in find_paths(words, passed):
-        if is_array(path) and not (error or _refusal(path)):
+        if is_array(path) and not error:
             yield from array_parts(path, framing.image_side)
         else:
             yield file_part(path, error, framing)
 
 
 def file_part(path: str, error: str, framing: Framing = UNKNOWN) -> Part:
-    """Return an image file, unread, as `find_paths` names it; an error for what must stay shut."""
-    error = error or _refusal(path)
+    """Return an image file, unread, as `find_paths` names it."""
     if error:
         return error_part(path, error)
     return Part(partial(count_pages, path), partial(read_file, path, framing))
+
+
+def read_file(path: str, framing: Framing = UNKNOWN) -> list[Item]:
+    """Return the photograph in a file, or all its pages up to `decode.MAX_PAGES`."""
+    try:
+        with refusals(path), opened(path) as pictures:
+            items = [_read_page(pictures, path, page, framing) for page in pictures.pages]
+            return items + [(path, reason) for reason in _missing(pictures, path)]
+    except BloodkerasError as error:
+        return [(path, str(error))]
+
+
+def count_pages(path: str) -> int:
+    """Return how many items `read_file` gives, from the headers alone."""
+    try:
+        with refusals(path), opened(path, check=False) as pictures:
+            return len(pictures.pages) + len(_missing(pictures, path))
+    except BloodkerasError:  # read_file answers this one with an error
+        return 1
+
+
+def _read_page(pictures: Pictures, path: str, page: int, framing: Framing) -> Item:
+    name = f"{path}#{page}" if pictures.numbered else path
+    try:
+        with refusals(name):
+            return name, medmnist_pixels(pictures.load(page), framing)
+    except BloodkerasError as error:
+        return name, str(error)
+
+
+def _missing(pictures: Pictures, path: str) -> list[str]:
+    """Return why not all pictures of a file are read, a line each."""
+    if pictures.unread:
+        pages = MAX_PAGES + pictures.unread
+        return [f"{shown(path)} has {pages:,} pages, of which {MAX_PAGES:,} were read"]
+    if pictures.broken:
+        return [
+            f"cannot read all of {shown(path)}: it is damaged or cut short after its first page"
+        ]
+    return []
 
 
 def find_paths(words: Iterable[str], passed: PassedOver | None = None) -> Iterator[tuple[str, str]]:
@@ -155,8 +195,8 @@ def find_paths(words: Iterable[str], passed: PassedOver | None = None) -> Iterat
 
 
 def is_array(path: str) -> bool:
-    """Return whether the name is one of an array of images."""
-    return path.lower().endswith(ARRAY_SUFFIXES)
+    """Return whether a file has the name of an array of images; a pipe must stay shut."""
+    return path.lower().endswith(ARRAY_SUFFIXES) and os.path.isfile(path)
 
 
 def _expand(word: str) -> list[str]:
@@ -183,17 +223,6 @@ def _lines() -> Iterator[str]:
             line = line.removeprefix(codecs.BOM_UTF8)  # some editors begin a list with it
         if path := line.removesuffix(b"\n").removesuffix(b"\r"):
             yield os.fsdecode(path)
-
-
-def _refusal(path: str) -> str:
-    """Return why a path must not be opened: reading a device or a pipe might never end."""
-    try:
-        mode = os.stat(path).st_mode
-    except (OSError, ValueError) as error:
-        return f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
-    if stat.S_ISDIR(mode):
-        return f"{path} is a link to a folder, which is not followed"
-    return "" if stat.S_ISREG(mode) else f"{path} is not a regular file"
 
 
 def _reads(parts: Iterable[Part], skip: int) -> Iterator[Callable[[], list[Item]]]:

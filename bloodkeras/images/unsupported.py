@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 from PIL import Image
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from PIL import TiffImagePlugin as tiff
 
 # offset, bytes there, name
 MAGIC = (
@@ -43,39 +43,26 @@ MAGIC = (
     (0, b"\x93NUMPY", "a NumPy array"),
 )
 BRANDS = {  # of a container that begins with its type: what telephones write, and films
-    b"avif": "an AVIF image",
-    b"avis": "an AVIF image",
-    b"crx ": "a camera's raw file",
-    b"heic": "a HEIC photograph",
-    b"heix": "a HEIC photograph",
-    b"hevc": "a HEIC photograph",
-    b"heim": "a HEIC photograph",
-    b"heis": "a HEIC photograph",
-    b"hevx": "a HEIC photograph",
-    b"mif1": "a HEIC photograph",
-    b"msf1": "a HEIC photograph",
+    "an AVIF image": (b"avif", b"avis"),
+    "a camera's raw file": (b"crx ",),
+    "a HEIC photograph": (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"),
 }
 TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 TIFF_READ = (1, 2, 3, 4, 5, 7, 8, 32773, 32946, 34925, 50000)  # compressions Pillow's libtiff has
-TIFF_NAMES = {
-    6: "old JPEG",
-    33003: "JPEG 2000",
-    33004: "JPEG 2000",
-    33005: "JPEG 2000",
-    34712: "JPEG 2000",
-    34713: "Nikon's raw",
-    34887: "LERC",
-    34892: "lossy raw",
-    34933: "PNG",
-    34934: "JPEG XR",
-    22610: "JPEG XR",
-    50001: "WebP",
-    50002: "JPEG XL",
-    52546: "JPEG XL",
+TIFF_NAMES = {  # of those it has not
+    "old JPEG": (6,),
+    "JPEG 2000": (33003, 33004, 33005, 34712),
+    "Nikon's raw": (34713,),
+    "LERC": (34887,),
+    "lossy raw": (34892,),
+    "PNG": (34933,),
+    "JPEG XR": (34934, 22610),
+    "WebP": (50001,),
+    "JPEG XL": (50002, 52546),
 }
-BITS, COMPRESSION, SAMPLES, PLANAR = 258, 259, 277, 284
 MOST_SAMPLES = 64  # a pixel; more is a damaged table
-STARTS, LENGTHS = (273, 324), (279, 325)  # of strips, of tiles
+STARTS = (tiff.STRIPOFFSETS, tiff.TILEOFFSETS)
+LENGTHS = (tiff.STRIPBYTECOUNTS, tiff.TILEBYTECOUNTS)
 JPEG_READ = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # frames of 8 bits that are not lossless
 JPEG_FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), 0xF7)
 MOST_SEGMENTS = 1000  # of a JPEG, before its frame
@@ -95,7 +82,7 @@ def unsupported(file: BinaryIO, error: Exception | None = None) -> str:
             if head[offset:].startswith(magic):
                 return name
         if head[4:8] == b"ftyp":
-            return BRANDS.get(head[8:12], "a film, or another ISO media file")
+            return _named(BRANDS, head[8:12]) or "a film, or another ISO media file"
         if head[:4] in TIFF_HEADS:
             return _tiff(file, head, error)
         return _jpeg(file) if head[:2] == b"\xff\xd8" else ""
@@ -103,22 +90,29 @@ def unsupported(file: BinaryIO, error: Exception | None = None) -> str:
         return ""
 
 
+def _named(names: Mapping[str, tuple[Any, ...]], value: Any) -> str:
+    return next((name for name, values in names.items() if value in values), "")
+
+
 def _tiff(file: BinaryIO, head: bytes, error: Exception | None) -> str:
     big = head[2] == 43 or head[3] == 43
-    tags = ImageFileDirectory_v2(head[: 16 if big else 8])
+    tags = tiff.ImageFileDirectory_v2(head[: 16 if big else 8])
     file.seek(tags.next)
     tags.load(file)
-    compression = tags.get(COMPRESSION, 1)
+    compression = tags.get(tiff.COMPRESSION, 1)
     if not _is_whole(file, tags):
         return ""
     if compression not in TIFF_READ:
-        return f"a TIFF compressed as {TIFF_NAMES.get(compression, f'number {compression}')}"
+        name = _named(TIFF_NAMES, compression) or f"number {compression}"
+        return f"a TIFF compressed as {name}"
     if isinstance(error, (OSError, Image.DecompressionBombError)):
         return ""
-    bits = sorted(set(tags.get(BITS, (1,))))
-    return f"a TIFF of {tags.get(SAMPLES, 1)} x {', '.join(map(str, bits))} bits a pixel" + (
-        " in separate planes" if tags.get(PLANAR) == 2 else ""
+    samples, bits = (
+        tags.get(tiff.SAMPLESPERPIXEL, 1),
+        sorted(set(tags.get(tiff.BITSPERSAMPLE, (1,)))),
     )
+    planes = " in separate planes" if tags.get(tiff.PLANAR_CONFIGURATION) == 2 else ""
+    return f"a TIFF of {samples} x {', '.join(map(str, bits))} bits a pixel{planes}"
 
 
 def _is_whole(file: BinaryIO, tags: Mapping[int, Any]) -> bool:
@@ -127,8 +121,8 @@ def _is_whole(file: BinaryIO, tags: Mapping[int, Any]) -> bool:
         next((tags[tag] for tag in pair if tag in tags), ()) for pair in (STARTS, LENGTHS)
     )
     size = file.seek(0, os.SEEK_END)
-    samples = tags.get(SAMPLES, 1)
-    consistent = len(tags.get(BITS, (1,))) in (1, samples) and samples <= MOST_SAMPLES
+    samples = tags.get(tiff.SAMPLESPERPIXEL, 1)
+    consistent = len(tags.get(tiff.BITSPERSAMPLE, (1,))) in (1, samples) and samples <= MOST_SAMPLES
     inside = all(start + length <= size for start, length in zip(starts, lengths, strict=True))
     return bool(starts) and consistent and inside
 

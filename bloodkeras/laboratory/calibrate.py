@@ -7,6 +7,7 @@ request its own last layer, and its own card and checksums.
 import dataclasses
 import hashlib
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from bloodkeras.images.framing import UNKNOWN, Framing
 from bloodkeras.images.preprocess import eight_views
 from bloodkeras.laboratory.fit import (
     ACCURACY,
+    Fit,
     cautious_temperature,
     even_odds_threshold,
     fit_last_layer,
@@ -29,15 +31,20 @@ from bloodkeras.laboratory.fit import (
 from bloodkeras.laboratory.graph import Head, features_and_logits, load_model, read_head, write_head
 from bloodkeras.laboratory.labelled import Labelled, read_labelled
 from bloodkeras.named_types import Json
+from bloodkeras.whole_file import check_folder
 
 if TYPE_CHECKING:
     from bloodkeras.laboratory.graph import ModelProto
+
+LOG = logging.getLogger(__name__)
 
 LEAST_CELLS = 20
 ADVISED_CELLS = 50
 UNSEEN_CELLS = 1  # of each class are taken to be there too: none may be thought impossible
 TRUE_ACCEPTANCE = 0.95  # share of these cells that must not be called foreign
 METADATA = ("model", "thresholds", "calibration", "metrics")  # what changes of it in the ONNX file
+# What no longer holds of an export that was calibrated.
+GONE = (*METADATA, "shifts", "int8", "class_shares", "calibrated_on", "before_calibration")
 
 
 def calibrate_photos(
@@ -67,6 +74,7 @@ def calibrate_photos(
     folder = Path(out)
     if folder.exists():
         raise BloodkerasError(f"{out} is there already: name a folder that is not")
+    check_folder(folder)
     classifier = Classifier.load(export)
     model = load_model(Path(export, contract.MODEL_FILE))
     try:
@@ -100,6 +108,10 @@ def calibrate_photos(
     card = new_card(classifier.card, folder.name, facts | source)
     _write(model, card, Path(export), folder)
     print(f"{render_text(card)}\n\nwrote {folder}")
+    if facts["selective_accuracy"] is None:
+        LOG.warning(
+            f"{folder} accepts none of these cells, and will call nearly every other unsure"
+        )
     if cells.errors:
         raise BloodkerasError(f"could not be read: {len(cells.errors)}, first: {cells.errors[0]}")
     return folder
@@ -124,19 +136,15 @@ def fit(
     features, logits, foreign = features_and_logits(model, np.concatenate(views))
     features, logits = (x.reshape(len(cells), 8, -1) for x in (features, logits))
     before, foreign = logits[:, 0].astype(float), foreign.reshape(len(cells), 8)[:, 0]
-    weights, bias, penalty, judged = head.weights, head.bias, None, before[None]
+    fitted = Fit(head.weights, head.bias, None, before[None])
     if last_layer:
         fitted = fit_last_layer(features, cells.labels, head.weights, head.bias)
-        weights, bias, penalty, judged = (
-            fitted.weights,
-            fitted.bias,
-            fitted.penalty,
-            fitted.left_out,
-        )
     expected = 1.0 if last_layer else head.temperature
-    temperatures = [cautious_temperature(logits, cells.labels, expected) for logits in judged]
+    temperatures = [
+        cautious_temperature(logits, cells.labels, expected) for logits in fitted.left_out
+    ]
     temperature = float(np.exp(np.mean(np.log(temperatures))))
-    probs = softmax(judged / temperature)  # (divisions, N, 8)
+    probs = softmax(fitted.left_out / temperature)  # (divisions, N, 8)
     # To the graph's precision, or a cell's own confidence might miss the threshold that it set.
     sure, right = probs.max(-1).astype(np.float32), probs.argmax(-1) == cells.labels
     framed = cells.framed  # an answer to any other is unsure, whatever the threshold
@@ -150,7 +158,7 @@ def fit(
         "cells": dict(zip(classifier.labels, counts, strict=True)),
         "doubtful": int((~framed).sum()),
         "last_layer": last_layer,
-        "penalty": penalty,
+        "penalty": fitted.penalty,
         "temperature": temperature,
         "thresholds": {"confidence": confidence, "foreign": limit},
         "accuracy_before": float((before.argmax(1) == cells.labels).mean()),
@@ -158,23 +166,12 @@ def fit(
         "coverage": float(accepted.mean()),
         "selective_accuracy": float(right[accepted].mean()) if accepted.any() else None,
     }
-    return Head(weights, bias, temperature), facts
+    return Head(fitted.weights, fitted.bias, temperature), facts
 
 
 def new_card(card: Json, name: str, facts: Json) -> Json:
     """Return the card of the new export: what no longer holds is kept under before_calibration."""
-    gone = (
-        "model",
-        "thresholds",
-        "calibration",
-        "metrics",
-        "shifts",
-        "int8",
-        "class_shares",
-        "calibrated_on",
-        "before_calibration",
-    )
-    before = {key: card[key] for key in gone if key in card}
+    before = {key: card[key] for key in GONE if key in card}
     kept = {key: value for key, value in card.items() if key not in ("shifts", "int8")}
     calibration = dict(card.get("calibration", {})) | {
         "temperature": facts["temperature"],

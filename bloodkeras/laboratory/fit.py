@@ -24,19 +24,19 @@ LOG_SPREAD = 1.0  # of the temperature's logarithm, before the cells were seen
 
 @dataclass(frozen=True)
 class Fit:
-    """A last layer fitted to some cells.
+    """A last layer, as it was or fitted to some cells.
 
     Attributes:
         weights: float64 (F, K).
         bias: float64 (K,).
-        penalty: On its distance from the exported layer.
-        left_out: float64 (D, N, K): logits of each cell by a fit that had not seen it, for each
+        penalty: On its distance from the exported layer; None for that layer itself.
+        left_out: float64 (D, N, K): logits of each cell by a layer that had not seen it, for each
             of D divisions into folds.
     """
 
     weights: Floats
     bias: Floats
-    penalty: float
+    penalty: float | None
     left_out: Floats
 
 

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnxruntime
 
 from bloodkeras.answers.session import open_session
 from bloodkeras.contract import FOREIGN_NAME, INPUT_NAME, OUTPUT_NAME
@@ -43,9 +44,7 @@ class _Places:
     """The names of the parts of a head in a graph."""
 
     features: str
-    weights: str
-    transposed: bool
-    bias: str
+    dense: "NodeProto"
     logits: str
     scales: tuple[tuple[str, str], ...]  # of the nodes after it: operator, constant
 
@@ -71,28 +70,27 @@ def read_head(model: "ModelProto") -> Head:
         BloodkerasError: The graph does not end in one dense layer, a temperature and a softmax.
     """
     places = _places(model)
-    weights = _constant(model, places.weights)
+    constants = constants_of(model)
     scale = 1.0
     for operator, name in places.scales:
-        value = float(_constant(model, name))
+        value = float(constants[name])
         scale *= value if operator == "Mul" else 1 / value
-    return Head(
-        weights.T if places.transposed else weights, _constant(model, places.bias), 1 / scale
-    )
+    bias = constants[places.dense.input[2]]
+    return Head(kernel_of(places.dense, constants), bias, 1 / scale)
 
 
 def write_head(model: "ModelProto", head: Head) -> None:
     """Replace the last layer and the temperature of an ONNX model, in place."""
     onnx = import_onnx()
-    places = _places(model)
+    places, constants = _places(model), constants_of(model)
+    _, kernel, bias_name = places.dense.input
     # A graph whose temperature was 1 has no node for it, so what there is takes all of it.
     scale = np.float32(1 if places.scales else 1 / head.temperature)
     weights, bias = head.weights * scale, head.bias * scale
-    new = {places.weights: weights.T if places.transposed else weights, places.bias: bias}
+    new = {kernel: weights.T if _is_transposed(places.dense) else weights, bias_name: bias}
     for place, (operator, name) in enumerate(places.scales):
         factor = 1.0 if place else 1 / head.temperature
-        old = _constant(model, name)
-        new[name] = np.full(old.shape, factor if operator == "Mul" else 1 / factor)
+        new[name] = np.full(constants[name].shape, factor if operator == "Mul" else 1 / factor)
     for tensor in model.graph.initializer:
         if tensor.name in new:
             array = np.array(new[tensor.name], np.float32, order="C")  # a scalar stays one
@@ -106,20 +104,25 @@ def features_and_logits(model: "ModelProto", images: Pixels) -> tuple[Floats, Fl
         model: An ONNX model.
         images: uint8 (N, S, S, 3).
     """
-    onnx = import_onnx()
     places = _places(model)
-    opened = onnx.ModelProto()
-    opened.CopyFrom(model)
-    known = [output.name for output in opened.graph.output]
+    known = [output.name for output in model.graph.output]
     names = [places.features, places.logits, *[FOREIGN_NAME] * (FOREIGN_NAME in known)]
-    for name in names[:2]:
-        value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
-        opened.graph.output.append(value)
-    session = open_session(opened.SerializeToString())
+    session = open_at(model, names)
     batches = [images[start : start + BATCH_SIZE] for start in range(0, len(images), BATCH_SIZE)]
     found = [session.run(names, {INPUT_NAME: batch}) for batch in batches]
     features, logits, *foreign = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return features, logits, foreign[0] if foreign else np.zeros(len(images), np.float32)
+
+
+def open_at(model: "ModelProto", names: list[str]) -> onnxruntime.InferenceSession:
+    """Open a model in a session that can be asked for tensors on its way, by their names."""
+    onnx = import_onnx()
+    opened = onnx.ModelProto()
+    opened.CopyFrom(model)
+    for name in set(names) - {output.name for output in model.graph.output}:
+        value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        opened.graph.output.append(value)
+    return open_session(opened.SerializeToString())
 
 
 def load_model(path: Path) -> "ModelProto":
@@ -138,10 +141,10 @@ def load_model(path: Path) -> "ModelProto":
 
 def _places(model: "ModelProto") -> _Places:
     """Walk from the probabilities back to the features."""
-    makers = {name: node for node in model.graph.node for name in node.output}
-    constants = {tensor.name for tensor in model.graph.initializer}
-    node, scales = makers[OUTPUT_NAME], []
-    if node.op_type == "Softmax":
+    makers, constants = makers_of(model), {tensor.name for tensor in model.graph.initializer}
+    scales: list[tuple[str, str]] = []
+    node: NodeProto | None = makers[OUTPUT_NAME]
+    if node is not None and node.op_type == "Softmax":
         node = makers.get(node.input[0])
         while node is not None and node.op_type in ("Mul", "Div") and node.input[1] in constants:
             scales.append((node.op_type, node.input[1]))
@@ -152,12 +155,25 @@ def _places(model: "ModelProto") -> _Places:
             "is two networks in one: calibrate one of them by itself, such as robust, which is for "
             "images unlike the training data. Any other model can be exported again"
         )
-    transposed = any(a.name == "transB" and a.i for a in node.attribute)
-    features, weights, bias = node.input
-    return _Places(features, weights, transposed, bias, node.output[0], tuple(scales))
+    return _Places(node.input[0], node, node.output[0], tuple(scales))
 
 
-def _constant(model: "ModelProto", name: str) -> Floats:
-    from onnx.numpy_helper import to_array
+def makers_of(model: "ModelProto") -> "dict[str, NodeProto]":
+    """Return the node that makes each tensor of a model, by its name."""
+    return {name: node for node in model.graph.node for name in node.output}
 
-    return to_array(next(t for t in model.graph.initializer if t.name == name))
+
+def constants_of(model: "ModelProto") -> dict[str, Floats]:
+    """Return the arrays that are in a model, by their names."""
+    to_array = import_onnx().numpy_helper.to_array
+    return {tensor.name: to_array(tensor) for tensor in model.graph.initializer}
+
+
+def kernel_of(dense: "NodeProto", constants: dict[str, Floats]) -> Floats:
+    """Return the kernel of a dense layer, (F, K)."""
+    kernel = constants[dense.input[1]]
+    return kernel.T if _is_transposed(dense) else kernel
+
+
+def _is_transposed(dense: "NodeProto") -> bool:
+    return any(field.name == "transB" and field.i for field in dense.attribute)

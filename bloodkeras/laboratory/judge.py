@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bloodkeras.answers.classifier import Answers, Classifier
+from bloodkeras.answers.answer import Answers
+from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.formats import one_line
 from bloodkeras.answers.prior import Prior, describe
 from bloodkeras.contract import VERDICTS

@@ -11,9 +11,8 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,11 @@ from bloodkeras.answers.class_names import class_name, spells_out
 from bloodkeras.answers.spreadsheet import parse_rows, read_text
 from bloodkeras.contract import FOREIGN, UNSURE
 from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.images.arrays import Item
 from bloodkeras.images.folder import PassedOver, walk
 from bloodkeras.images.framing import UNKNOWN, Framing
 from bloodkeras.images.preprocess import doubt_of, read_image
+from bloodkeras.images.sources import read_ahead
 from bloodkeras.named_types import Labels, Pixels
 from bloodkeras.progress import Progress
 
@@ -78,10 +79,7 @@ class Labelled:
 
 
 def read_labelled(
-    photos: str,
-    table: str,
-    class_names: tuple[str, ...],
-    framing: Framing = UNKNOWN,
+    photos: str, table: str, class_names: tuple[str, ...], framing: Framing = UNKNOWN
 ) -> Labelled:
     """Read photographs and their labels; say on stderr what was understood and passed over.
 
@@ -107,20 +105,18 @@ def read_labelled(
     if table:
         places = read_table(Path(table), class_names)
         paths = _find_files(folder, Path(table), places)
-        elsewhere = len(paths.keys() - {n for n, p in paths.items() if _is_below(p, folder)})
-        if elsewhere:
-            LOG.warning(
-                f"{elsewhere} of the {len(paths)} photographs in {table} are not in {photos}"
-            )
+        top = folder.resolve()
+        if elsewhere := sum(top not in path.resolve().parents for path in paths.values()):
+            said = f"{elsewhere} of the {len(paths)} photographs in {table} are not in {photos}"
+            LOG.warning(said)
         errors = []
     else:
         places = _read_folders(folder, images, class_names)
         paths = {name: folder / name for name in places}
         errors = [error for _, error in there if error]
     read: list[Pixels | str] = []
-    count = len(paths)
-    with ThreadPoolExecutor(thread_name_prefix="read") as pool, Progress(lambda: count) as progress:
-        for pixels in pool.map(lambda path: _read(path, framing), paths.values()):
+    with Progress(lambda: len(paths)) as progress:
+        for _, pixels in read_ahead(partial(_read, path, framing) for path in paths.values()):
             read.append(pixels)
             progress.add(1)
     good = [row for row, pixels in enumerate(read) if not isinstance(pixels, str)]
@@ -187,10 +183,6 @@ def _say_understood(understood: Counter[tuple[str, str]], counted: str) -> None:
         LOG.info(f"understood {', '.join(said)}")
 
 
-def _is_below(path: Path, folder: Path) -> bool:
-    return folder.resolve() in path.resolve().parents
-
-
 def _find_files(folder: Path, table: Path, names: dict[str, int]) -> dict[str, Path]:
     """Return {name: path} of what a table names.
 
@@ -230,7 +222,7 @@ class _Finder:
         below = [tail for spelt in spellings for tail in self._tails(spelt)]
         tried = [base / spelt for spelt in spellings for base in self._bases]
         tried += [self._folder / tail for tail in below]
-        if found := next(filter(_is_file, tried), None):
+        if found := next(filter(os.path.isfile, tried), None):
             return found
         for tail in (*spellings, *below):
             among = self._by_folded_name.get(_folded(tail), [])
@@ -319,15 +311,9 @@ def _folder_class(folder: Path, name: str, class_names: tuple[str, ...]) -> str:
         ) from None
 
 
-def _is_file(path: Path) -> bool:
+def _read(path: Path, framing: Framing) -> list[Item]:
+    """Return the first photograph in a file."""
     try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name longer than any file's, or none
-        return False
-
-
-def _read(path: Path, framing: Framing) -> Pixels | str:
-    try:
-        return read_image(path, framing)
+        return [(str(path), read_image(path, framing))]
     except BloodkerasError as error:
-        return str(error)
+        return [(str(path), str(error))]

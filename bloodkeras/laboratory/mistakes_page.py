@@ -8,7 +8,7 @@ from html import escape
 
 import numpy as np
 
-from bloodkeras.answers.classifier import Answers
+from bloodkeras.answers.answer import Answers
 from bloodkeras.answers.formats import one_line
 from bloodkeras.answers.page_style import NO_DEVICE, answer_lines, head, picture, short_name
 from bloodkeras.contract import FOREIGN

@@ -8,12 +8,13 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 from bloodkeras.answers.classifier import Classifier, advise
 from bloodkeras.answers.formats import import_pyarrow
+from bloodkeras.answers.origin import describe_asking, describe_model
 from bloodkeras.answers.prior import refuse_estimate
 from bloodkeras.contract import VERDICTS
 from bloodkeras.cores import core_count
@@ -23,15 +24,7 @@ from bloodkeras.progress import Progress
 from bloodkeras.scoring.listing import list_source
 from bloodkeras.scoring.local import run_local
 from bloodkeras.scoring.partition import FAILED, Done, Tell, finished
-from bloodkeras.scoring.plan import (
-    LIST_FILE,
-    Plan,
-    begin,
-    describe_asking,
-    describe_model,
-    make_plan,
-    occupy,
-)
+from bloodkeras.scoring.plan import LIST_FILE, Plan, begin, occupy
 from bloodkeras.scoring.ray_engine import run_ray
 from bloodkeras.whole_file import TEMPORARY
 
@@ -98,13 +91,18 @@ def score_source(options: Options) -> None:
     classifier = Classifier.load(options.model, precision=options.precision)
     advise(options.model, options.precision)
     prior = classifier.read_prior(options.classes, options.prior)
-    described = describe_model(classifier, Path(options.model), options.precision)
+    described = describe_model(classifier, options.precision)
     described |= describe_asking(prior, options.microns_per_pixel, options.views)
     with occupy(out) as folder:
         listed = folder / f"{TEMPORARY}{LIST_FILE}"
         side = classifier.dataset.image_side
         listing = list_source(options.source, listed, options.partition_images, side)
-        plan = make_plan(listing, options.partition_images, options.batch, **described)
+        plan = Plan(
+            **asdict(listing),
+            partition_images=options.partition_images,
+            batch=options.batch,
+            **described,
+        )
         begin(folder, plan, listed, Path(options.model))
         counts = _carry_out(options, out, plan)
     _conclude(counts, plan, options.out)

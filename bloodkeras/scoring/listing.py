@@ -34,7 +34,7 @@ class Listing:
     kind: str  # FOLDER or PARQUET
     source: str  # absolute path
     items: int  # image files, or rows
-    sha256: str  # of names and sizes, and of the footers of Parquet files
+    source_sha256: str  # of names and sizes, and of the footers of Parquet files
 
 
 def list_source(source: str, file: Path, group: int, side: int) -> Listing:

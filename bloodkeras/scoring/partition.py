@@ -8,24 +8,19 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from bloodkeras.answers.classifier import Classifier
-from bloodkeras.answers.formats import (
-    PARQUET_ROWS,
-    columns,
-    import_pyarrow,
-    one_line,
-    parquet_schema,
-    valid_text,
-)
+from bloodkeras.answers.formats import PARQUET_ROWS, cells, columns, import_pyarrow, parquet_schema
+from bloodkeras.answers.origin import describe_model
 from bloodkeras.answers.predict import answer_batches
 from bloodkeras.answers.table import Row
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.named_types import Json
-from bloodkeras.scoring.plan import MODEL_FOLDER, PLAN_FOLDER, Plan, describe_model, read_plan
+from bloodkeras.scoring.plan import MODEL_FOLDER, PLAN_FOLDER, Plan, read_plan
 from bloodkeras.scoring.reading import read_items
 from bloodkeras.whole_file import temporary_files, whole_file
 
@@ -74,7 +69,7 @@ class Worker:
         self._classifier = Classifier.load(model, threads, self._plan.precision)
         self._classifier.batch_size = self._plan.batch
         self._side = self._classifier.dataset.image_side
-        _check_model(self._plan, describe_model(self._classifier, model, self._plan.precision))
+        _check_model(self._plan, describe_model(self._classifier, self._plan.precision))
 
     def classify(self, partition: int, tell: Tell = unheard) -> Done:
         """Write a partition's answers, if they are not there.
@@ -141,35 +136,13 @@ def finished(out: Path, plan: Plan, partition: int) -> Done | None:
 def _tables(
     arrow: ModuleType, schema: Any, batches: Iterable[list[Row]], counts: Counter[str]
 ) -> Iterator[Any]:
-    """Yield the rows as pyarrow.Tables of some PARQUET_ROWS; count them."""
-    held, rows_held = [], 0
-    for rows in batches:
-        counts.update(row.verdict or FAILED for row in rows)
-        held.append(_columns(arrow, schema, rows))
-        rows_held += len(rows)
-        if rows_held >= PARQUET_ROWS:
-            yield arrow.Table.from_batches(held, schema).combine_chunks()
-            held, rows_held = [], 0
-    if held:
-        yield arrow.Table.from_batches(held, schema).combine_chunks()
-
-
-def _columns(arrow: ModuleType, schema: Any, rows: list[Row]) -> Any:
-    """Return rows as a pyarrow.RecordBatch, spelt as `predict` does, numbers unrounded."""
-    nothing = (None,) * (len(schema) - 5)  # all but path, label, confidence, verdict, error
-    cells = [
-        (
-            valid_text(row.path),
-            row.label or None,
-            row.confidence,
-            *(row.probs or nothing),
-            row.verdict or None,
-            one_line(row.error) or None,
-        )
-        for row in rows
-    ]
-    arrays = zip(schema, zip(*cells, strict=True), strict=True)
-    return arrow.record_batch([arrow.array(v, f.type) for f, v in arrays], schema=schema)
+    """Yield the rows as pyarrow.Tables, spelt as `predict` does, numbers unrounded; count them."""
+    class_count = len(schema) - len(columns(()))
+    spelt = (cells(row, class_count) for rows in batches for row in rows)
+    while some := list(islice(spelt, PARQUET_ROWS)):
+        *_, verdicts, _ = by_column = [list(column) for column in zip(*some, strict=True)]
+        counts.update(verdict or FAILED for verdict in verdicts)
+        yield arrow.table(by_column, schema=schema)
 
 
 def _check_model(plan: Plan, found: Json) -> None:

@@ -7,24 +7,16 @@ Parquet, so the folder of answers is a data set.
 
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import onnxruntime
-
-import bloodkeras
-from bloodkeras.answers.classifier import Classifier
-from bloodkeras.answers.export_folder import model_file, sha256_of
-from bloodkeras.answers.prior import Weights, describe
+from bloodkeras.answers.origin import refuse_another
+from bloodkeras.answers.prior import Weights
 from bloodkeras.contract import SUMS_FILE
 from bloodkeras.errors import BloodkerasError
-from bloodkeras.named_types import Json
-from bloodkeras.scoring.listing import Listing
 from bloodkeras.scoring.lock import take_lock
 from bloodkeras.whole_file import make_folder, remove_temporary, whole_file
 
@@ -48,13 +40,13 @@ class Plan:
     precision: str
     model_sha256: str
     batch: int  # images that go through the network together
-    labels: tuple[str, ...]
+    labels: list[str]
     confidence_threshold: float
     foreign_threshold: str  # may be inf, which JSON lacks
     bloodkeras: str  # versions: another may change the last bits of a probability
     onnxruntime: str
     prior: dict[str, float] | None = None  # {class: weight}
-    possible: tuple[str, ...] = ()  # with a prior: the classes that may be accepted
+    possible: Sequence[str] = ()  # with a prior: the classes that may be accepted
     microns_per_pixel: float = 0.0
     views: bool = False
 
@@ -77,43 +69,6 @@ class Plan:
     def sha256(self) -> str:
         """What a finished partition is marked with."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-
-
-def describe_model(classifier: Classifier, folder: Path, precision: str) -> Json:
-    """Return what a plan says of the model, and of the programs that run it."""
-    return {
-        "model": str(classifier.card.get("model", folder.name)),
-        "precision": precision,
-        "model_sha256": sha256_of(model_file(folder, precision)),
-        "labels": classifier.labels,
-        "confidence_threshold": classifier.thresholds.confidence,
-        "foreign_threshold": str(classifier.thresholds.foreign),
-        "bloodkeras": bloodkeras.__version__,
-        "onnxruntime": onnxruntime.__version__,
-    }
-
-
-def describe_asking(prior: Weights | None, microns_per_pixel: float, views: bool) -> Json:
-    """Return what a plan says of how the model is asked."""
-    return {
-        "prior": prior and dict(prior.by_class),
-        "possible": tuple(sorted(prior.possible)) if prior else (),
-        "microns_per_pixel": microns_per_pixel,
-        "views": views,
-    }
-
-
-def make_plan(listing: Listing, partition_images: int, batch: int, **described: Any) -> Plan:
-    """Return the plan for what was listed; `described` is the model and how it is asked."""
-    return Plan(
-        listing.kind,
-        listing.source,
-        listing.items,
-        listing.sha256,
-        partition_images=partition_images,
-        batch=batch,
-        **described,
-    )
 
 
 @contextmanager
@@ -165,7 +120,7 @@ def begin(folder: Path, plan: Plan, listed: Path, model: Path) -> None:
     """
     if (folder / PLAN_FILE).exists():
         listed.unlink()
-        _check_same(folder, plan)
+        refuse_another(asdict(read_plan(folder)), asdict(plan), str(folder.parent))
         return
     try:
         listed.replace(folder / LIST_FILE)
@@ -187,25 +142,9 @@ def read_plan(folder: Path) -> Plan:
         BloodkerasError: There is none, or it cannot be read.
     """
     try:
-        found = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
-        lists = {"labels": found["labels"], "possible": found.get("possible", ())}
-        return Plan(**found | {key: tuple(value) for key, value in lists.items()})
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        return Plan(**json.loads((folder / PLAN_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         reason = getattr(error, "strerror", None) or "it is damaged"
         raise BloodkerasError(
             f"cannot read {folder / PLAN_FILE}: {reason}; choose another --out"
         ) from None
-
-
-def _check_same(folder: Path, plan: Plan) -> None:
-    found = read_plan(folder)
-    for field in fields(Plan):
-        was, now = getattr(found, field.name), getattr(plan, field.name)
-        if was != now:
-            name = field.name.replace("_", " ")
-            if name == "prior":
-                was, now = (describe(prior) or "none" for prior in (was, now))
-            raise BloodkerasError(
-                f"{os.fspath(folder.parent)} was begun with {name} {was}, this is {now}: give the "
-                "same as then to go on, or choose another --out"
-            )

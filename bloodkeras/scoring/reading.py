@@ -21,8 +21,7 @@ from bloodkeras.named_types import Pixels
 from bloodkeras.scoring.listing import FOLDER, IMAGE_COLUMN, name_column
 from bloodkeras.scoring.plan import LIST_FILE, Plan
 
-CHUNK_ROWS = 256  # rows of a Parquet file in memory at once
-READ_ROWS = 32  # of them that a thread decodes in one go
+READ_ROWS = 32  # of a Parquet file that are read, and decoded by a thread, in one go
 BUFFER_BYTES = 1 << 20  # read at once; without, pyarrow reads a row group's column whole
 
 Read = Callable[[], list[Item]]
@@ -89,39 +88,32 @@ def _table_reads(path: str, first: int, last: int, framing: Framing) -> Iterator
             path, buffer_size=BUFFER_BYTES, page_checksum_verification=True
         )
         with opened as table:
-            for group, held, wanted in _row_groups(table.metadata, first, last):
-                yield from _group_reads(path, table, group, held, wanted, framing)
-                row = wanted.stop
+            start = 0  # of the row group
+            for group in range(table.num_row_groups):
+                end = start + table.metadata.row_group(group).num_rows
+                wanted = range(max(first, start), min(last, end))
+                if wanted:
+                    yield from _group_reads(path, table, group, start, wanted, framing)
+                    row = wanted.stop
+                start = end
     except (OSError, arrow.ArrowException) as error:
         yield _error_read(path, range(row, last), error)
 
 
-def _row_groups(metadata: Any, first: int, last: int) -> Iterator[tuple[int, range, range]]:
-    """Yield the row groups that hold rows from first to last: number, its rows, the wanted."""
-    start = 0
-    for group in range(metadata.num_row_groups):
-        held = range(start, start + metadata.row_group(group).num_rows)
-        wanted = range(max(first, held.start), min(last, held.stop))
-        if wanted:
-            yield group, held, wanted
-        start = held.stop
-
-
 def _group_reads(
-    path: str, table: Any, group: int, held: range, wanted: range, framing: Framing
+    path: str, table: Any, group: int, start: int, wanted: range, framing: Framing
 ) -> Iterator[Read]:
-    """Yield what decodes the wanted rows of a row group."""
+    """Yield what decodes the wanted rows of a row group, which begins at the row `start`."""
     arrow = import_pyarrow()
     name = name_column(table.schema_arrow.names)
     columns = [IMAGE_COLUMN, *([name] if name else [])]
-    start, row = held.start, wanted.start  # of the next chunk, and what is not read yet
+    row = wanted.start  # what is not read yet
     try:
-        for chunk in table.iter_batches(CHUNK_ROWS, [group], columns, use_threads=False):
+        for chunk in table.iter_batches(READ_ROWS, [group], columns, use_threads=False):
             end = min(start + len(chunk), wanted.stop)
-            while row < end:
-                length = min(READ_ROWS, end - row)
-                yield partial(_decode, path, row, chunk.slice(row - start, length), framing)
-                row += length
+            if row < end:
+                yield partial(_decode, path, row, chunk.slice(row - start, end - row), framing)
+                row = end
             start += len(chunk)
             if row == wanted.stop:
                 return

@@ -4,11 +4,10 @@ Flow: takes an `Options`; gives an ASGI application.
 """
 
 import os
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import APIRouter, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import REGISTRY, CollectorRegistry, exposition, multiprocess
 from starlette.exceptions import HTTPException as AnyHTTPException
@@ -68,49 +67,68 @@ def _order(version: str) -> tuple[Any, ...]:
     return (version.isdigit(), int(version) if version.isdigit() else 0, version)
 
 
-class Addresses:
-    """What each address of the protocol answers."""
+def make_router(models: Models, images: Json) -> APIRouter:
+    """Return what each address of the protocol answers.
 
-    def __init__(self, models: Models) -> None:
-        self._models = models
+    Args:
+        models: What is served.
+        images: The input of a model as its metadata names it, for the example of a request.
+    """
+    refusals: dict[int | str, Json] = {
+        status: {"description": HTTPStatus(status).phrase}
+        for status in (400, 401, 404, 413, 415, 503)
+    }
+    router = APIRouter(
+        responses=refusals,
+        generate_unique_id_function=lambda route: route.path_format.strip("/").replace("/", "_"),
+    )
+    name = "/v2/models/{model_name}"
+    version = f"{name}/versions/{{model_version}}"
 
-    async def server(self) -> dict[str, Any]:
+    @router.get("/v2")
+    async def server() -> Json:
         """Say what this server is."""
-        return {
-            "name": "bloodkeras",
-            "version": bloodkeras.__version__,
-            "extensions": ["binary_tensor_data"],
-        }
+        extensions = ["binary_tensor_data"]
+        return {"name": "bloodkeras", "version": bloodkeras.__version__, "extensions": extensions}
 
-    async def live(self) -> dict[str, bool]:
+    @router.get("/v2/health/live")
+    async def live() -> dict[str, bool]:
         """Say that the process answers."""
         return {"live": True}
 
-    async def ready(self) -> dict[str, bool]:
+    @router.get("/v2/health/ready")
+    async def ready() -> dict[str, bool]:
         """Say that every model is loaded: it does not listen before."""
         return {"ready": True}
 
-    async def models(self) -> dict[str, list[str]]:
+    @router.get("/v2/models")
+    async def all_models() -> dict[str, list[str]]:
         """Say which models there are."""
-        return {"models": self._models.names()}
+        return {"models": models.names()}
 
-    async def model(self, model_name: str, model_version: str | None = None) -> dict[str, Any]:
+    @router.get(name)
+    @router.get(version)
+    async def model(model_name: str, model_version: str | None = None) -> Json:
         """Say what a model takes and gives."""
-        metadata = self._models.get(model_name, model_version).metadata
-        return metadata | {"versions": self._models.versions(model_name)}
+        metadata = models.get(model_name, model_version).metadata
+        return metadata | {"versions": models.versions(model_name)}
 
-    async def model_ready(
-        self, model_name: str, model_version: str | None = None
-    ) -> dict[str, Any]:
+    @router.get(f"{name}/ready")
+    @router.get(f"{version}/ready")
+    async def model_ready(model_name: str, model_version: str | None = None) -> Json:
         """Say that a model is loaded."""
-        self._models.get(model_name, model_version)
+        models.get(model_name, model_version)
         return {"name": model_name, "ready": True}
 
+    body = {"requestBody": _described_body(images)}
+
+    @router.post(f"{name}/infer", openapi_extra=body)
+    @router.post(f"{version}/infer", openapi_extra=body)
     async def infer(
-        self, request: Request, model_name: str, model_version: str | None = None
+        request: Request, model_name: str, model_version: str | None = None
     ) -> Response:
         """Answer images."""
-        model = self._models.get(model_name, model_version)
+        model = models.get(model_name, model_version)
         body, known = await request.body(), model.output_names
         if request.headers.get("content-type", "").lower().startswith("image/"):
             asked = read_photograph(body, model.dataset, known)
@@ -123,6 +141,22 @@ class Addresses:
         return Response(
             content, headers={LENGTH_HEADER: str(length)}, media_type="application/octet-stream"
         )
+
+    router.get("/metrics")(metrics)
+    return router
+
+
+def _described_body(images: Json) -> Json:
+    """Return what OpenAPI says of a request's body."""
+    example = images | {"shape": [1, *images["shape"][1:]], "data": []}
+    schema = Body.model_json_schema()
+    return {
+        "required": True,
+        "content": {
+            "application/json": {"schema": schema, "example": {"inputs": [example]}},
+            "image/*": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
 
 
 def build(options: Options | None = None) -> ASGIApp:
@@ -142,7 +176,7 @@ def build(options: Options | None = None) -> ASGIApp:
     reader = PhotographReader(threads)
     models = [ServedModel(served, options, audit, reader, threads) for served in options.models]
     app = FastAPI(title="bloodkeras", version=bloodkeras.__version__, docs_url=None, redoc_url=None)
-    _add_addresses(app, Addresses(Models(models)), models[0].metadata["inputs"][0])
+    app.include_router(make_router(Models(models), models[0].metadata["inputs"][0]))
     app.add_exception_handler(AnyHTTPException, _refused)
     token = read_token(options.token_file)
     guard = Guard(app, token, int(options.body_mb * 2**20), options.queue)
@@ -171,56 +205,6 @@ async def metrics(request: Request) -> Response:
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     encoder, content_type = exposition.choose_encoder(request.headers.get("accept", ""))
     return Response(encoder(registry), headers={"content-type": content_type})
-
-
-def _add_addresses(app: FastAPI, addresses: Addresses, images: dict[str, Any]) -> None:
-    one, version = "/v2/models/{model_name}", "/versions/{model_version}"
-    example = images | {"shape": [1, *images["shape"][1:]], "data": []}
-    body = {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": Body.model_json_schema(),
-                    "example": {"inputs": [example]},
-                },
-                "image/*": {"schema": {"type": "string", "format": "binary"}},
-            },
-        }
-    }
-    refusals: dict[int | str, Json] = {
-        status: {"description": HTTPStatus(status).phrase}
-        for status in (400, 401, 404, 413, 415, 503)
-    }
-    answers: dict[str, Callable[..., Any]] = {
-        "/v2": addresses.server,
-        "/v2/health/live": addresses.live,
-        "/v2/health/ready": addresses.ready,
-        "/v2/models": addresses.models,
-        one: addresses.model,
-        f"{one}{version}": addresses.model,
-        f"{one}/ready": addresses.model_ready,
-        f"{one}{version}/ready": addresses.model_ready,
-        "/metrics": metrics,
-    }
-    for path, method in answers.items():
-        app.add_api_route(
-            path,
-            method,
-            methods=["GET"],
-            responses=refusals,
-            operation_id=path.strip("/").replace("/", "_"),
-        )
-    for path in (f"{one}/infer", f"{one}{version}/infer"):
-        app.add_api_route(
-            path,
-            addresses.infer,
-            methods=["POST"],
-            responses=refusals,
-            openapi_extra=body,
-            operation_id=path.strip("/").replace("/", "_"),
-            response_model=None,
-        )
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from bloodkeras.answers.classifier import Answers, Classifier
+from bloodkeras.answers.answer import Answers
+from bloodkeras.answers.classifier import Classifier
 from bloodkeras.named_types import Pixels
 
 Waiting = tuple[Pixels, "asyncio.Future[Answers]"]  # images, and who waits for their answers

@@ -5,12 +5,12 @@ Flow: takes an ASGI application; gives one that refuses before a body is read, o
 
 import asyncio
 import hmac
-import json
 from contextlib import suppress
 
 from fastapi import HTTPException
 from prometheus_client import Counter, Gauge
 from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 REFUSED = Counter("bloodkeras_refused_total", "Requests that were refused", ["status"])
@@ -120,21 +120,12 @@ class Guard:
         an answer. A connection that is closed under them is reset, and they see that instead.
         """
         REFUSED.labels(refusal.status_code).inc()
-        body = json.dumps({"error": refusal.detail}).encode()
         # Some of a long body may never be read: no other request can follow on this connection.
-        headers = {
-            "content-type": "application/json",
-            "content-length": str(len(body)),
-            "connection": "close",
-        } | dict(refusal.headers or {})
-        await send(
-            {
-                "type": "http.response.start",
-                "status": refusal.status_code,
-                "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
-            }
-        )
-        await send({"type": "http.response.body", "body": body, "more_body": True})
+        headers = {"connection": "close", **(refusal.headers or {})}
+        reply = JSONResponse({"error": refusal.detail}, refusal.status_code, headers)
+        start = {"type": "http.response.start", "status": reply.status_code}
+        await send(start | {"headers": reply.raw_headers})
+        await send({"type": "http.response.body", "body": reply.body, "more_body": True})
         if not any(name == b"expect" for name, _ in scope["headers"]):  # else it waits to be told
             with suppress(TimeoutError):
                 async with asyncio.timeout(LINGER):

@@ -4,10 +4,13 @@ Flow: takes a host and a port; gives a socket; runs a server on it until Ctrl-C 
 """
 
 import errno
+import logging
 import signal
 import socket
 from collections.abc import Callable
 from typing import Any
+
+import uvicorn
 
 from bloodkeras.errors import BloodkerasError, gist
 
@@ -35,6 +38,12 @@ def listen(host: str, port: int) -> socket.socket:
     # in two parts would wait 40 ms for the client's word that the first has come.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
+
+
+def quiet_config(app: Any, **settings: Any) -> uvicorn.Config:
+    """Return uvicorn's settings for an application, without a log or its name in every answer."""
+    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
+    return uvicorn.Config(app, log_config=None, access_log=False, server_header=False, **settings)
 
 
 def address(listener: socket.socket) -> str:

@@ -8,7 +8,7 @@ Source: the Open Inference Protocol v2 and its extension for binary data.
 import numpy as np
 import orjson
 
-from bloodkeras.answers.classifier import Answers
+from bloodkeras.answers.answer import Answers
 from bloodkeras.contract import FOREIGN_NAME, OUTPUT_NAME
 from bloodkeras.named_types import Array, Json
 

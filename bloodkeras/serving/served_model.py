@@ -6,14 +6,12 @@ foreign score of every image.
 
 import uuid
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from fastapi import HTTPException
 from prometheus_client import Counter, Histogram
 
 from bloodkeras.answers.classifier import Classifier
-from bloodkeras.answers.export_folder import model_file, sha256_of
 from bloodkeras.contract import FOREIGN
 from bloodkeras.images.framing import Framing
 from bloodkeras.named_types import Json, Pixels
@@ -26,21 +24,14 @@ from bloodkeras.serving.reply import outputs_of, values_of, write_reply
 from bloodkeras.serving.tensors import Asked, inputs_of
 
 PLATFORM = "onnxruntime_onnx"
+MODEL = ["model", "version"]  # what tells one model's numbers from another's
 ANSWERS = Counter(
-    "bloodkeras_answers_total",
-    "Images that were answered",
-    ["model", "version", "label", "verdict"],
+    "bloodkeras_answers_total", "Images that were answered", [*MODEL, "label", "verdict"]
 )
-REQUEST_IMAGES = Histogram(
-    "bloodkeras_request_images",
-    "Images a request",
-    ["model", "version"],
-    buckets=(1, 4, 16, 64, 256, 1024),
-)
+SIZES = (1, 4, 16, 64, 256, 1024)
+REQUEST_IMAGES = Histogram("bloodkeras_request_images", "Images a request", MODEL, buckets=SIZES)
 SECONDS = Histogram(
-    "bloodkeras_request_seconds",
-    "Seconds from a request's last byte to its answer",
-    ["model", "version"],
+    "bloodkeras_request_seconds", "Seconds from a request's last byte to its answer", MODEL
 )
 
 
@@ -75,11 +66,10 @@ class ServedModel:
         self._batcher = Batcher(self._classifier, options.batch, options.wait_ms, **how)
         self._framing = Framing(options.microns_per_pixel, image_side=self.dataset.image_side)
         self._audit, self._reader = audit, reader
-        file = model_file(Path(served.folder), options.precision)
         self._identity = {
             "model": served.name,
             "version": served.version,
-            "model_sha256": sha256_of(file),
+            "model_sha256": self._classifier.sha256,
         }
         outputs = outputs_of(self._classifier.labels)
         self.metadata: Json = {

@@ -16,7 +16,7 @@ from uvicorn.supervisors import Multiprocess
 
 from bloodkeras.answers.classifier import advise
 from bloodkeras.named_types import Json
-from bloodkeras.serving.listener import address, listen, run_until_stopped
+from bloodkeras.serving.listener import address, listen, quiet_config, run_until_stopped
 from bloodkeras.serving.options import VARIABLE, Options, is_loopback
 
 LOG = logging.getLogger(__name__)
@@ -47,22 +47,18 @@ def serve(options: Options) -> None:
         app = build(options)  # here too with workers: what is wrong is said once, and now
         listener = listen(options.host, options.port)
         settings: Json = {
-            "log_config": None,
-            "access_log": False,
-            "server_header": False,
             "workers": options.workers,
             "timeout_graceful_shutdown": options.grace,
             "timeout_keep_alive": KEEP_ALIVE,
         }
-        logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
         if options.workers == 1:
-            server = uvicorn.Server(uvicorn.Config(app, **settings))
+            server = uvicorn.Server(quiet_config(app, **settings))
             run: Callable[[], None] = partial(server.run, [listener])
             stop: Callable[[int, FrameType | None], None] = server.handle_exit
         else:
             del app
             os.environ[VARIABLE] = options.to_text()
-            config = uvicorn.Config("bloodkeras.serving.app:build", factory=True, **settings)
+            config = quiet_config("bloodkeras.serving.app:build", factory=True, **settings)
             supervisor = Multiprocess(config, [listener])
             run = supervisor.run
             stop = lambda number, frame: supervisor.should_exit.set()  # noqa: E731

@@ -22,7 +22,8 @@ from PIL import Image
 from tiny_export import FILES, build_export, expected_probs, write_sums
 
 import bloodkeras
-from bloodkeras.answers.classifier import BATCH_SIZE, Classifier, Prediction, Thresholds
+from bloodkeras.answers.answer import Thresholds
+from bloodkeras.answers.classifier import BATCH_SIZE, Classifier, Prediction
 from bloodkeras.answers.exports import published
 from bloodkeras.bloodmnist import CLASS_NAMES
 from bloodkeras.errors import BloodkerasError, UsageError

@@ -154,6 +154,12 @@ def test_a_format_can_be_printed(cells, model, tmp_path, capsys, kind):
     assert printed == (tmp_path / f"out.{kind}").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(("name", "kind"), [("z.csv", "csv"), ("z.ndjson", "jsonl")])
+def test_the_format_may_be_said_twice(cells, model, tmp_path, name, kind):
+    score([str(cells)], model, str(tmp_path / name), kind=kind)
+    assert len((tmp_path / name).read_text(encoding="utf-8").splitlines()) >= 3
+
+
 @pytest.mark.parametrize("name", ["out", "out.txt"])
 def test_the_format_of_a_file_can_be_said(cells, model, tmp_path, name):
     score([str(cells)], model, str(tmp_path / name), kind="jsonl")
@@ -267,6 +273,12 @@ def test_a_full_disk_is_an_error(many, model, tmp_path):
         ({"kind": "xml"}, "'xml'"),
         ({"resume": True}, "--out"),
         ({"kind": "parquet"}, "--out"),
+        ({"out": "z.csv", "kind": "jsonl"}, "named as csv, and --format says jsonl"),
+        ({"out": "Z.JSON", "kind": "csv"}, "named as jsonl, and --format says csv"),
+        ({"out": "z.parquet", "kind": "csv"}, "--format says csv"),
+        ({"report": "x.pdf"}, "ends in .html"),
+        ({"report": "page"}, "ends in .html"),
+        ({"out": "z.csv", "report": "x.csv"}, "ends in .html"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(cells, options, message):

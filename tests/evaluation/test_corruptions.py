@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from tiny_export import build_export, expected_probs
 
-from bloodkeras.answers.classifier import Answers
+from bloodkeras.answers.answer import Answers
 from bloodkeras.contract import ACCEPTED, UNSURE
 from bloodkeras.data.splits import Split
 from bloodkeras.errors import UsageError

@@ -133,8 +133,9 @@ def test_every_mode_is_measured(mode, side):
     "known", [{"microns_per_pixel": -1}, {"microns_per_pixel": 50}, {"tightness": 0}]
 )
 def test_nonsense_is_refused(known):
-    with pytest.raises(UsageError, match="expected"):
+    with pytest.raises(UsageError, match="expected") as refused:
         Framing(**known)
+    assert "--" not in str(refused.value)  # Python has no options
 
 
 # --- a photograph that was resized as a whole ----------------------------------------------------

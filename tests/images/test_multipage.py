@@ -16,8 +16,8 @@ from PIL import Image
 
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.images import decode
-from bloodkeras.images.multipage import count_pages, read_file
 from bloodkeras.images.preprocess import read_content, read_image
+from bloodkeras.images.sources import count_pages, read_file
 
 
 def noise(height: int = 28, width: int = 28, seed: int = 0) -> np.ndarray:

@@ -17,7 +17,8 @@ from forged_images import png_chunk, tiff
 from PIL import Image
 
 from bloodkeras.errors import BloodkerasError
-from bloodkeras.images.preprocess import MAX_PIXELS, read_image, square
+from bloodkeras.images.decode import MAX_PIXELS
+from bloodkeras.images.preprocess import read_image, square
 
 
 def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarray:

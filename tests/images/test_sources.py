@@ -17,7 +17,6 @@ from PIL import Image
 
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.images import decode, sources
-from bloodkeras.images import multipage as pages
 from bloodkeras.images.arrays import count_rows
 from bloodkeras.images.sources import check_words, count_images, find_paths, stream
 
@@ -155,7 +154,7 @@ def test_every_page_is_an_image(tmp_path, suffix):
 
 def test_pages_are_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr(decode, "MAX_PAGES", 2)
-    monkeypatch.setattr(pages, "MAX_PAGES", 2)
+    monkeypatch.setattr(sources, "MAX_PAGES", 2)
     frames = [Image.new("L", (28, 28), i) for i in range(5)]
     frames[0].save(tmp_path / "many.tif", save_all=True, append_images=frames[1:])
     assert answers(tmp_path / "many.tif") == {
@@ -317,7 +316,7 @@ def test_a_reader_that_fails_in_its_own_way_stops_nothing(cells, monkeypatch):
         return np.zeros((28, 28, 3), np.uint8)
 
     Image.new("RGB", (29, 28)).save(cells / "b.png")
-    monkeypatch.setattr(pages, "medmnist_pixels", broken)
+    monkeypatch.setattr(sources, "medmnist_pixels", broken)
     assert answers(cells) == {"a.JPG": True, "b.png": False, "c.bmp": True}
 
 

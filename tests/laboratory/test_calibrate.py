@@ -346,6 +346,23 @@ def test_what_is_there_is_not_overwritten_and_too_few_are_refused(export, lab):
     assert not (export.parent / "new").exists()
 
 
+def test_a_file_where_the_folder_should_be_is_named_before_anything_is_read(export, tmp_path):
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    for out in (tmp_path / "file/new", tmp_path / "file/below/new"):
+        with pytest.raises(BloodkerasError, match="expected a folder, found the file"):
+            calibrate_photos(str(export), str(tmp_path / "no photographs"), "", str(out))
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
+
+
+def test_a_calibration_after_which_nothing_is_accepted_is_a_warning(export, lab, capsys):
+    card = json.loads((calibrated(export, lab, last_layer=True) / "card.json").read_bytes())
+    assert card["calibrated_on"]["coverage"] > 0
+    assert "accepts none" not in capsys.readouterr().err
+    shutil.rmtree(export.parent / "new")
+    folder = calibrated(export, lab)  # whose colours this network has not seen
+    assert f"{folder} accepts none of these cells" in capsys.readouterr().err
+
+
 def test_without_onnx_the_command_says_what_to_install(export, lab, tmp_path):
     words = [
         "calibrate",
