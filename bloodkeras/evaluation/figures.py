@@ -61,7 +61,6 @@ def class_distribution(splits: Splits, path: Path) -> None:
     axis.set_xticks(places, [name.replace(" ", "\n") for name in names], fontsize=9)
     axis.set_ylabel("images")
     axis.legend(frameon=False)
-    seaborn.despine(figure)
     save_figure(figure, [], path, splits.synthetic)
 
 
@@ -137,7 +136,6 @@ def learning_curves(history: dict[str, Floats], name: str, path: Path, synthetic
     figure.suptitle(
         f"{name}: best validation accuracy {history['val_accuracy'][best]:.2%}", fontsize=11
     )
-    seaborn.despine(figure)
     save_figure(figure, [], path, synthetic)
 
 
@@ -169,10 +167,8 @@ def mistakes(report: Report, split: Split, path: Path) -> None:
 def reliability(report: Report, path: Path) -> None:
     """Draw how often answers of a confidence are right, and how many there are."""
     confidence, right = report.probs.max(1), report.probs.argmax(1) == report.labels
-    edges = np.linspace(0, 1, ECE_BINS + 1)
-    bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
-    counts = np.bincount(bins, minlength=ECE_BINS)
-    shares = np.bincount(bins, weights=right, minlength=ECE_BINS) / counts.clip(min=1)
+    counts, edges = np.histogram(confidence, ECE_BINS, (0, 1))
+    shares = np.histogram(confidence, edges, weights=right)[0] / counts.clip(min=1)
     figure, axes = plt.subplots(2, 1, figsize=(6, 6.5), height_ratios=(3, 1), sharex=True)
     axes[0].bar(edges[:-1], shares, 1 / ECE_BINS, align="edge", color=BLUE, edgecolor="white")
     axes[0].plot([0, 1], [0, 1], color="grey", ls=":", label="confidence = accuracy")
@@ -183,7 +179,6 @@ def reliability(report: Report, path: Path) -> None:
     )
     axes[1].bar(edges[:-1], counts, 1 / ECE_BINS, align="edge", color=ORANGE, edgecolor="white")
     axes[1].set(xlabel="confidence", ylabel="images", yscale="log")
-    seaborn.despine(figure)
     save_figure(figure, [], path, report.data["synthetic"])
 
 
@@ -209,7 +204,6 @@ def risk_coverage(report: Report, curve: tuple[Any, ...], doubt: Json, path: Pat
     )
     axis.set_title(f"{report.model} ({report.engine}) on {report.split}")
     axis.legend(frameon=False)
-    seaborn.despine(figure)
     save_figure(figure, [], path, report.data["synthetic"])
 
 
@@ -252,7 +246,6 @@ def comparison(found: list[Json], split: str, path: Path, synthetic: bool) -> No
     axes[0].set_yticks(range(len(found)), [row["name"] for row in found])
     axes[0].invert_yaxis()
     axes[0].legend(frameon=False)
-    seaborn.despine(figure)
     save_figure(figure, [], path, synthetic)
 
 
@@ -285,14 +278,14 @@ def shifts(runs: Path, synthetic: bool, split: str = "test") -> Path:
         axis.set(ylabel="accuracy, %")
     axes[0, 0].legend(frameon=False, fontsize=8, title="mean over all shifts", title_fontsize=8)
     figure.suptitle(f"Simulated shifts of the {split} split", fontsize=11)
-    seaborn.despine(figure)
     path = runs / shifts_file(split).replace(".json", ".png")
     save_figure(figure, [], path, synthetic)
     return path
 
 
 def save_figure(figure: Figure, image_axes: ArrayLike, path: Path, synthetic: bool) -> None:
-    """Hide the ticks of axes that show images, stamp, write, close."""
+    """Hide what axes do not need, all of those that show images; stamp, write, close."""
+    seaborn.despine(figure)
     for axis in np.ravel(image_axes):
         axis.set(xticks=[], yticks=[])
         for spine in axis.spines.values():

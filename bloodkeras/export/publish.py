@@ -11,8 +11,6 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import keras
@@ -25,13 +23,14 @@ from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.export_folder import new_export, write_checksums
 from bloodkeras.data.splits import Splits
 from bloodkeras.errors import BloodkerasError
+from bloodkeras.evaluation.corruptions import judge_shifts
 from bloodkeras.export.calibration import Calibration, fit_calibration
 from bloodkeras.export.card import build_card, describe_int8, judge, render_card, render_page
 from bloodkeras.export.empty_batch import allow_empty_batch
 from bloodkeras.export.ood_score import SCORES, with_features
 from bloodkeras.export.quantise import Quantised, quantise
 from bloodkeras.named_types import Json, Pixels, Tensor
-from bloodkeras.progress import Stages
+from bloodkeras.progress import Stages, told
 from bloodkeras.training.models import PREDICT_BATCH, predict_proba
 from bloodkeras.training.run_folder import Run
 
@@ -70,14 +69,17 @@ def export_run(run: Run, splits: Splits, folder: Path) -> Path:
         calibration = fit_calibration(run.model, splits, run.recipe)
         stages.begin("converting it to ONNX")
         graph = convert(run.model, calibration)
-        first = build_card(run, splits, calibration)
-        _save(graph, first, staging / contract.MODEL_FILE)
-        _write_beside(staging, first)
+        card = build_card(run, splits, calibration)
+        _save(graph, card, staging / contract.MODEL_FILE)
+        _write_card(card, staging)
         classifier = Classifier.load(staging)
         stages.begin("comparing every validation image with Keras")
-        difference = check_parity(run.model, calibration, classifier, splits.val.images)
+        card["largest_difference_to_keras"] = check_parity(
+            run.model, calibration, classifier, splits.val.images
+        )
         stages.begin("measuring it for its card")
-        card = build_card(run, splits, calibration, classifier, difference)
+        card["metrics"] = judge(classifier, splits, run.recipe.model_name)
+        card["shifts"] = judge_shifts(classifier.answer, splits.test)
         _save(graph, card, staging / contract.MODEL_FILE)
         stages.begin("making and judging the int8 file")
         _add_int8(quantise(graph, splits), card, splits, staging)
@@ -121,23 +123,26 @@ def _add_int8(quantised: Quantised, card: Json, splits: Splits, staging: Path) -
         quantised: What `quantise` returned.
         card: With everything but "int8", which is added.
         splits: The data to judge the int8 file on.
-        staging: Where the finished fp32 file lies.
+        staging: Where the finished fp32 file lies; ends as an export that can be loaded.
     """
-    card["int8"] = describe_int8(quantised)
+    card["int8"] = facts = describe_int8(quantised)
     path = staging / contract.INT8_FILE
     if quantised.graph is not None:
         _save(quantised.graph, card | {"metrics": {}}, path)
-    _write_beside(staging, card)
-    classifier = Classifier.load(staging)
-    if quantised.graph is not None:
-        int8 = Classifier.load(staging, precision="int8")
-        card["int8"]["metrics"] = judge(int8, splits, "int8")
-        _save(quantised.graph, card | {"metrics": card["int8"]["metrics"]}, path)
-        sizes = {
+        _write_card(card, staging)
+        facts["metrics"] = judge(Classifier.load(staging, precision="int8"), splits, "int8")
+        _save(quantised.graph, card | {"metrics": facts["metrics"]}, path)
+        facts["bytes"] = {
             name: (staging / file).stat().st_size for name, file in contract.PRECISIONS.items()
         }
-        card["int8"]["bytes"] = sizes
-    _write_beside(staging, card, partial(render_page, splits=splits, classifier=classifier))
+    _write_card(card, staging)
+    page = render_page(card, splits, Classifier.load(staging))
+    (staging / contract.MODEL_CARD_FILE).write_text(render_card(card), encoding="utf-8")
+    (staging / contract.MODEL_CARD_PAGE).write_text(page, encoding="utf-8")
+    write_checksums(staging)
+    for precision, file in contract.PRECISIONS.items():  # what nobody can open is not published
+        if (staging / file).exists():
+            Classifier.load(staging, precision=precision)
 
 
 def _guessed_seconds(run: Run, splits: Splits) -> float:
@@ -214,12 +219,8 @@ def drop_idle_reshapes(graph: onnx.ModelProto) -> None:
         if node.op_type == "Reshape" and sizes and all(sizes) and sizes == shapes[node.input[0]]:
             graph.graph.node.remove(node)
             for reader in graph.graph.node:
-                places = [i for i, name in enumerate(reader.input) if name == node.output[0]]
-                for place in places:
-                    reader.input[place] = node.input[0]
-    used = {name for node in graph.graph.node for name in node.input}
-    for tensor in [t for t in graph.graph.initializer if t.name not in used]:
-        graph.graph.initializer.remove(tensor)
+                renamed = [node.input[0] if x == node.output[0] else x for x in reader.input]
+                reader.input[:] = renamed
 
 
 def check_parity(
@@ -242,8 +243,7 @@ def check_parity(
     expected = predict_proba(model, images, calibration.temperature)
     largest = 0.0
     for size in contract.PARITY_BATCH_SIZES:
-        batches = (images[start : start + size] for start in range(0, len(images), size))
-        found = np.concatenate([classifier.predict_proba(batch) for batch in batches])
+        found = np.concatenate(told(classifier.predict_proba, images, size))
         flips = int((found.argmax(1) != expected.argmax(1)).sum())
         difference = float(np.abs(found - expected).max())
         if flips or difference > contract.PARITY_TOLERANCE:
@@ -256,18 +256,9 @@ def check_parity(
     return largest
 
 
-def _write_beside(folder: Path, card: Json, render: Callable[[Json], str] | None = None) -> None:
-    """Write what goes with the ONNX files that lie in a folder: the card, its pages, the sums.
-
-    Args:
-        folder: Where to write.
-        card: What `build_card` returned, with "int8" where that is known.
-        render: Makes the card's HTML page of the card; without it there is none yet.
-    """
+def _write_card(card: Json, folder: Path) -> None:
+    """Write card.json and the checksums, with which an export can be loaded."""
     (folder / contract.CARD_FILE).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-    (folder / contract.MODEL_CARD_FILE).write_text(render_card(card), encoding="utf-8")
-    if render is not None:
-        (folder / contract.MODEL_CARD_PAGE).write_text(render(card), encoding="utf-8")
     write_checksums(folder)
 
 

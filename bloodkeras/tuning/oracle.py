@@ -8,10 +8,12 @@ again; a worker that dies keeps its trial for ever, and the chief waits for it (
 """
 
 import collections
+import contextlib
 import copy
 import json
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +213,10 @@ class SteadyOracle(keras_tuner.Oracle):
         if self.ongoing_trials or self.tuner_ids:
             return False
         return self.spent() or self.exhausted or self.complete()
+
+    def beating(self, trial_id: str, lost_after: float) -> AbstractContextManager[None]:
+        """Do nothing: a worker in the oracle's own process needs no heartbeat."""
+        return contextlib.nullcontext()
 
     def complete(self) -> bool:
         """Return whether all trials of the plan have ended."""

@@ -81,7 +81,6 @@ def importance(done: list[Json], names: list[str], plan: Plan, path: Path, synth
     )
     axis.set_xlabel(f"fall of R² of {plan.objective} when the field is shuffled")
     axis.set_title(f"a random forest over {len(done)} trials: a hint, not a proof", fontsize=10)
-    seaborn.despine(figure)
     save_figure(figure, [], path, synthetic)
 
 

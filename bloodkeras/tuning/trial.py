@@ -76,14 +76,17 @@ def run_trial(
 
     Raises:
         FloatingPointError: The loss became NaN or infinite.
-        BloodkerasError: The checkpoint cannot be written.
+        OSError: The checkpoint cannot be written.
     """
     keras.backend.clear_session()  # of earlier trials' networks
     model = build_model(recipe, data.train.dataset)
     steps = steps_per_epoch(data.train, recipe)
     compile_model(model, recipe, steps)
     model.optimizer.build(model.trainable_variables)
-    _begin(recipe, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not _is_of(recipe, folder):  # what another recipe left there
+        remove_checkpoints(folder)
+        write_recipe(recipe, folder / RUN_RECIPE)
     history = restore(model, recipe, folder)
     if not history and parent is not None:
         history = restore(model, recipe, parent)
@@ -131,11 +134,9 @@ class _Watcher(keras.callbacks.Callback):
             raise FloatingPointError(f"the loss became {row['loss']} in epoch {epoch + 1}")
         self.history.append(row)
         if not self.recipe.train_ema:  # with averaging there are two sets of weights to keep
-            state = Checkpoint(self.history, 0.0, *variables_of(self.model), b"")
-            try:
-                save_checkpoint(self.folder, state)
-            except OSError as error:
-                raise BloodkerasError(f"cannot write {self.folder}: {error.strerror}") from None
+            save_checkpoint(
+                self.folder, Checkpoint(self.history, 0.0, *variables_of(self.model), b"")
+            )
         self.stopped = not self.report(epoch + 1, row)
         self.model.stop_training = self.stopped
 
@@ -158,17 +159,6 @@ def restore(model: keras.Model, recipe: Recipe, folder: Path) -> list[Json]:
         return []
     put_back(model, state)
     return state.rows
-
-
-def _begin(recipe: Recipe, folder: Path) -> None:
-    """Make a trial's folder; what another recipe left there is removed."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not _is_of(recipe, folder):
-            remove_checkpoints(folder)
-            write_recipe(recipe, folder / RUN_RECIPE)
-    except OSError as error:
-        raise BloodkerasError(f"cannot write {folder}: {error.strerror}") from None
 
 
 def _is_of(recipe: Recipe, folder: Path) -> bool:
