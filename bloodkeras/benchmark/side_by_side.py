@@ -11,6 +11,7 @@ import json
 import logging
 import multiprocessing
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -29,7 +30,8 @@ from bloodkeras.cores import cores, hold_to
 from bloodkeras.data.splits import Splits
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.named_types import Json, Pixels, Probs
-from bloodkeras.progress import about_when
+from bloodkeras.progress import about_when, told
+from bloodkeras.whole_file import write_json, write_text
 
 LOG = logging.getLogger(__name__)
 
@@ -45,7 +47,6 @@ def run_benchmark(source: Source, splits: Splits, rounds: int, seconds: float) -
     """Measure every engine that is there, print what is measured, and save it.
 
     Args:
-        source: The export, its run and the folder for results.
         splits: Accuracy is that on test.
         rounds: Counted ones; one more warms up.
         seconds: Of each measurement.
@@ -55,7 +56,6 @@ def run_benchmark(source: Source, splits: Splits, rounds: int, seconds: float) -
     """
     if rounds < 1 or seconds <= 0:
         raise UsageError("benchmark takes --rounds 1 or more and --seconds above 0")
-    Path(source.work).mkdir(parents=True, exist_ok=True)
     reasons = {name: engines.missing(name, source) for name in ENGINES}
     names = [name for name, reason in reasons.items() if not reason]
     available = cores()
@@ -79,10 +79,8 @@ def run_benchmark(source: Source, splits: Splits, rounds: int, seconds: float) -
     result = facts | {"left_out": {k: v for k, v in reasons.items() if v}}
     result |= summarise(rows, measured, facts["multiply_adds"])
     text = render_table(result)
-    Path(source.work, "benchmark.json").write_text(
-        json.dumps(result, indent=2) + "\n", encoding="utf-8"
-    )
-    Path(source.work, "benchmark.txt").write_text(text + "\n", encoding="utf-8")
+    write_json(Path(source.work, "benchmark.json"), result)
+    write_text(Path(source.work, "benchmark.txt"), text)
     print(text)
     return result
 
@@ -90,9 +88,7 @@ def run_benchmark(source: Source, splits: Splits, rounds: int, seconds: float) -
 class _Lanes:
     """One process for each engine and setting, each held to as many cores as it has threads."""
 
-    def __init__(
-        self, names: list[str], source: Source, available: list[int], images: Pixels
-    ) -> None:
+    def __init__(self, names: list[str], source: Source, available: list[int], images: Pixels):
         self._pools: dict[Lane, ProcessPoolExecutor] = {}
         wanted = [(name, s) for name in names for s in engines.settings(name, len(available))]
         for lane in (*wanted, ("matmul", Setting(1))):
@@ -124,8 +120,7 @@ def _rounds(lanes: _Lanes, rounds: int, seconds: float) -> Measured:
     found: Measured = {lane: collections.defaultdict(list) for lane in lanes}
     for number in range(rounds + 1):
         started = time.perf_counter()
-        jobs: tuple[str | int, ...] = ("latency", *BATCHES)
-        for job in jobs:
+        for job in ("latency", *BATCHES):
             for lane in lanes:
                 if lane[0] == "matmul" and job != "latency":
                     continue
@@ -163,11 +158,7 @@ def _measure(job: str | int, seconds: float) -> Any:
 
 
 def _answer(images: Pixels) -> Probs:
-    size = BATCHES[-1]
-    parts = [
-        STATE["predict"](images[start : start + size]) for start in range(0, len(images), size)
-    ]
-    return np.concatenate(parts)
+    return np.concatenate(told(STATE["predict"], images, BATCHES[-1]))
 
 
 def _fixed(name: str, source: Source) -> Json:
@@ -206,7 +197,7 @@ def _facts(
     return {
         "model": card["model"],
         "multiply_adds": card["multiply_adds"],
-        "machine": {"processor": _processor(), "cores": len(available), "load": os.getloadavg()[0]},
+        "machine": {"processor": _processor(), "cores": len(available), "load": _load()},
         "versions": engines.versions(),
         "rounds": rounds,
         "seconds": seconds,
@@ -219,7 +210,9 @@ def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        import platform
-
         return platform.processor() or platform.machine()
     return next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), "")
+
+
+def _load() -> float:
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0  # Windows does not say

@@ -11,7 +11,6 @@ for the even rows and the other for the odd ones; directions in the plane go rou
 """
 
 import io
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from bloodkeras.data.splits import Split, Splits, check_split
 from bloodkeras.errors import UsageError
 from bloodkeras.named_types import Floats, Json, Pixels
 from bloodkeras.progress import Progress
-from bloodkeras.whole_file import make_folder
+from bloodkeras.whole_file import make_folder, write_json
 
 STRENGTHS = (1, 2, 3, 4, 5)
 FRAME = BLOODMNIST.image_side  # pixels of an image, in which the lengths of SHIFTS are meant
@@ -38,12 +37,6 @@ DISC_STEPS = 9  # points a pixel and axis, of which a blur's kernel is made
 
 def evaluate_shifts(export: str, splits: Splits, split: str, runs: Path) -> Path:
     """Judge an export on corruptions of a split, print the table, leave it as shifts.json.
-
-    Args:
-        export: Its folder.
-        splits: The data.
-        split: train, val or test.
-        runs: Folder of all runs.
 
     Returns:
         The folder of the results, <runs>/onnx-<model>/evaluation.
@@ -61,7 +54,7 @@ def evaluate_shifts(export: str, splits: Splits, split: str, runs: Path) -> Path
     found |= judge_shifts(classifier.answer, splits.named()[split])
     folder = runs / results_name(export, model) / "evaluation"
     make_folder(folder)
-    (folder / shifts_file(split)).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / shifts_file(split), found)
     print(f"{model} on simulated shifts of {split}\n{shifts_table(found)}")
     return folder
 
@@ -72,11 +65,7 @@ def shifts_file(split: str) -> str:
 
 
 def judge_shifts(answer: Callable[[Pixels], Answers], split: Split) -> Json:
-    """Return how a classifier fares under every corruption.
-
-    Args:
-        answer: `Classifier.answer`.
-        split: Cells with labels.
+    """Return how a classifier, given by its `answer`, fares under every corruption.
 
     Returns:
         "images": how many; "clean": numbers without a shift; "shifts": {shift: one of these a

@@ -76,9 +76,6 @@ def augmentation(
     Args:
         images: uint8 (K, S, S, 3), one of each class.
         views: float (V, K, S, S, 3), 0..255: V augmented versions of each.
-        names: Of the classes.
-        path: The PNG to write.
-        synthetic: Whether to stamp it.
     """
     count = len(names)
     figure, axes = plt.subplots(count, 1 + len(views), figsize=(1 + len(views), count))
@@ -186,10 +183,8 @@ def risk_coverage(report: Report, curve: tuple[Any, ...], doubt: Json, path: Pat
     """Draw the error rate of the most confident answers by how many are answered.
 
     Args:
-        report: The model's report.
         curve: What `doubt.risk_coverage` returned.
         doubt: What `doubt.judge_doubt` returned: the shipped threshold is marked.
-        path: The PNG to write.
     """
     figure, axis = plt.subplots(figsize=(7, 4.5))
     axis.plot(*curve, color=BLUE, label="most confident answers first")
@@ -208,14 +203,7 @@ def risk_coverage(report: Report, curve: tuple[Any, ...], doubt: Json, path: Pat
 
 
 def comparison(found: list[Json], split: str, path: Path, synthetic: bool) -> None:
-    """Draw models side by side, and how far each lies from the first.
-
-    Args:
-        found: What `compare.compare` returned.
-        split: The split's name.
-        path: The PNG to write.
-        synthetic: Whether to stamp it.
-    """
+    """Draw models side by side, and how far each lies from the first, as `compare` found it."""
     figure, axes = plt.subplots(1, 2, figsize=(12, 1.6 + 0.6 * len(found)), sharey=True)
     sides = (
         (axes[0], found, f"on {split}"),
@@ -250,16 +238,7 @@ def comparison(found: list[Json], split: str, path: Path, synthetic: bool) -> No
 
 
 def shifts(runs: Path, synthetic: bool, split: str = "test") -> Path:
-    """Draw accuracy by strength of every shift, for all models that were judged.
-
-    Args:
-        runs: The folder of all runs, in which `shifts` leaves its results.
-        synthetic: Whether to stamp it.
-        split: Which results.
-
-    Returns:
-        The PNG that was written.
-    """
+    """Draw accuracy by strength of every shift, for all models judged in the folder of all runs."""
     files = sorted(runs.glob(f"onnx-*/evaluation/{shifts_file(split)}"))
     found = {
         file.parents[1].name.removeprefix("onnx-"): json.loads(file.read_text(encoding="utf-8"))

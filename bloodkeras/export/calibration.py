@@ -64,12 +64,8 @@ def fit_calibration(model: keras.Model, splits: Splits, recipe: Recipe) -> Calib
     """Fit temperature, thresholds and the foreign score of a trained model.
 
     A network that was trained for other laboratories is calibrated for them too: on cells as they
-    might look there. Otherwise every other stain would be foreign to it.
-
-    Args:
-        model: The network.
-        splits: train for what cells look like, val for everything else.
-        recipe: How it was trained.
+    might look there. Otherwise every other stain would be foreign to it. What cells look like is
+    learned on train, everything else on val.
     """
     network = with_features(model)
     train, val = as_elsewhere(splits.train, recipe), as_elsewhere(splits.val, recipe)

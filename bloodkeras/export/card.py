@@ -42,14 +42,8 @@ PREPROCESSING = (
 def build_card(run: Run, splits: Splits, calibration: Calibration) -> Json:
     """Collect the facts of an export that are known before its ONNX file is judged.
 
-    Args:
-        run: The training run.
-        splits: The data to judge the exported file on.
-        calibration: What was built into the graph beside the network.
-
-    Returns:
-        The card; "metrics", "shifts" and "largest_difference_to_keras" (of a probability, between
-        Keras and ONNX on val) are still to come.
+    Still to come are "metrics", "shifts" and "largest_difference_to_keras", of a probability on
+    val.
     """
     dataset, side = run.dataset, run.dataset.image_side
     return {
@@ -215,13 +209,7 @@ Code and weights: {card["license"]["code and weights"]}. Data: {card["license"][
 
 
 def render_page(card: Json, splits: Splits, classifier: Classifier) -> str:
-    """Return the card as an HTML page, with what figures say better than tables.
-
-    Args:
-        card: What `build_card` returned.
-        splits: The data; the figures show test.
-        classifier: The exported file.
-    """
+    """Return the card as an HTML page, with what figures of test say better than tables."""
     report = evaluate(classifier.predict_proba, splits, "test", card["model"], "onnx")
     curve = risk_coverage(classifier.answer(splits.test.images), splits.test.labels)
     with tempfile.TemporaryDirectory() as folder:

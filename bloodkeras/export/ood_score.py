@@ -75,14 +75,11 @@ def compare_scores(network: keras.Model, statistics: Statistics, cells: Split) -
 
 
 def choose_score(aurocs: dict[str, dict[str, float]]) -> str:
-    """Return the score with the best mean AUROC; of those hardly worse, the last of SCORES.
+    """Return the score with the best mean of {kind: AUROC}; of those hardly worse, the last.
 
     On images that are far from any cell several scores are all but perfect, and the difference
     between them is luck. What decides then is how much a score looks at, because it also has to
     notice cells of a new kind, which only `held_out.py` can measure.
-
-    Args:
-        aurocs: {score: {kind of foreign image: AUROC}}.
     """
     means = {score: np.mean(list(aurocs[score].values())) for score in aurocs}
     good = [score for score in SCORES if means[score] >= max(means.values()) - TIE]

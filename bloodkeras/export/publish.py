@@ -33,6 +33,7 @@ from bloodkeras.named_types import Json, Pixels, Tensor
 from bloodkeras.progress import Stages, told
 from bloodkeras.training.models import PREDICT_BATCH, predict_proba
 from bloodkeras.training.run_folder import Run
+from bloodkeras.whole_file import write_json, write_text
 
 # How long each takes in proportion to the others, `residual` on two cores: nearly all of it is the
 # card's simulated shifts.
@@ -51,7 +52,6 @@ def export_run(run: Run, splits: Splits, folder: Path) -> Path:
     An int8 file goes with it where that loses little; where not, the card says why.
 
     Args:
-        run: What `load_run` returned.
         splits: The data; val decides, test is only reported.
         folder: Where to publish, such as runs/exports/deeper.
 
@@ -117,14 +117,7 @@ def requantise(folder: Path, splits: Splits) -> Json:
 
 
 def _add_int8(quantised: Quantised, card: Json, splits: Splits, staging: Path) -> None:
-    """Write the int8 file, what the card says of it, and all that goes with both.
-
-    Args:
-        quantised: What `quantise` returned.
-        card: With everything but "int8", which is added.
-        splits: The data to judge the int8 file on.
-        staging: Where the finished fp32 file lies; ends as an export that can be loaded.
-    """
+    """Write beside the fp32 file the int8 one, what the card says of it, and all that goes with."""
     card["int8"] = facts = describe_int8(quantised)
     path = staging / contract.INT8_FILE
     if quantised.graph is not None:
@@ -138,7 +131,7 @@ def _add_int8(quantised: Quantised, card: Json, splits: Splits, staging: Path) -
     _write_card(card, staging)
     page = render_page(card, splits, Classifier.load(staging))
     (staging / contract.MODEL_CARD_FILE).write_text(render_card(card), encoding="utf-8")
-    (staging / contract.MODEL_CARD_PAGE).write_text(page, encoding="utf-8")
+    write_text(staging / contract.MODEL_CARD_PAGE, page)
     write_checksums(staging)
     for precision, file in contract.PRECISIONS.items():  # what nobody can open is not published
         if (staging / file).exists():
@@ -226,13 +219,7 @@ def drop_idle_reshapes(graph: onnx.ModelProto) -> None:
 def check_parity(
     model: keras.Model, calibration: Calibration, classifier: Classifier, images: Pixels
 ) -> float:
-    """Compare ONNX with Keras on every image, at several batch sizes.
-
-    Args:
-        model: The Keras model.
-        calibration: What was built into the graph beside it.
-        classifier: The exported one, through the class that users will call.
-        images: uint8 (N, S, S, 3).
+    """Compare ONNX, through the class that users call, with Keras at several batch sizes.
 
     Returns:
         The largest difference of a probability.
@@ -258,7 +245,7 @@ def check_parity(
 
 def _write_card(card: Json, folder: Path) -> None:
     """Write card.json and the checksums, with which an export can be loaded."""
-    (folder / contract.CARD_FILE).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / contract.CARD_FILE, card)
     write_checksums(folder)
 
 

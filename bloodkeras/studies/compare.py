@@ -7,7 +7,6 @@ Sources: McNemar 1947, exact (binomial) form: of the images that one of two mode
     percentile bootstrap, Efron & Tibshirani 1993.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,21 +17,16 @@ from bloodkeras.data.splits import check_split
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.evaluation import figures
 from bloodkeras.evaluation.evaluate import Report
-from bloodkeras.evaluation.metrics import INTERVAL, accuracy, macro_f1, resample_weights
+from bloodkeras.evaluation.metrics import accuracy, interval, macro_f1, resample_weights
 from bloodkeras.named_types import Floats, Json, Labels, Probs
 from bloodkeras.studies.targets import Places, check_target
-from bloodkeras.whole_file import make_folder
+from bloodkeras.whole_file import make_folder, write_json, write_text
 
 COMPARED = {"accuracy": accuracy, "macro_f1": macro_f1}
 
 
 def compare_targets(targets: tuple[str, ...], split: str, runs: Path) -> None:
-    """Compare what was evaluated; print the table and leave it and a figure.
-
-    Args:
-        targets: Two or more model names, run folders or export folders.
-        split: The split that they were evaluated on.
-        runs: Folder of all runs; gets compare/ with compare.txt, compare.json and compare.png.
+    """Compare what was evaluated; print the table, leave it and a figure in <runs>/compare.
 
     Raises:
         UsageError: There is no such split.
@@ -48,10 +42,8 @@ def compare_targets(targets: tuple[str, ...], split: str, runs: Path) -> None:
     text = comparison_table(found, split, len(reports[0].labels))
     folder = runs / "compare"
     make_folder(folder)
-    (folder / "compare.txt").write_text(text + "\n", encoding="utf-8")
-    (folder / "compare.json").write_text(
-        json.dumps({"split": split, "models": found}, indent=2), encoding="utf-8"
-    )
+    write_text(folder / "compare.txt", text)
+    write_json(folder / "compare.json", {"split": split, "models": found})
     figures.comparison(found, split, folder / "compare.png", reports[0].data["synthetic"])
     print(f"{text}\nresults in {folder}")
 
@@ -133,6 +125,4 @@ def _interval(
         each = [score(report.labels, report.probs, weights) for report in reports]
         return each[0] if len(each) == 1 else each[0] - each[1]
 
-    low, high = np.quantile(scores(weights), INTERVAL)
-    value = scores(np.ones((1, weights.shape[1])))[0]
-    return {"value": float(value), "low": float(low), "high": float(high)}
+    return interval(scores, weights)

@@ -5,7 +5,6 @@ Flow: takes runs and their Keras and ONNX reports; gives results.txt, results.js
 
 import dataclasses
 import html
-import json
 from pathlib import Path
 
 import numpy as np
@@ -18,22 +17,20 @@ from bloodkeras.export.document import render_document, render_figures, render_p
 from bloodkeras.named_types import Json
 from bloodkeras.recipe import Recipe
 from bloodkeras.training.run_folder import Run
+from bloodkeras.whole_file import write_json, write_text
 
 
 def write_report(
     runs: list[Run], keras: list[Report], onnx: list[Report | None], eda: Path, folder: Path
 ) -> str:
-    """Write the report of some models, the baseline first.
+    """Write the report of some models, the baseline first; return the text of results.txt.
 
     Args:
         runs: One a model.
         keras: Their reports on test, in the same order.
-        onnx: The reports on test of the files exported from them, in the same order.
+        onnx: Those of the files exported from them; None where there is none.
         eda: The folder of the exploration's figures and audit.
         folder: Where to write.
-
-    Returns:
-        The text of results.txt.
     """
     dataset = runs[0].dataset
     results = {
@@ -43,8 +40,8 @@ def write_report(
         "interpretation": interpret_all(keras),
     }
     text = render_text(results, keras)
-    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    (folder / "results.txt").write_text(text + "\n", encoding="utf-8")
+    write_json(folder / "results.json", results)
+    write_text(folder / "results.txt", text)
     explored = ("sample_images", "class_distribution", "augmentation")
     figures = {
         "Confusion matrices": [_evaluation_figure(run, "confusion_matrix") for run in runs],
@@ -55,8 +52,7 @@ def write_report(
         "The data": [eda / f"{name}.png" for name in explored],
     }
     audit = (eda / "audit.txt").read_text(encoding="utf-8") if (eda / "audit.txt").exists() else ""
-    page = render_page(results, keras, text, audit, figures)
-    (folder / "report.html").write_text(page, encoding="utf-8")
+    write_text(folder / "report.html", render_page(results, keras, text, audit, figures))
     return text
 
 
@@ -64,10 +60,7 @@ COMPARED = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "auc", "e
 
 
 def gain(reports: list[Report]) -> Json:
-    """Return how much the most accurate of the other models gains over the baseline.
-
-    Args:
-        reports: The baseline's first.
+    """Return how much the most accurate of the other models gains over the baseline, the first.
 
     Returns:
         "model": its name; "by": {headline number: difference}. Empty for the baseline alone.
@@ -88,12 +81,7 @@ def interpret_all(reports: list[Report]) -> list[str]:
 
 
 def interpret(baseline: Report, improved: Report) -> list[str]:
-    """Say in sentences what the numbers of two models say.
-
-    Args:
-        baseline: The simpler model's report.
-        improved: The better one's, on the same images.
-    """
+    """Say in sentences what the numbers of two models on the same images say."""
     gain = improved.value("accuracy") - baseline.value("accuracy")
     wrong = [int((r.probs.argmax(1) != r.labels).sum()) for r in (baseline, improved)]
     sentences = [
@@ -204,7 +192,6 @@ def render_page(
 
     Args:
         results: What results.json holds.
-        reports: The reports of the same models.
         text: What results.txt holds.
         audit: Of the data, as text; "" for none.
         figures: {heading: PNGs}; those that do not exist are left out.

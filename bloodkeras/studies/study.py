@@ -17,7 +17,7 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +43,7 @@ from bloodkeras.named_types import Json
 from bloodkeras.progress import Stages, about_when, duration
 from bloodkeras.recipe import JOINED, RECIPES, Recipe
 from bloodkeras.studies.targets import Places
-from bloodkeras.whole_file import make_folder
+from bloodkeras.whole_file import make_folder, write_json, write_text
 
 if TYPE_CHECKING:
     from bloodkeras.training.run_folder import Run
@@ -54,13 +54,7 @@ BESIDE_TRAINING = 0.25  # what all other steps of a study take, as a share of it
 
 
 class Study:
-    """One data set, one folder of runs and one of exports.
-
-    Attributes:
-        splits: The data.
-        runs: Where training and evaluation leave their results.
-        exports: Where ONNX files are published; by default <runs>/exports.
-    """
+    """One data set, one folder of runs and one of exports, by default <runs>/exports."""
 
     def __init__(self, splits: Splits, runs: str = "runs", exports: str = "") -> None:
         self.splits = splits
@@ -68,7 +62,7 @@ class Study:
         self.exports = Path(exports) if exports else self.runs / "exports"
         self.places = Places(self.runs, self.exports)
         if splits.synthetic:
-            print(banner())
+            LOG.warning(contract.SYNTHETIC_STAMP)
 
     def explore(self) -> None:
         """Draw the data and audit it."""
@@ -86,19 +80,13 @@ class Study:
             views = augmented_views(images, RECIPES[recipe])
             figures.augmentation(images, views, names, folder / f"{name}.png", stamp)
         findings = audit(self.splits)
-        (folder / "audit.json").write_text(json.dumps(findings, indent=2) + "\n", encoding="utf-8")
         text = audit_table(findings)
-        (folder / "audit.txt").write_text(text + "\n", encoding="utf-8")
+        write_json(folder / "audit.json", findings)
+        write_text(folder / "audit.txt", text)
         print(f"{text}\nfigures and audit in {folder}")
 
     def train(self, recipe: Recipe, out: str | None = None, **options: Any) -> "Run":
-        """Train one model into its run folder; return the `Run`.
-
-        Args:
-            recipe: Every setting.
-            out: Another folder.
-            options: Of `train.train`: tensorboard, resume, fast.
-        """
+        """Train one model into its run folder, or another; the options are `train.train`'s."""
         from bloodkeras.evaluation import figures
         from bloodkeras.training.run_folder import load_run
         from bloodkeras.training.train import train
@@ -107,24 +95,21 @@ class Study:
         run = load_run(train(recipe, self.splits, folder, **options))
         stamp, curves = self.splits.synthetic, f"learning_curves_{recipe.model_name}.png"
         figures.learning_curves(run.history, recipe.model_name, folder / curves, stamp)
-        print(
+        LOG.info(
             f"{recipe.model_name}: {run.info['parameters']:,} parameters, best validation accuracy "
             f"{run.best_val_accuracy:.4f} in epoch {run.best_epoch}, "
-            f"{run.info['seconds'] / 60:.1f} minutes; run in {folder}"
+            f"{run.info['seconds'] / 60:.1f} minutes; run in {folder}\n"
+            f"in plain Keras: {loading(folder)}"
         )
-        print(f"in plain Keras: {loading(folder)}")
         return run
 
     def train_seeds(self, recipe: Recipe, seeds: list[int], **options: Any) -> None:
         """Train one recipe with several seeds; print mean and standard deviation on validation."""
         from bloodkeras.training.run_folder import kept_numbers
 
-        runs, stages = [], _seed_stages(recipe, seeds)
-        for seed in seeds:
-            stages.begin(f"seed {seed}")
-            runs.append(self.train(dataclasses.replace(recipe, train_seed=seed), **options))
+        runs = [self.train(seeded, **options) for seeded in _seeded(recipe, seeds)]
         text = spread_table(recipe.model_name, seeds, kept_numbers(runs))
-        (self.runs / f"{recipe.model_name}-seeds-val.txt").write_text(text + "\n", encoding="utf-8")
+        write_text(self.runs / f"{recipe.model_name}-seeds-val.txt", text)
         print(text)
 
     def join(self, home: str, elsewhere: str, out: str) -> None:
@@ -136,42 +121,30 @@ class Study:
         usual = self.places.joined_folder(second.recipe.train_seed)
         folder = Path(out) if out else usual
         run = load_run(join(first, second, self.splits, folder))
-        print(
+        LOG.info(
             f"{JOINED}: {run.info['parameters']:,} parameters, validation accuracy "
-            f"{run.best_val_accuracy:.4f}; run in {folder}"
+            f"{run.best_val_accuracy:.4f}; run in {folder}\nin plain Keras: {loading(folder)}"
         )
-        print(f"in plain Keras: {loading(folder)}")
 
     def evaluate(
         self, target: str, split: str = "test", margins: str = "", views: bool = False
     ) -> None:
-        """Judge a run or an export and draw where it errs.
-
-        Args:
-            target: A model name, a run folder or an export folder.
-            split: train, val or test.
-            margins: A folder of photographs whose margins an export should refuse.
-            views: Whether to average over eight views too.
-        """
+        """Judge a run or an export and draw where it errs; the options are `evaluate`'s."""
         from bloodkeras.evaluation import figures
 
         target = self.places.run_or_published(target)
         folder, name, engine, predict_proba, weights = self.places.open(target, self.splits.dataset)
         report = evaluate(predict_proba, self.splits, split, name, engine, weights, views)
         out = folder / "evaluation"
-        make_folder(out)
         report.save(out)
-        (out / f"{split}.txt").write_text(
-            f"{name} ({engine}) on {split}\n\n{headline_table(report)}\n\n"
-            f"{classification_table(report)}",
-            encoding="utf-8",
-        )
+        tables = f"{headline_table(report)}\n\n{classification_table(report)}"
+        write_text(out / f"{split}.txt", f"{name} ({engine}) on {split}\n\n{tables.rstrip()}")
         suffix = name if split == "test" else f"{name}_{split}"
         figures.confusion_matrix(report, out / f"confusion_matrix_{suffix}.png")
         figures.mistakes(report, self.splits.named()[split], out / f"mistakes_{suffix}.png")
         figures.reliability(report, out / f"reliability_{suffix}.png")
         print(f"{name} ({engine}) on {split}, {len(report.labels):,} images")
-        print(f"{headline_table(report)}\n\n{classification_table(report)}\nresults in {out}")
+        print(f"{tables}\nresults in {out}")
         if engine == "onnx":
             self._doubt(Classifier.load(Path(target)), report, out, margins)
 
@@ -206,14 +179,7 @@ class Study:
             )
 
     def benchmark(self, export: str, run: str, rounds: int, seconds: float) -> None:
-        """Compare the ways to run an exported network.
-
-        Args:
-            export: Its folder.
-            run: The run it came from; by default that of the card's model and seed.
-            rounds: How often each way is measured.
-            seconds: Of each measurement.
-        """
+        """Compare the ways to run an exported network, of the card's model and seed by default."""
         from bloodkeras.benchmark.engines import Source
         from bloodkeras.benchmark.side_by_side import run_benchmark
 
@@ -258,17 +224,15 @@ class Study:
         """
         from bloodkeras.training.run_folder import finished_run
 
-        reports, stages = [], _seed_stages(recipe, seeds)
-        for seed in seeds:
-            stages.begin(f"seed {seed}")
-            seeded = dataclasses.replace(recipe, train_seed=seed)
+        reports = []
+        for seeded in _seeded(recipe, seeds):
             folder = self.places.run_folder_of(seeded)
             if not finished_run(folder, seeded, self.splits):
                 self.train(seeded)
             self.evaluate(str(folder), views=True)
             reports.append(load_report(folder / "evaluation", "test"))
         text = seeds_table(recipe.model_name, seeds, reports)
-        (self.runs / f"{recipe.model_name}-seeds.txt").write_text(text + "\n", encoding="utf-8")
+        write_text(self.runs / f"{recipe.model_name}-seeds.txt", text)
         print(text)
 
     def held_out(self, recipe: Recipe) -> None:
@@ -304,7 +268,7 @@ class Study:
         for name, value in {**seconds, "all steps": sum(seconds.values())}.items():
             print(f"{name:40}{value:8.1f} s")
         if self.splits.synthetic:
-            print(banner())
+            LOG.warning(contract.SYNTHETIC_STAMP)
 
     def _foretold(self, recipes: list[Recipe]) -> str:
         """Return roughly how long the study takes: nearly all of it is training."""
@@ -328,9 +292,7 @@ class Study:
 
         split = self.splits.named()[report.split]
         doubt = judge_doubt(classifier, split, Path(margins) if margins else None)
-        (out / f"doubt_{report.split}.json").write_text(
-            json.dumps(doubt, indent=2) + "\n", encoding="utf-8"
-        )
+        write_json(out / f"doubt_{report.split}.json", doubt)
         curve = risk_coverage(classifier.answer(split.images), split.labels)
         path = out / f"risk_coverage_{report.model}_{report.split}.png"
         figures.risk_coverage(report, curve, doubt, path)
@@ -344,8 +306,13 @@ def loading(folder: Path) -> str:
     return TO_LOAD.replace("model.keras", (folder / contract.RUN_MODEL).as_posix())
 
 
-def _seed_stages(recipe: Recipe, seeds: list[int]) -> Stages:
-    return Stages(f"{recipe.model_name} with several seeds", [f"seed {seed}" for seed in seeds])
+def _seeded(recipe: Recipe, seeds: list[int]) -> Iterator[Recipe]:
+    """Yield the recipe with one seed after the other, and say which begins."""
+    names = [f"seed {seed}" for seed in seeds]
+    stages = Stages(f"{recipe.model_name} with several seeds", names)
+    for seed, name in zip(seeds, names, strict=True):
+        stages.begin(name)
+        yield dataclasses.replace(recipe, train_seed=seed)
 
 
 def _say_requantised(target: str, int8: Json) -> None:
@@ -357,12 +324,6 @@ def _say_requantised(target: str, int8: Json) -> None:
         f"{name} {metrics:.2%}" for name, metrics in int8["accuracy_on_val"].items()
     )
     print(f"published {target} with a new int8 file: accuracy on the validation split {pair}")
-
-
-def banner() -> str:
-    """Return the box that says, at the start and at the end, that the cells are drawn."""
-    line = "!" * (len(contract.SYNTHETIC_STAMP) + 4)
-    return f"{line}\n! {contract.SYNTHETIC_STAMP} !\n{line}"
 
 
 def show_data(splits: Splits) -> None:

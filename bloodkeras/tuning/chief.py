@@ -49,7 +49,6 @@ def serve(oracle: Oracle, address: str, lost_after: float) -> None:
     """Hand out trials until the search has ended and every worker knows.
 
     Args:
-        oracle: Opened.
         address: HOST:PORT to listen at.
         lost_after: Seconds of silence after which a worker's trial is given to another.
 

@@ -85,13 +85,7 @@ def check_options(
 
 
 def run_tune(options: Options, splits: "Splits", folder: Path) -> None:
-    """Search on this machine, or be the chief or a worker of a search on several.
-
-    Args:
-        options: What `check_options` returned.
-        splits: The data; the search is given no test split.
-        folder: Of the search.
-    """
+    """Search on this machine, or be the chief or a worker of a search on several."""
     from bloodkeras.tuning.search import join, tune
     from bloodkeras.tuning.trial import TuningData
 

@@ -12,7 +12,7 @@ import io
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_tuner import Oracle
 from keras_tuner.engine.trial import Trial
@@ -22,6 +22,9 @@ from bloodkeras.recipe import write_recipe
 from bloodkeras.tuning.plan import Plan
 from bloodkeras.tuning.search_space import OBJECTIVES, SPACE, recipe_of
 from bloodkeras.whole_file import whole_file
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 LOG = logging.getLogger(__name__)
 
@@ -139,7 +142,7 @@ class Leaderboard:
         if ended:
             write_tables(oracle, self.plan, self.folder)
         if self.live:
-            self._draw(oracle)
+            self.live.update(self._text(oracle), refresh=True)
         elif ended:
             found = rows(oracle, self.plan)
             row = next(row for row in found if row["trial"] == trial.trial_id)
@@ -161,7 +164,7 @@ class Leaderboard:
             f"{row['seconds']:.0f} s ({what})"
         )
 
-    def _draw(self, oracle: Oracle) -> None:
+    def _text(self, oracle: Oracle) -> "Text":
         from rich.text import Text
 
         found = rows(oracle, self.plan)
@@ -170,7 +173,7 @@ class Leaderboard:
         model, ended = self.plan.start.model_name, len(oracle.end_order)
         title = f"{model}: {ended} of {oracle.max_trials} trials"
         text = "\n".join([title, *lines(others + running, self.plan)])
-        self.live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
+        return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def _csv(found: list[Json]) -> str:

@@ -21,10 +21,9 @@ from bloodkeras.training.device import warn_of_slow
 from bloodkeras.training.forecast import guessed_training
 from bloodkeras.tuning import plots
 from bloodkeras.tuning.leaderboard import Leaderboard, lines, write_tables
-from bloodkeras.tuning.oracle import MESSAGE, STATE_FILE
+from bloodkeras.tuning.oracle import MESSAGE, STATE_FILE, make_oracle
 from bloodkeras.tuning.plan import Plan, plan_of
 from bloodkeras.tuning.search_space import recipe_of
-from bloodkeras.tuning.strategies import make_oracle
 from bloodkeras.tuning.trial import TuningData, run_trial
 
 LOG = logging.getLogger(__name__)
@@ -45,10 +44,7 @@ def tune(
     """Search, or go on with the search in the folder.
 
     Args:
-        plan: What is searched for.
         trials: End after so many, those of earlier calls included.
-        data: Training and validation split.
-        folder: Where the results belong.
         seconds: The budget; a trial that is under way then is continued by the next call.
         address: HOST:PORT, to hand out the trials there instead of training here.
 
@@ -102,8 +98,6 @@ def work(oracle: Oracle, name: str, plan: Plan, data: TuningData, folder: Path) 
     Args:
         oracle: An oracle, or a `Chief`.
         name: This worker's; no two may share one.
-        plan: What is searched for.
-        data: Training and validation split.
         folder: For checkpoints: trials/<trial>.
     """
     while True:
@@ -160,10 +154,9 @@ def join(model: str, name: str, address: str, data: TuningData, folder: Path) ->
     """Work for a chief until it has no more trials.
 
     Args:
-        model: The model that the chief should be searching for.
+        model: The one that the chief should be searching for, on the same data.
         name: This worker's.
         address: The chief's HOST:PORT.
-        data: Must be the chief's.
         folder: For checkpoints. Where it is the chief's too (a shared disk), a lost worker's trial
             is continued, not begun again.
 

@@ -65,7 +65,6 @@ def run_trial(
     Args:
         recipe: Every setting. A schedule is drawn over all of its `train_epochs`.
         epochs: Stop after so many of them.
-        data: What to train on and what to judge by.
         folder: Of this trial; a checkpoint there is continued.
         report: Called with the epoch, from 1, and its metrics, those of continued epochs first.
             False ends the trial.
