@@ -15,10 +15,11 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -71,9 +72,9 @@ def run_benchmark(source: Source, splits: Splits, rounds: int, seconds: float) -
         LOG.info(f"start and memory of {name}")
         rows[name] = _fixed(name, source)
     images = splits.test.images
-    with _Lanes(names, source, available, images[:IMAGES]) as lanes:
+    with _lanes(names, source, available, images[:IMAGES]) as lanes:
         for name in names:
-            answers = lanes.ask((name, Setting(1)), _answer, images)
+            answers = lanes[name, Setting(1)].submit(_answer, images).result()
             rows[name]["accuracy"] = float((answers.argmax(1) == splits.test.labels).mean())
         measured = _rounds(lanes, rounds, seconds)
     result = facts | {"left_out": {k: v for k, v in reasons.items() if v}}
@@ -85,47 +86,36 @@ def run_benchmark(source: Source, splits: Splits, rounds: int, seconds: float) -
     return result
 
 
-class _Lanes:
-    """One process for each engine and setting, each held to as many cores as it has threads."""
-
-    def __init__(self, names: list[str], source: Source, available: list[int], images: Pixels):
-        self._pools: dict[Lane, ProcessPoolExecutor] = {}
-        wanted = [(name, s) for name in names for s in engines.settings(name, len(available))]
+@contextmanager
+def _lanes(
+    names: list[str], source: Source, available: list[int], images: Pixels
+) -> Iterator[dict[Lane, ProcessPoolExecutor]]:
+    """Yield a process for each engine and setting, held to as many cores as it has threads."""
+    wanted = [(name, s) for name in names for s in engines.settings(name, len(available))]
+    pools = {}
+    with ExitStack() as stack:
         for lane in (*wanted, ("matmul", Setting(1))):
             hold_to(available[: lane[1].threads])  # what is started now inherits it
-            pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
-            self._pools[lane] = pool
             try:
+                pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+                pools[lane] = stack.enter_context(pool)
                 pool.submit(_prepare, *lane, source, images).result()
             finally:
                 hold_to(available)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for pool in self._pools.values():
-            pool.shutdown()
-
-    def __iter__(self) -> Iterator[Lane]:
-        return iter(self._pools)
-
-    def ask(self, lane: Lane, job: Callable[..., Any], *words: Any) -> Any:
-        """Return what a job gives in a lane's process."""
-        return self._pools[lane].submit(job, *words).result()
+        yield pools
 
 
-def _rounds(lanes: _Lanes, rounds: int, seconds: float) -> Measured:
+def _rounds(lanes: dict[Lane, ProcessPoolExecutor], rounds: int, seconds: float) -> Measured:
     """Return {(name, setting): {"latency" or batch: one number or pair a counted round}}."""
     found: Measured = {lane: collections.defaultdict(list) for lane in lanes}
     for number in range(rounds + 1):
         started = time.perf_counter()
         for job in ("latency", *BATCHES):
-            for lane in lanes:
+            for lane, pool in lanes.items():
                 if lane[0] == "matmul" and job != "latency":
                     continue
                 time.sleep(REST)
-                value = lanes.ask(lane, _measure, job, seconds)
+                value = pool.submit(_measure, job, seconds).result()
                 if number:  # round 0 warms up
                     found[lane][job].append(value)
         took = f"{time.perf_counter() - started:.0f} s"

@@ -89,21 +89,24 @@ def interpret(baseline: Report, improved: Report) -> list[str]:
         f"{improved.split} images right, {baseline.model} {baseline.value('accuracy'):.2%}: "
         f"{gain * 100:+.2f} points, {wrong[1]} mistakes instead of {wrong[0]}."
     ]
-    by_class = {
-        name: improved.metrics["per_class"][name]["f1"] - baseline.metrics["per_class"][name]["f1"]
-        for name in improved.class_names
-    }
-    ranked = sorted(by_class, key=by_class.__getitem__, reverse=True)
-    better = [name for name in ranked[:2] if by_class[name] > 0]
+    by_class = _gains_by_class(baseline, improved)
+    better = [name for name in list(by_class)[:2] if by_class[name] > 0]
     if better:
         best = " and ".join(f"{name} ({by_class[name]:+.3f} F1)" for name in better)
         sentences.append(f"What improved most: {best}.")
-    worse = [name for name in ranked if by_class[name] < 0]
+    worse = [name for name in by_class if by_class[name] < 0]
     if worse:
         listed = ", ".join(f"{name} ({by_class[name]:+.3f})" for name in worse)
         sentences.append(f"Worse than with {baseline.model}: {listed}.")
     sentences.append(_confused_pair(improved))
     return sentences
+
+
+def _gains_by_class(baseline: Report, improved: Report) -> dict[str, float]:
+    """Return what each class gains in F1, the largest gain first."""
+    before, after = baseline.metrics["per_class"], improved.metrics["per_class"]
+    gains = {name: after[name]["f1"] - before[name]["f1"] for name in improved.class_names}
+    return dict(sorted(gains.items(), key=lambda pair: -pair[1]))
 
 
 def _confused_pair(report: Report) -> str:
@@ -138,12 +141,8 @@ def render_text(results: Json, reports: list[Report]) -> str:
     lines += [_row(*row) for row in _scores(results)]
     lines += ["", *results["interpretation"]]
     for report in reports:
-        lines += [
-            "",
-            f"{report.model} on {report.split}",
-            "",
-            classification_table(report).rstrip(),
-        ]
+        table = classification_table(report).rstrip()
+        lines += ["", f"{report.model} on {report.split}", "", table]
     return "\n".join(lines)
 
 
@@ -262,12 +261,10 @@ def _answer(report: Report, baseline: Report) -> str:
 
 def _class_table(reports: list[Report], best: Report) -> str:
     """Return the table of each class' F1, by what the best model gains over the first."""
-    scores = [report.metrics["per_class"] for report in (*reports, best)]
-    gains = {name: scores[-1][name]["f1"] - scores[0][name]["f1"] for name in scores[0]}
     gained = best is not reports[0]
     rows = []
-    for name, gain in sorted(gains.items(), key=lambda pair: -pair[1]):
-        cells = [f"{by_class[name]['f1']:.4f}" for by_class in scores[:-1]]
+    for name, gain in _gains_by_class(reports[0], best).items():
+        cells = [f"{report.metrics['per_class'][name]['f1']:.4f}" for report in reports]
         sign = "\u25b2 " * (gain > 0) + "\u25bc " * (gain < 0)  # up, down: seen without colour
         rows.append([name, *cells, *[f"{sign}{gain:+.4f}"] * gained])
     heads = ["class", *(report.model for report in reports)]

@@ -118,8 +118,7 @@ class Study:
         from bloodkeras.training.run_folder import load_run
 
         first, second = (load_run(self.places.run_folder(name)) for name in (home, elsewhere))
-        usual = self.places.joined_folder(second.recipe.train_seed)
-        folder = Path(out) if out else usual
+        folder = Path(out) if out else self.places.run_folder_of(second.recipe, JOINED)
         run = load_run(join(first, second, self.splits, folder))
         LOG.info(
             f"{JOINED}: {run.info['parameters']:,} parameters, validation accuracy "
