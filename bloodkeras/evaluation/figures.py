@@ -216,15 +216,9 @@ def comparison(found: list[Json], split: str, path: Path, synthetic: bool) -> No
         axis.set_title(f"{title}, 95 % intervals", fontsize=11)
         axis.xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1))
     for place, row in enumerate(found[1:], 1):
-        axes[1].annotate(
-            f"p = {row['mcnemar']['p']:.2g}",
-            (1, place),
-            xycoords=("axes fraction", "data"),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=9,
-        )
+        beside = axes[1].get_yaxis_transform()
+        text = f" p = {row['mcnemar']['p']:.2g}"
+        axes[1].text(1, place, text, transform=beside, va="center", fontsize=9)
     axes[1].axvline(0, color="grey", lw=1, ls=":")
     axes[0].set_yticks(range(len(found)), [row["name"] for row in found])
     axes[0].invert_yaxis()

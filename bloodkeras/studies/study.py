@@ -28,10 +28,9 @@ from bloodkeras import contract
 from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.exports import is_export
 from bloodkeras.data.audit import audit, audit_table
-from bloodkeras.data.splits import Splits
-from bloodkeras.errors import BloodkerasError
+from bloodkeras.data.splits import Splits, check_split
+from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.evaluation.evaluate import (
-    Report,
     classification_table,
     evaluate,
     headline_table,
@@ -130,30 +129,45 @@ class Study:
     ) -> None:
         """Judge a run or an export and draw where it errs; the options are `evaluate`'s."""
         from bloodkeras.evaluation import figures
+        from bloodkeras.evaluation.doubt import doubt_table, judge_doubt, risk_coverage
 
         target = self.places.run_or_published(target)
-        folder, name, engine, predict_proba, weights = self.places.open(target, self.splits.dataset)
+        opened = self.places.open(target, self.splits.dataset)
+        folder, name, engine, predict_proba, weights, classifier = opened
         report = evaluate(predict_proba, self.splits, split, name, engine, weights, views)
-        out = folder / "evaluation"
+        out, images = folder / "evaluation", self.splits.named()[split]
         report.save(out)
         tables = f"{headline_table(report)}\n\n{classification_table(report)}"
         write_text(out / f"{split}.txt", f"{name} ({engine}) on {split}\n\n{tables.rstrip()}")
         suffix = name if split == "test" else f"{name}_{split}"
         figures.confusion_matrix(report, out / f"confusion_matrix_{suffix}.png")
-        figures.mistakes(report, self.splits.named()[split], out / f"mistakes_{suffix}.png")
+        figures.mistakes(report, images, out / f"mistakes_{suffix}.png")
         figures.reliability(report, out / f"reliability_{suffix}.png")
         print(f"{name} ({engine}) on {split}, {len(report.labels):,} images")
         print(f"{tables}\nresults in {out}")
-        if engine == "onnx":
-            self._doubt(Classifier.load(Path(target)), report, out, margins)
+        if classifier:
+            doubt = judge_doubt(classifier, images, Path(margins) if margins else None)
+            write_json(out / f"doubt_{split}.json", doubt)
+            curve = risk_coverage(classifier.answer(images.images), images.labels)
+            figures.risk_coverage(report, curve, doubt, out / f"risk_coverage_{name}_{split}.png")
+            print(doubt_table(doubt))
 
     def shifts(self, target: str, split: str = "test") -> None:
         """Judge an export on simulated shifts of a split: <runs>/onnx-<model>/evaluation."""
-        from bloodkeras.evaluation.corruptions import evaluate_shifts
-        from bloodkeras.evaluation.figures import shifts as draw
+        from bloodkeras.evaluation import figures
+        from bloodkeras.evaluation.corruptions import judge_shifts, shifts_file, shifts_table
 
-        folder = evaluate_shifts(target, self.splits, split, self.runs)
-        drawn = draw(self.runs, self.splits.synthetic, split)
+        check_split(split)
+        opened = self.places.open(target, self.splits.dataset)
+        if not opened.classifier:  # verdicts are an export's
+            raise UsageError(f"shifts judges an export, and {target} is none: expected its folder")
+        folder = opened.folder / "evaluation"
+        make_folder(folder)
+        found = {"model": opened.model, "split": split, "data": self.splits.fingerprint()}
+        found |= judge_shifts(opened.classifier.answer, self.splits.named()[split])
+        write_json(folder / shifts_file(split), found)
+        print(f"{opened.model} on simulated shifts of {split}\n{shifts_table(found)}")
+        drawn = figures.shifts(self.runs, self.splits.synthetic, split)
         print(f"results in {folder}; all models judged so far in {drawn}")
 
     def export(self, *targets: str) -> None:
@@ -283,19 +297,6 @@ class Study:
         )
         total = sum(guessed.values()) * (1 + BESIDE_TRAINING)
         return f"training, roughly: {said}; all steps done {about_when(total)}"
-
-    def _doubt(self, classifier: Classifier, report: Report, out: Path, margins: str) -> None:
-        """Judge an export's verdicts, on cells and on what is none."""
-        from bloodkeras.evaluation import figures
-        from bloodkeras.evaluation.doubt import doubt_table, judge_doubt, risk_coverage
-
-        split = self.splits.named()[report.split]
-        doubt = judge_doubt(classifier, split, Path(margins) if margins else None)
-        write_json(out / f"doubt_{report.split}.json", doubt)
-        curve = risk_coverage(classifier.answer(split.images), split.labels)
-        path = out / f"risk_coverage_{report.model}_{report.split}.png"
-        figures.risk_coverage(report, curve, doubt, path)
-        print(doubt_table(doubt))
 
 
 def loading(folder: Path) -> str:

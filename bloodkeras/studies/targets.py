@@ -36,6 +36,7 @@ class Opened(NamedTuple):
         engine: "keras" or "onnx".
         predict_proba: uint8 (N, S, S, 3) -> float32 (N, K).
         weights: SHA-256 of the Keras weights; "" where an export's card does not say it.
+        classifier: The export; None of a run.
     """
 
     folder: Path
@@ -43,6 +44,7 @@ class Opened(NamedTuple):
     engine: str
     predict_proba: PredictProba
     weights: str
+    classifier: Classifier | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Places:
             name = classifier.card["model"]
             weights = classifier.card.get("training", {}).get("weights_sha256", "")
             folder = self.runs / results_name(target, name)
-            return Opened(folder, name, "onnx", classifier.predict_proba, weights)
+            return Opened(folder, name, "onnx", classifier.predict_proba, weights, classifier)
         folder = self.run_folder(target)
         from bloodkeras.training.models import predict_proba
         from bloodkeras.training.run_folder import load_run
