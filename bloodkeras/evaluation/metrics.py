@@ -17,6 +17,7 @@ import numpy as np
 
 from bloodkeras.named_types import Floats, Json, Labels, Probs
 
+Statistic = Callable[[Labels, Probs, Floats], Floats]  # labels, probs, weights (R, N) -> (R,)
 ECE_BINS = 15
 RESAMPLES = 1000
 INTERVAL = (0.025, 0.975)

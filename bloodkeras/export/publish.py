@@ -175,9 +175,7 @@ def convert(model: keras.Model, calibration: Calibration) -> onnx.ModelProto:
     graph.graph.output.extend(outputs)  # the probabilities first, for callers that name no output
     for value in (*graph.graph.input, *graph.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = contract.BATCH_AXIS
-    graph = fold(graph)
-    onnx.checker.check_model(graph, full_check=True)
-    return graph
+    return fold(graph)
 
 
 def fold(graph: onnx.ModelProto) -> onnx.ModelProto:
@@ -252,7 +250,7 @@ def _write_card(card: Json, folder: Path) -> None:
 def _save(graph: onnx.ModelProto, card: Json, path: Path) -> None:
     """Write an ONNX file; the card's facts travel in its metadata too."""
     del graph.metadata_props[:]
-    for key in METADATA_FIELDS:
+    for key in (key for key in METADATA_FIELDS if key in card):  # earlier versions' say less
         text = card[key] if isinstance(card[key], str) else json.dumps(card[key])
         graph.metadata_props.add(key=contract.METADATA_PREFIX + key, value=text)
     onnx.save(graph, path)

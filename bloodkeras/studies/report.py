@@ -13,6 +13,7 @@ from bloodkeras.answers.page_style import NO_DEVICE, table
 from bloodkeras.contract import SYNTHETIC_STAMP
 from bloodkeras.dataset import DataSet
 from bloodkeras.evaluation.evaluate import Report, classification_table
+from bloodkeras.evaluation.metrics import HEADLINE
 from bloodkeras.export.document import render_document, render_figures, render_preformatted
 from bloodkeras.named_types import Json
 from bloodkeras.recipe import Recipe
@@ -56,9 +57,6 @@ def write_report(
     return text
 
 
-COMPARED = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "auc", "ece")
-
-
 def gain(reports: list[Report]) -> Json:
     """Return how much the most accurate of the other models gains over the baseline, the first.
 
@@ -69,7 +67,7 @@ def gain(reports: list[Report]) -> Json:
         return {}
     baseline, *others = reports
     best = max(others, key=lambda report: report.value("accuracy"))
-    by = {name: best.value(name) - baseline.value(name) for name in COMPARED}
+    by = {name: best.value(name) - baseline.value(name) for name in HEADLINE}
     return {"model": best.model, "by": by}
 
 
@@ -173,7 +171,7 @@ def _score_heads(results: Json) -> list[str]:
 def _scores(results: Json) -> list[tuple[str, list[str]]]:
     """Return how good each model is: the name of a number, a cell a model, and the gain."""
     models, rows = results["models"], []
-    for name in COMPARED:
+    for name in HEADLINE:
         numbers = [model["keras"]["headline"][name] for model in models]
         gained = [f"{results['gain']['by'][name]:+.4f}"] if results["gain"] else []
         rows.append((name, [f"{n['value']:.4f}" for n in numbers] + gained))

@@ -139,12 +139,10 @@ class Leaderboard:
     def show(self, oracle: Oracle, trial: Trial) -> None:
         """Show what changed; write the tables when a trial ended."""
         ended = trial.status in ("COMPLETED", "FAILED")
-        if ended:
-            write_tables(oracle, self.plan, self.folder)
+        found = write_tables(oracle, self.plan, self.folder) if ended else rows(oracle, self.plan)
         if self.live:
-            self.live.update(self._text(oracle), refresh=True)
+            self.live.update(self._text(oracle, found), refresh=True)
         elif ended:
-            found = rows(oracle, self.plan)
             row = next(row for row in found if row["trial"] == trial.trial_id)
             LOG.info(f"{self._said(row)}; best: trial {found[0]['trial']}")
 
@@ -164,10 +162,9 @@ class Leaderboard:
             f"{row['seconds']:.0f} s ({what})"
         )
 
-    def _text(self, oracle: Oracle) -> "Text":
+    def _text(self, oracle: Oracle, found: list[Json]) -> "Text":
         from rich.text import Text
 
-        found = rows(oracle, self.plan)
         running = [row for row in found if row["status"] == "running"]
         others = [row for row in found if row["status"] != "running"][:SHOWN]
         model, ended = self.plan.start.model_name, len(oracle.end_order)
