@@ -85,7 +85,7 @@ class Study:
         print(f"{text}\nfigures and audit in {folder}")
 
     def train(self, recipe: Recipe, out: str | None = None, **options: Any) -> "Run":
-        """Train one model into its run folder, or another; the options are `train.train`'s."""
+        """Train one model into its run folder, or another, with the options of `train.train`."""
         from bloodkeras.evaluation import figures
         from bloodkeras.training.run_folder import load_run
         from bloodkeras.training.train import train
@@ -127,7 +127,7 @@ class Study:
     def evaluate(
         self, target: str, split: str = "test", margins: str = "", views: bool = False
     ) -> None:
-        """Judge a run or an export and draw where it errs; the options are `evaluate`'s."""
+        """Judge a run or an export and draw where it errs, as the command `evaluate` does."""
         from bloodkeras.evaluation import figures
         from bloodkeras.evaluation.doubt import doubt_table, judge_doubt, risk_coverage
 
@@ -192,7 +192,7 @@ class Study:
             )
 
     def benchmark(self, export: str, run: str, rounds: int, seconds: float) -> None:
-        """Compare the ways to run an exported network, of the card's model and seed by default."""
+        """Compare the ways to run an export and its run, by default the one of the card's seed."""
         from bloodkeras.benchmark.engines import Source
         from bloodkeras.benchmark.side_by_side import run_benchmark
 
