@@ -4,12 +4,13 @@ Flow: takes what is to be written; gives the file under its name, after the disk
 folder can be written is found out before anything is computed.
 """
 
+import json
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from bloodkeras.errors import BloodkerasError, gist
 
@@ -64,6 +65,21 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         reason = error.strerror or gist(error)
         raise BloodkerasError(f"cannot write {path}: {reason}") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text and the end of its last line.
+
+    Raises:
+        BloodkerasError: It cannot be written; what was there before is as it was.
+    """
+    with whole_file(path) as file:
+        file.write(f"{text}\n".encode())
+
+
+def write_json(path: Path, found: Any) -> None:
+    """Write what JSON can hold, as `write_text` does."""
+    write_text(path, json.dumps(found, indent=2))
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -180,7 +180,9 @@ def test_what_is_drawn_stays_apart(drawn, capsys):
     study = Study(dataclasses.replace(drawn, synthetic=True))
     assert study.runs.parts == ("runs", "synthetic")
     assert study.exports.parts == ("runs", "synthetic", "exports")
-    assert contract.SYNTHETIC_STAMP in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert contract.SYNTHETIC_STAMP in said.err
+    assert said.out == ""
 
 
 def test_training_again_keeps_the_earlier_run(study_folder, drawn, tmp_path):

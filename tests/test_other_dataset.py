@@ -146,9 +146,9 @@ def test_images_and_data_of_another_set_are_refused(export, runs, five, drawn_fi
 
 @pytest.mark.slow
 def test_shifts_are_judged(export, runs, five, capsys):
-    from bloodkeras.evaluation.corruptions import evaluate_shifts
+    from bloodkeras.studies.study import Study
 
-    evaluate_shifts(export, read_npz(five), "test", runs)
+    Study(read_npz(five), runs).shifts(export)
     assert "translation" in capsys.readouterr().out
 
 

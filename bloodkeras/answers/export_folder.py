@@ -88,7 +88,8 @@ def write_checksums(folder: Path) -> None:
 def new_export(folder: Path) -> Iterator[Path]:
     """Give a folder to write an export in; publish it if nothing goes wrong, else remove it.
 
-    An earlier export of that name stays until the new one is whole.
+    An earlier export of that name stays until the new one is whole, and comes back where that
+    cannot take its place.
 
     Raises:
         BloodkerasError: It cannot be written, its checksums do not hold, or the folder holds what
@@ -108,16 +109,18 @@ def new_export(folder: Path) -> Iterator[Path]:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        earlier = staging.with_name(staging.name + ".earlier")
         yield staging
         verify_checksums(staging)
         os.chmod(staging, 0o755)  # mkdtemp makes it private
-        earlier = staging.with_name(staging.name + ".earlier")
         if folder.exists():
             folder.rename(earlier)
         staging.rename(folder)
-        shutil.rmtree(earlier, ignore_errors=True)
     except OSError as error:
         raise BloodkerasError(f"cannot write {folder}: {error.strerror or gist(error)}") from None
     finally:
         if staging:
+            if earlier.exists() and not folder.exists():
+                earlier.rename(folder)
+            shutil.rmtree(earlier, ignore_errors=True)
             shutil.rmtree(staging, ignore_errors=True)

@@ -4,6 +4,7 @@ Flow: takes a name, an export and a run folder; gives predict_proba with a `Sett
 whose package or file is missing is left out, with the reason.
 """
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import importlib.util
@@ -12,17 +13,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bloodkeras.benchmark.timing import PredictProba, Setting, onnx_predict, peak_memory_mb
 from bloodkeras.bloodmnist import BLOODMNIST
-from bloodkeras.contract import INT8_FILE, MODEL_FILE, OUTPUT_NAME, PRECISIONS, RUN_MODEL
+from bloodkeras.contract import INT8_FILE, MODEL_FILE, OUTPUT_NAME, RUN_MODEL
 from bloodkeras.named_types import Pixels, Probs
-
-if TYPE_CHECKING:
-    pass
 
 # What benchmarks/torch_twin.py of a checkout makes; is batch normalisation folded?
 TWIN_FILES = {"pytorch.pt": False, "pytorch-fused.pt": True}
@@ -51,16 +48,26 @@ class Engine:
     """One way to run the network.
 
     Attributes:
-        load: (source, setting) -> predict_proba.
-        file: source -> the file that holds the network.
         package: What must be importable.
+        folder: Which of a `Source`'s folders holds the network.
+        name: Of the file there.
+        open: (file, setting) -> predict_proba.
         spins: Whether the setting's `spinning` means something to it.
     """
 
-    load: Callable[[Source, Setting], PredictProba]
-    file: Callable[[Source], Path]
     package: str
+    folder: str
+    name: str
+    open: Callable[[Path, Setting], PredictProba]
     spins: bool = False
+
+    def file(self, source: Source) -> Path:
+        """Return the file that holds the network."""
+        return Path(getattr(source, self.folder) or f"no {self.folder} folder", self.name)
+
+    def load(self, source: Source, setting: Setting) -> PredictProba:
+        """Return the network's predict_proba."""
+        return self.open(self.file(source), setting)
 
 
 def missing(name: str, source: Source) -> str:
@@ -100,42 +107,27 @@ def versions() -> dict[str, str]:
     """Return the versions of the packages that took part."""
     found = {}
     for name in ("keras", "tensorflow", "torch", "openvino", "onnxruntime", "numpy"):
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
 
 
-def _onnx(precision: str) -> Engine:
-    def load(source: Source, setting: Setting) -> PredictProba:
-        return onnx_predict(source.export, precision, setting)
+def _openvino(file: Path, setting: Setting) -> PredictProba:
+    import openvino
 
-    def file(source: Source) -> Path:
-        return Path(source.export, PRECISIONS[precision])
-
-    return Engine(load, file, "onnxruntime", spins=True)
-
-
-def _openvino(file: str) -> Engine:
-    def load(source: Source, setting: Setting) -> PredictProba:
-        import openvino
-
-        # OpenVINO would compute in bfloat16 where the processor can: that is another network.
-        options = {
-            "INFERENCE_NUM_THREADS": setting.threads,
-            "INFERENCE_PRECISION_HINT": "f32",
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        compiled = openvino.Core().compile_model(Path(source.export, file), "CPU", options)
-        place = [output.any_name for output in compiled.outputs].index(OUTPUT_NAME)
-        request = compiled.create_infer_request()
-        return lambda images: request.infer([images])[place]
-
-    return Engine(load, lambda source: Path(source.export, file), "openvino")
+    # OpenVINO would compute in bfloat16 where the processor can: that is another network.
+    options = {
+        "INFERENCE_NUM_THREADS": setting.threads,
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    compiled = openvino.Core().compile_model(file, "CPU", options)
+    place = [output.any_name for output in compiled.outputs].index(OUTPUT_NAME)
+    request = compiled.create_infer_request()
+    return lambda images: request.infer([images])[place]
 
 
-def _keras_predict(source: Source, setting: Setting) -> PredictProba:
+def _keras(file: Path, setting: Setting) -> PredictProba:
     import tensorflow as tf
 
     from bloodkeras.training.models import predict_proba
@@ -143,38 +135,31 @@ def _keras_predict(source: Source, setting: Setting) -> PredictProba:
 
     tf.config.threading.set_intra_op_parallelism_threads(setting.threads)
     tf.config.threading.set_inter_op_parallelism_threads(setting.threads)
-    model = load_run(Path(source.run)).model
+    model = load_run(file.parent).model
     return lambda images: predict_proba(model, images)
 
 
-def _torch(file: str) -> Engine:
-    def load(source: Source, setting: Setting) -> PredictProba:
-        import torch
+def _torch(file: Path, setting: Setting) -> PredictProba:
+    import torch
 
-        torch.set_num_threads(setting.threads)
-        twin = torch.load(Path(source.work, file), weights_only=False)  # one's own
+    torch.set_num_threads(setting.threads)
+    twin = torch.load(file, weights_only=False)  # one's own
 
-        def predict(images: Pixels) -> Probs:
-            with torch.inference_mode():
-                pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()  # channels last
-                found: Probs = torch.softmax(twin(pixels), 1).numpy()
-                return found
+    def predict(images: Pixels) -> Probs:
+        with torch.inference_mode():
+            pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()  # channels last
+            found: Probs = torch.softmax(twin(pixels), 1).numpy()
+            return found
 
-        return predict
-
-    return Engine(load, lambda source: Path(source.work, file), "torch")
-
-
-def _keras_file(source: Source) -> Path:
-    return Path(source.run or "no run folder", RUN_MODEL)
+    return predict
 
 
 ENGINES = {
-    "Keras predict": Engine(_keras_predict, _keras_file, "keras"),
-    "PyTorch": _torch("pytorch.pt"),
-    "PyTorch fused": _torch("pytorch-fused.pt"),
-    "OpenVINO fp32": _openvino(MODEL_FILE),
-    "OpenVINO int8": _openvino(INT8_FILE),
-    "ONNX fp32": _onnx("float32"),
-    "ONNX int8": _onnx("int8"),
+    "Keras predict": Engine("keras", "run", RUN_MODEL, _keras),
+    "PyTorch": Engine("torch", "work", "pytorch.pt", _torch),
+    "PyTorch fused": Engine("torch", "work", "pytorch-fused.pt", _torch),
+    "OpenVINO fp32": Engine("openvino", "export", MODEL_FILE, _openvino),
+    "OpenVINO int8": Engine("openvino", "export", INT8_FILE, _openvino),
+    "ONNX fp32": Engine("onnxruntime", "export", MODEL_FILE, onnx_predict, spins=True),
+    "ONNX int8": Engine("onnxruntime", "export", INT8_FILE, onnx_predict, spins=True),
 }

@@ -11,13 +11,15 @@ import json
 import logging
 import multiprocessing
 import os
+import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +31,8 @@ from bloodkeras.cores import cores, hold_to
 from bloodkeras.data.splits import Splits
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.named_types import Json, Pixels, Probs
-from bloodkeras.progress import about_when
+from bloodkeras.progress import about_when, told
+from bloodkeras.whole_file import write_json, write_text
 
 LOG = logging.getLogger(__name__)
 
@@ -45,7 +48,6 @@ def run_benchmark(source: Source, splits: Splits, rounds: int, seconds: float) -
     """Measure every engine that is there, print what is measured, and save it.
 
     Args:
-        source: The export, its run and the folder for results.
         splits: Accuracy is that on test.
         rounds: Counted ones; one more warms up.
         seconds: Of each measurement.
@@ -55,7 +57,6 @@ def run_benchmark(source: Source, splits: Splits, rounds: int, seconds: float) -
     """
     if rounds < 1 or seconds <= 0:
         raise UsageError("benchmark takes --rounds 1 or more and --seconds above 0")
-    Path(source.work).mkdir(parents=True, exist_ok=True)
     reasons = {name: engines.missing(name, source) for name in ENGINES}
     names = [name for name, reason in reasons.items() if not reason]
     available = cores()
@@ -71,66 +72,50 @@ def run_benchmark(source: Source, splits: Splits, rounds: int, seconds: float) -
         LOG.info(f"start and memory of {name}")
         rows[name] = _fixed(name, source)
     images = splits.test.images
-    with _Lanes(names, source, available, images[:IMAGES]) as lanes:
+    with _lanes(names, source, available, images[:IMAGES]) as lanes:
         for name in names:
-            answers = lanes.ask((name, Setting(1)), _answer, images)
+            answers = lanes[name, Setting(1)].submit(_answer, images).result()
             rows[name]["accuracy"] = float((answers.argmax(1) == splits.test.labels).mean())
         measured = _rounds(lanes, rounds, seconds)
     result = facts | {"left_out": {k: v for k, v in reasons.items() if v}}
     result |= summarise(rows, measured, facts["multiply_adds"])
     text = render_table(result)
-    Path(source.work, "benchmark.json").write_text(
-        json.dumps(result, indent=2) + "\n", encoding="utf-8"
-    )
-    Path(source.work, "benchmark.txt").write_text(text + "\n", encoding="utf-8")
+    write_json(Path(source.work, "benchmark.json"), result)
+    write_text(Path(source.work, "benchmark.txt"), text)
     print(text)
     return result
 
 
-class _Lanes:
-    """One process for each engine and setting, each held to as many cores as it has threads."""
-
-    def __init__(
-        self, names: list[str], source: Source, available: list[int], images: Pixels
-    ) -> None:
-        self._pools: dict[Lane, ProcessPoolExecutor] = {}
-        wanted = [(name, s) for name in names for s in engines.settings(name, len(available))]
+@contextmanager
+def _lanes(
+    names: list[str], source: Source, available: list[int], images: Pixels
+) -> Iterator[dict[Lane, ProcessPoolExecutor]]:
+    """Yield a process for each engine and setting, held to as many cores as it has threads."""
+    wanted = [(name, s) for name in names for s in engines.settings(name, len(available))]
+    pools = {}
+    with ExitStack() as stack:
         for lane in (*wanted, ("matmul", Setting(1))):
             hold_to(available[: lane[1].threads])  # what is started now inherits it
-            pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
-            self._pools[lane] = pool
             try:
+                pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+                pools[lane] = stack.enter_context(pool)
                 pool.submit(_prepare, *lane, source, images).result()
             finally:
                 hold_to(available)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for pool in self._pools.values():
-            pool.shutdown()
-
-    def __iter__(self) -> Iterator[Lane]:
-        return iter(self._pools)
-
-    def ask(self, lane: Lane, job: Callable[..., Any], *words: Any) -> Any:
-        """Return what a job gives in a lane's process."""
-        return self._pools[lane].submit(job, *words).result()
+        yield pools
 
 
-def _rounds(lanes: _Lanes, rounds: int, seconds: float) -> Measured:
+def _rounds(lanes: dict[Lane, ProcessPoolExecutor], rounds: int, seconds: float) -> Measured:
     """Return {(name, setting): {"latency" or batch: one number or pair a counted round}}."""
     found: Measured = {lane: collections.defaultdict(list) for lane in lanes}
     for number in range(rounds + 1):
         started = time.perf_counter()
-        jobs: tuple[str | int, ...] = ("latency", *BATCHES)
-        for job in jobs:
-            for lane in lanes:
+        for job in ("latency", *BATCHES):
+            for lane, pool in lanes.items():
                 if lane[0] == "matmul" and job != "latency":
                     continue
                 time.sleep(REST)
-                value = lanes.ask(lane, _measure, job, seconds)
+                value = pool.submit(_measure, job, seconds).result()
                 if number:  # round 0 warms up
                     found[lane][job].append(value)
         took = f"{time.perf_counter() - started:.0f} s"
@@ -163,11 +148,7 @@ def _measure(job: str | int, seconds: float) -> Any:
 
 
 def _answer(images: Pixels) -> Probs:
-    size = BATCHES[-1]
-    parts = [
-        STATE["predict"](images[start : start + size]) for start in range(0, len(images), size)
-    ]
-    return np.concatenate(parts)
+    return np.concatenate(told(STATE["predict"], images, BATCHES[-1]))
 
 
 def _fixed(name: str, source: Source) -> Json:
@@ -206,7 +187,7 @@ def _facts(
     return {
         "model": card["model"],
         "multiply_adds": card["multiply_adds"],
-        "machine": {"processor": _processor(), "cores": len(available), "load": os.getloadavg()[0]},
+        "machine": {"processor": _processor(), "cores": len(available), "load": _load()},
         "versions": engines.versions(),
         "rounds": rounds,
         "seconds": seconds,
@@ -219,7 +200,9 @@ def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        import platform
-
         return platform.processor() or platform.machine()
     return next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), "")
+
+
+def _load() -> float:
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0  # Windows does not say

@@ -16,17 +16,17 @@ COLUMNS = (
     ("cold s", "cold_start_s", 1, ".2f"),
     ("peak MB", "peak_memory_mb", 1, ".0f"),
 )
-# (what, engine over which, at what, one core?): shown where both took part
+# (what, engine over which): latency on one core, images/s on all; shown where both took part
 RATIOS = (
-    ("latency", "Keras predict", "ONNX fp32", True),
-    ("latency", "PyTorch", "ONNX fp32", True),
-    ("latency", "PyTorch fused", "ONNX fp32", True),
-    ("latency", "OpenVINO fp32", "ONNX fp32", True),
-    ("latency", "ONNX fp32", "ONNX int8", True),
-    ("images/s", "ONNX fp32", "PyTorch", False),
-    ("images/s", "ONNX fp32", "PyTorch fused", False),
-    ("images/s", "ONNX int8", "PyTorch", False),
-    ("images/s", "ONNX int8", "PyTorch fused", False),
+    ("latency", "Keras predict", "ONNX fp32"),
+    ("latency", "PyTorch", "ONNX fp32"),
+    ("latency", "PyTorch fused", "ONNX fp32"),
+    ("latency", "OpenVINO fp32", "ONNX fp32"),
+    ("latency", "ONNX fp32", "ONNX int8"),
+    ("images/s", "ONNX fp32", "PyTorch"),
+    ("images/s", "ONNX fp32", "PyTorch fused"),
+    ("images/s", "ONNX int8", "PyTorch"),
+    ("images/s", "ONNX int8", "PyTorch fused"),
 )
 
 
@@ -53,15 +53,16 @@ def summarise(rows: Json, measured: Measured, multiply_adds: int) -> Json:
         }
         latency_s = settings[ONE]["p50_ms"] / 1e3
         result["one_core"][name] = 2 * multiply_adds / latency_s / 1e9
-    for what, over, under, one_core in RATIOS:
+    for what, over, under in RATIOS:
         if over in lanes and under in lanes:
-            values = _ratios(what, measured, lanes, over, under, one_core)
+            rounds = (_rounds(what, measured, name, lanes[name]) for name in (over, under))
+            values = [first / second for first, second in zip(*rounds, strict=True)]
             result["ratios"].append(
                 {
                     "what": what,
                     "of": over,
                     "to": under,
-                    "one_core": one_core,
+                    "one_core": what == "latency",
                     "median": statistics.median(values),
                     "least": min(values),
                     "most": max(values),
@@ -85,20 +86,17 @@ def render_table(result: Json) -> str:
     lines += ["", f"{'':16}{'setting':>22}{'p50 ms':>9}{'p95 ms':>9}{'images/s':>11}  at batch"]
     for name, row in result["contenders"].items():
         for setting, lane in row["settings"].items():
-            marks = "*" * (setting == row["fastest_single"]) + "+" * (
-                setting == row["fastest_batch"]
-            )
+            marks = "*" * (setting == row["fastest_single"])
+            marks += "+" * (setting == row["fastest_batch"])
             lines.append(
                 f"{name:16}{setting:>22}{lane['p50_ms']:>9.3f}{lane['p95_ms']:>9.3f}"
                 f"{lane['best_images_s']:>11,.0f}  {lane['best_batch']} {marks}"
             )
     lines += ["* quickest for single images, + for many", ""]
-    for ratio in result["ratios"]:
-        lines.append(_ratio_line(ratio))
+    lines += map(_ratio_line, result["ratios"])
     rates = dict(result["one_core"])
-    lines.append(
-        f"\none core multiplies float32 matrices at {rates.pop('matmul_gflops'):.1f} GFLOP/s;"
-    )
+    matmul = rates.pop("matmul_gflops")
+    lines += ["", f"one core multiplies float32 matrices at {matmul:.1f} GFLOP/s;"]
     lines.append("2 * multiply-adds / latency of a single image there:")
     lines += [f"    {name:16}{rate:8.1f} GFLOP/s" for name, rate in rates.items()]
     return "\n".join(lines)
@@ -118,23 +116,12 @@ def _lane(found: dict[str | int, list[Any]]) -> Json:
     }
 
 
-def _ratios(
-    what: str,
-    measured: Measured,
-    lanes: dict[str, dict[Setting, Json]],
-    over: str,
-    under: str,
-    one_core: bool,
-) -> list[float]:
-    """Return a ratio a round: of p50 on one core, or of images a second at each one's best."""
+def _rounds(what: str, measured: Measured, name: str, lanes: dict[Setting, Json]) -> list[float]:
+    """Return what each round measured: p50 on one core, or images a second at the best setting."""
     if what == "latency":
-        columns = [[p50 for p50, _ in measured[n, ONE]["latency"]] for n in (over, under)]
-    else:
-        columns = []
-        for name in (over, under):
-            setting = max(lanes[name], key=lambda s: lanes[name][s]["best_images_s"])
-            columns.append(measured[name, setting][lanes[name][setting]["best_batch"]])
-    return [first / second for first, second in zip(*columns, strict=True)]
+        return [p50 for p50, _ in measured[name, ONE]["latency"]]
+    setting = max(lanes, key=lambda setting: lanes[setting]["best_images_s"])
+    return measured[name, setting][lanes[setting]["best_batch"]]
 
 
 def _cell(value: float | None, factor: Any, form: Any) -> str:

@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from bloodkeras.answers.export_folder import model_file
 from bloodkeras.answers.session import must_be_exact, open_session
-from bloodkeras.contract import CARD_FILE, INPUT_NAME, OUTPUT_NAME
+from bloodkeras.contract import CARD_FILE, INPUT_NAME, INT8_FILE, OUTPUT_NAME
 from bloodkeras.named_types import Floats, Pixels, Probs
 
 Lane = tuple[str, "Setting"]  # a way to compute, and how
@@ -39,15 +38,14 @@ class Setting:
     spinning: bool = False
 
     def __str__(self) -> str:
-        return f"{self.threads} thread{'s' if self.threads > 1 else ''}" + (
-            ", spinning" if self.spinning else ""
-        )
+        threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
+        return threads + ", spinning" * self.spinning
 
 
-def onnx_predict(export: str, precision: str, setting: Setting) -> PredictProba:
-    """Return the predict_proba of an export's file, run with exactly this setting."""
-    card = json.loads(Path(export, CARD_FILE).read_text(encoding="utf-8"))
-    file, exact = model_file(Path(export), precision), must_be_exact(card, precision)
+def onnx_predict(file: Path, setting: Setting) -> PredictProba:
+    """Return the predict_proba of an export's ONNX file, run with exactly this setting."""
+    card = json.loads((file.parent / CARD_FILE).read_text(encoding="utf-8"))
+    exact = must_be_exact(card, "int8" if file.name == INT8_FILE else "float32")
     session = open_session(file, setting.threads, exact, setting.spinning)
     # Both outputs, as the Classifier asks for them: the score for foreign images is not free.
     names = [output.name for output in session.get_outputs()]
@@ -59,7 +57,6 @@ def latencies(predict: PredictProba, image: Pixels, seconds: float) -> Floats:
     """Return the seconds of each single answer, after a few that warm up.
 
     Args:
-        predict: What is measured.
         image: uint8 (1, S, S, 3).
         seconds: How long to go on asking.
     """

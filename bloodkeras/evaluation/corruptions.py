@@ -11,9 +11,7 @@ for the even rows and the other for the odd ones; directions in the plane go rou
 """
 
 import io
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,49 +20,15 @@ from PIL import Image
 from scipy import ndimage
 
 from bloodkeras.answers.answer import Answers
-from bloodkeras.answers.classifier import Classifier
-from bloodkeras.answers.exports import is_export, results_name
 from bloodkeras.bloodmnist import BLOODMNIST
-from bloodkeras.data.splits import Split, Splits, check_split
-from bloodkeras.errors import UsageError
+from bloodkeras.data.splits import Split
 from bloodkeras.named_types import Floats, Json, Pixels
 from bloodkeras.progress import Progress
-from bloodkeras.whole_file import make_folder
 
 STRENGTHS = (1, 2, 3, 4, 5)
 FRAME = BLOODMNIST.image_side  # pixels of an image, in which the lengths of SHIFTS are meant
 GREEN_PART = 0.35  # of a change of the lamp's colour: green lies between red and blue
 DISC_STEPS = 9  # points a pixel and axis, of which a blur's kernel is made
-
-
-def evaluate_shifts(export: str, splits: Splits, split: str, runs: Path) -> Path:
-    """Judge an export on corruptions of a split, print the table, leave it as shifts.json.
-
-    Args:
-        export: Its folder.
-        splits: The data.
-        split: train, val or test.
-        runs: Folder of all runs.
-
-    Returns:
-        The folder of the results, <runs>/onnx-<model>/evaluation.
-
-    Raises:
-        UsageError: There is no such split, or it is not an export: verdicts are an export's.
-    """
-    check_split(split)
-    if not is_export(export):
-        raise UsageError(f"shifts judges an export, and {export} is none: expected its folder")
-    classifier = Classifier.load(Path(export))
-    classifier.dataset.check_fits(splits.dataset, export)
-    model = classifier.card["model"]
-    found = {"model": model, "split": split, "data": splits.fingerprint()}
-    found |= judge_shifts(classifier.answer, splits.named()[split])
-    folder = runs / results_name(export, model) / "evaluation"
-    make_folder(folder)
-    (folder / shifts_file(split)).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    print(f"{model} on simulated shifts of {split}\n{shifts_table(found)}")
-    return folder
 
 
 def shifts_file(split: str) -> str:
@@ -73,11 +37,7 @@ def shifts_file(split: str) -> str:
 
 
 def judge_shifts(answer: Callable[[Pixels], Answers], split: Split) -> Json:
-    """Return how a classifier fares under every corruption.
-
-    Args:
-        answer: `Classifier.answer`.
-        split: Cells with labels.
+    """Return how a classifier, given by its `answer`, fares under every corruption.
 
     Returns:
         "images": how many; "clean": numbers without a shift; "shifts": {shift: one of these a

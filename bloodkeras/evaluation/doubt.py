@@ -19,10 +19,7 @@ from bloodkeras.named_types import Floats, Json, Labels, Pixels
 def judge_doubt(classifier: Classifier, split: Split, margins: Path | None = None) -> Json:
     """Return how the verdicts fare on one split and on images that are no cells.
 
-    Args:
-        classifier: An exported model.
-        split: Cells with labels.
-        margins: A folder of photographs whose margins are a further kind of foreign image.
+    The margins of a folder of photographs are a further kind of such images.
 
     Returns:
         "coverage": share of cells accepted; "selective_accuracy": share of those that are right;

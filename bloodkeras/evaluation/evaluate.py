@@ -17,6 +17,7 @@ from bloodkeras.evaluation.metrics import summarise
 from bloodkeras.images.preprocess import eight_views
 from bloodkeras.named_types import Json, Labels, Pixels, Probs
 from bloodkeras.progress import told
+from bloodkeras.whole_file import make_folder, write_json
 
 PredictProba = Callable[[Pixels], Probs]  # uint8 (N, S, S, 3) -> float32 (N, K)
 
@@ -56,10 +57,9 @@ class Report:
 
     def save(self, folder: Path) -> None:
         """Write <split>.json (numbers) and <split>.npz (labels and probabilities)."""
-        folder.mkdir(parents=True, exist_ok=True)
-        plain = {name: getattr(self, name) for name in PLAIN_FIELDS}
-        (folder / f"{self.split}.json").write_text(
-            json.dumps(plain, indent=2) + "\n", encoding="utf-8"
+        make_folder(folder)
+        write_json(
+            folder / f"{self.split}.json", {name: getattr(self, name) for name in PLAIN_FIELDS}
         )
         np.savez(folder / f"{self.split}.npz", labels=self.labels, probs=self.probs)
 

@@ -49,19 +49,14 @@ def class_distribution(splits: Splits, path: Path) -> None:
     figure, axis = plt.subplots(figsize=(10, 4.5))
     names = splits.dataset.class_names
     places = np.arange(len(names))
-    colours = (BLUE, ORANGE, GREEN)
-    offsets = (-0.27, 0, 0.27)
-    bars = zip(offsets, splits.named().items(), colours, strict=True)
+    bars = zip((-0.27, 0, 0.27), splits.named().items(), (BLUE, ORANGE, GREEN), strict=True)
     for offset, (name, split), colour in bars:
-        counts = np.bincount(split.labels, minlength=len(names))
-        drawn = axis.bar(
-            places + offset, counts, 0.27, color=colour, label=f"{name} ({len(split):,})"
-        )
+        counts, label = np.bincount(split.labels, minlength=len(names)), f"{name} ({len(split):,})"
+        drawn = axis.bar(places + offset, counts, 0.27, color=colour, label=label)
         axis.bar_label(drawn, fontsize=7, padding=1)
     axis.set_xticks(places, [name.replace(" ", "\n") for name in names], fontsize=9)
     axis.set_ylabel("images")
     axis.legend(frameon=False)
-    seaborn.despine(figure)
     save_figure(figure, [], path, splits.synthetic)
 
 
@@ -77,9 +72,6 @@ def augmentation(
     Args:
         images: uint8 (K, S, S, 3), one of each class.
         views: float (V, K, S, S, 3), 0..255: V augmented versions of each.
-        names: Of the classes.
-        path: The PNG to write.
-        synthetic: Whether to stamp it.
     """
     count = len(names)
     figure, axes = plt.subplots(count, 1 + len(views), figsize=(1 + len(views), count))
@@ -137,7 +129,6 @@ def learning_curves(history: dict[str, Floats], name: str, path: Path, synthetic
     figure.suptitle(
         f"{name}: best validation accuracy {history['val_accuracy'][best]:.2%}", fontsize=11
     )
-    seaborn.despine(figure)
     save_figure(figure, [], path, synthetic)
 
 
@@ -169,10 +160,8 @@ def mistakes(report: Report, split: Split, path: Path) -> None:
 def reliability(report: Report, path: Path) -> None:
     """Draw how often answers of a confidence are right, and how many there are."""
     confidence, right = report.probs.max(1), report.probs.argmax(1) == report.labels
-    edges = np.linspace(0, 1, ECE_BINS + 1)
-    bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
-    counts = np.bincount(bins, minlength=ECE_BINS)
-    shares = np.bincount(bins, weights=right, minlength=ECE_BINS) / counts.clip(min=1)
+    counts, edges = np.histogram(confidence, ECE_BINS, (0, 1))
+    shares = np.histogram(confidence[right], edges)[0] / counts.clip(min=1)
     figure, axes = plt.subplots(2, 1, figsize=(6, 6.5), height_ratios=(3, 1), sharex=True)
     axes[0].bar(edges[:-1], shares, 1 / ECE_BINS, align="edge", color=BLUE, edgecolor="white")
     axes[0].plot([0, 1], [0, 1], color="grey", ls=":", label="confidence = accuracy")
@@ -183,7 +172,6 @@ def reliability(report: Report, path: Path) -> None:
     )
     axes[1].bar(edges[:-1], counts, 1 / ECE_BINS, align="edge", color=ORANGE, edgecolor="white")
     axes[1].set(xlabel="confidence", ylabel="images", yscale="log")
-    seaborn.despine(figure)
     save_figure(figure, [], path, report.data["synthetic"])
 
 
@@ -191,10 +179,8 @@ def risk_coverage(report: Report, curve: tuple[Any, ...], doubt: Json, path: Pat
     """Draw the error rate of the most confident answers by how many are answered.
 
     Args:
-        report: The model's report.
         curve: What `doubt.risk_coverage` returned.
         doubt: What `doubt.judge_doubt` returned: the shipped threshold is marked.
-        path: The PNG to write.
     """
     figure, axis = plt.subplots(figsize=(7, 4.5))
     axis.plot(*curve, color=BLUE, label="most confident answers first")
@@ -209,68 +195,42 @@ def risk_coverage(report: Report, curve: tuple[Any, ...], doubt: Json, path: Pat
     )
     axis.set_title(f"{report.model} ({report.engine}) on {report.split}")
     axis.legend(frameon=False)
-    seaborn.despine(figure)
     save_figure(figure, [], path, report.data["synthetic"])
 
 
 def comparison(found: list[Json], split: str, path: Path, synthetic: bool) -> None:
-    """Draw models side by side, and how far each lies from the first.
-
-    Args:
-        found: What `compare.compare` returned.
-        split: The split's name.
-        path: The PNG to write.
-        synthetic: Whether to stamp it.
-    """
+    """Draw models side by side, and how far each lies from the first, as `compare` found it."""
     figure, axes = plt.subplots(1, 2, figsize=(12, 1.6 + 0.6 * len(found)), sharey=True)
+    differences = {place: row["difference"] for place, row in enumerate(found) if place}
     sides = (
-        (axes[0], found, f"on {split}"),
-        (axes[1], [row.get("difference") for row in found], f"minus {found[0]['name']}"),
+        (axes[0], dict(enumerate(found)), f"on {split}"),
+        (axes[1], differences, f"minus {found[0]['name']}"),
     )
     for axis, rows, title in sides:
         for offset, key, colour in ((-0.12, "accuracy", BLUE), (0.12, "macro_f1", ORANGE)):
-            shown = [(place + offset, row[key]) for place, row in enumerate(rows) if row]
-            values = np.array([number["value"] for _, number in shown])
-            ends = np.array([[number["low"], number["high"]] for _, number in shown])
-            bars = np.abs(ends.T - values)
-            places = [place for place, _ in shown]
+            numbers = [row[key] for row in rows.values()]
+            values, *ends = np.array([[n["value"], n["low"], n["high"]] for n in numbers]).T
+            places, bars = [place + offset for place in rows], np.abs(ends - values)
             name = key.replace("_", " ")
             axis.errorbar(values, places, xerr=bars, fmt="o", color=colour, label=name, capsize=3)
         axis.set_title(f"{title}, 95 % intervals", fontsize=11)
         axis.xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1))
     for place, row in enumerate(found[1:], 1):
-        axes[1].annotate(
-            f"p = {row['mcnemar']['p']:.2g}",
-            (1, place),
-            xycoords=("axes fraction", "data"),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=9,
-        )
+        beside = axes[1].get_yaxis_transform()
+        text = f" p = {row['mcnemar']['p']:.2g}"
+        axes[1].text(1, place, text, transform=beside, va="center", fontsize=9)
     axes[1].axvline(0, color="grey", lw=1, ls=":")
     axes[0].set_yticks(range(len(found)), [row["name"] for row in found])
     axes[0].invert_yaxis()
     axes[0].legend(frameon=False)
-    seaborn.despine(figure)
     save_figure(figure, [], path, synthetic)
 
 
 def shifts(runs: Path, synthetic: bool, split: str = "test") -> Path:
-    """Draw accuracy by strength of every shift, for all models that were judged.
-
-    Args:
-        runs: The folder of all runs, in which `shifts` leaves its results.
-        synthetic: Whether to stamp it.
-        split: Which results.
-
-    Returns:
-        The PNG that was written.
-    """
-    files = sorted(runs.glob(f"onnx-*/evaluation/{shifts_file(split)}"))
+    """Draw accuracy by strength of every shift, for all models judged in the folder of all runs."""
     found = {
         file.parents[1].name.removeprefix("onnx-"): json.loads(file.read_text(encoding="utf-8"))
-        for file in files
+        for file in sorted(runs.glob(f"onnx-*/evaluation/{shifts_file(split)}"))
     }
     figure, axes = plt.subplots(3, 3, figsize=(11, 9), sharex=True, sharey=True)
     for axis, name in zip(axes.ravel(), SHIFTS, strict=True):
@@ -278,21 +238,19 @@ def shifts(runs: Path, synthetic: bool, split: str = "test") -> Path:
             scores = [judged["clean"], *judged["shifts"][name]]
             label = f"{model}: {judged['mean_accuracy']:.1%}"
             axis.plot([100 * s["accuracy"] for s in scores], marker="o", ms=3, label=label)
-        axis.set(title=name, ylim=(0, 100))
-    for axis in axes[-1]:
-        axis.set(xlabel="strength (0: no shift)")
-    for axis in axes[:, 0]:
-        axis.set(ylabel="accuracy, %")
+        axis.set(title=name, ylim=(0, 100), xlabel="strength (0: no shift)", ylabel="accuracy, %")
+        axis.label_outer()
     axes[0, 0].legend(frameon=False, fontsize=8, title="mean over all shifts", title_fontsize=8)
     figure.suptitle(f"Simulated shifts of the {split} split", fontsize=11)
-    seaborn.despine(figure)
     path = runs / shifts_file(split).replace(".json", ".png")
     save_figure(figure, [], path, synthetic)
     return path
 
 
 def save_figure(figure: Figure, image_axes: ArrayLike, path: Path, synthetic: bool) -> None:
-    """Hide the ticks of axes that show images, stamp, write, close."""
+    """Hide what axes do not need, all of those that show images; stamp, write, close."""
+    for axis in figure.axes:
+        axis.spines[["top", "right"]].set_visible(False)
     for axis in np.ravel(image_axes):
         axis.set(xticks=[], yticks=[])
         for spine in axis.spines.values():

@@ -10,10 +10,14 @@ takes such weights, float (R, N), and returns (R,): one code path for the value 
 its interval.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
 from bloodkeras.named_types import Floats, Json, Labels, Probs
 
+Statistic = Callable[[Labels, Probs, Floats], Floats]  # labels, probs, weights (R, N) -> (R,)
 ECE_BINS = 15
 RESAMPLES = 1000
 INTERVAL = (0.025, 0.975)
@@ -34,11 +38,10 @@ def summarise(labels: Labels, probs: Probs, class_names: tuple[str, ...]) -> Jso
         counts, K rows of true classes.
     """
     resampled = resample_weights(len(labels))
-    headline = {}
-    for name, statistic in HEADLINE.items():
-        low, high = np.nanquantile(statistic(labels, probs, resampled), INTERVAL)
-        value = statistic(labels, probs, np.ones((1, len(labels))))[0]
-        headline[name] = {"value": float(value), "low": float(low), "high": float(high)}
+    headline = {
+        name: interval(partial(statistic, labels, probs), resampled)
+        for name, statistic in HEADLINE.items()
+    }
     confusion = confusion_matrix(labels, probs)
     scores = np.stack(_class_scores(confusion[None].astype(float)))[:, 0]
     per_class = {
@@ -48,7 +51,10 @@ def summarise(labels: Labels, probs: Probs, class_names: tuple[str, ...]) -> Jso
     }
     return {
         "headline": headline,
-        "official": official(labels, probs),
+        "official": {
+            "AUC": headline["auc"]["value"],
+            "ACC": headline["accuracy"]["value"],
+        },
         "per_class": per_class,
         "confusion": confusion.tolist(),
     }
@@ -60,6 +66,13 @@ def resample_weights(count: int, resamples: int = RESAMPLES, seed: int = 0) -> F
     offsets = np.arange(resamples)[:, None] * count
     counts = np.bincount((drawn + offsets).ravel(), minlength=resamples * count)
     return counts.reshape(resamples, count).astype(float)
+
+
+def interval(statistic: Callable[[Floats], Floats], resampled: Floats) -> Json:
+    """Return the "value" of what maps weights to (R,), and its 95 % interval, "low" to "high"."""
+    low, high = np.nanquantile(statistic(resampled), INTERVAL)
+    value = statistic(np.ones((1, resampled.shape[1])))[0]
+    return {"value": float(value), "low": float(low), "high": float(high)}
 
 
 def confusion_matrix(labels: Labels, probs: Probs) -> Labels:
@@ -122,15 +135,6 @@ def expected_calibration_error(labels: Labels, probs: Probs, weights: Floats) ->
     gap_in_bin = gap[:, None] * (bins[:, None] == np.arange(ECE_BINS))
     found: Floats = np.abs(weights @ gap_in_bin).sum(1) / weights.sum(1)
     return found
-
-
-def official(labels: Labels, probs: Probs) -> dict[str, float]:
-    """Return {"AUC", "ACC"} as MedMNIST's own evaluator computes them."""
-    once = np.ones((1, len(labels)))
-    return {
-        "AUC": float(auc(labels, probs, once)[0]),
-        "ACC": float(accuracy(labels, probs, once)[0]),
-    }
 
 
 HEADLINE = {

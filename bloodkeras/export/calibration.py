@@ -25,6 +25,7 @@ from bloodkeras.export.ood_score import (
     predict_features,
     with_features,
 )
+from bloodkeras.laboratory.fit import cross_entropy, softmax
 from bloodkeras.named_types import Floats, Labels, Probs
 from bloodkeras.recipe import Recipe
 from bloodkeras.training.pipeline import as_elsewhere
@@ -64,12 +65,8 @@ def fit_calibration(model: keras.Model, splits: Splits, recipe: Recipe) -> Calib
     """Fit temperature, thresholds and the foreign score of a trained model.
 
     A network that was trained for other laboratories is calibrated for them too: on cells as they
-    might look there. Otherwise every other stain would be foreign to it.
-
-    Args:
-        model: The network.
-        splits: train for what cells look like, val for everything else.
-        recipe: How it was trained.
+    might look there. Otherwise every other stain would be foreign to it. What cells look like is
+    learned on train, everything else on val.
     """
     network = with_features(model)
     train, val = as_elsewhere(splits.train, recipe), as_elsewhere(splits.val, recipe)
@@ -82,7 +79,7 @@ def fit_calibration(model: keras.Model, splits: Splits, recipe: Recipe) -> Calib
 
     def judge(features: Floats, logits: Floats) -> tuple[Floats, Floats]:
         doubt = ops.convert_to_numpy(SCORES[score](features, logits, statistics))
-        return _softmax(logits / temperature), doubt
+        return softmax(logits / temperature), doubt
 
     probs, doubt = judge(*answers)
     elsewhere = val is not splits.val
@@ -109,8 +106,7 @@ def likeliest_temperature(logits: Floats, labels: Labels) -> float:
     """
 
     def loss(log_temperature: float) -> float:
-        probs = _softmax(logits / np.exp(log_temperature))
-        return float(-np.log(probs[np.arange(len(labels)), labels] + 1e-12).mean())
+        return cross_entropy(logits / np.exp(log_temperature), labels)
 
     return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
 
@@ -138,8 +134,3 @@ def guaranteed_threshold(
     bound = beta.ppf(1 - BOUND_CONFIDENCE, accepted - errors, errors + 1)
     good = np.flatnonzero(bound >= accuracy)
     return float(confidence[order[good[-1]]]) if len(good) else 1.01
-
-
-def _softmax(logits: Floats) -> Floats:
-    found: Floats = ops.convert_to_numpy(ops.softmax(logits))
-    return found

@@ -7,6 +7,7 @@ Sources: Mitchell et al. 2019, Model Cards for Model Reporting, doi:10.1145/3287
 
 import dataclasses
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from bloodkeras.bloodmnist import BLOODMNIST, unnamed
 from bloodkeras.data.splits import Split, Splits
 from bloodkeras.dataset import DataSet
 from bloodkeras.evaluation import figures
-from bloodkeras.evaluation.corruptions import judge_shifts, shifts_table
+from bloodkeras.evaluation.corruptions import shifts_table
 from bloodkeras.evaluation.doubt import doubt_table, judge_doubt, risk_coverage
 from bloodkeras.evaluation.evaluate import evaluate
 from bloodkeras.export.calibration import TRUE_ACCEPTANCE, Calibration
@@ -38,24 +39,12 @@ PREPROCESSING = (
 )
 
 
-def build_card(
-    run: Run,
-    splits: Splits,
-    calibration: Calibration,
-    classifier: Classifier | None = None,
-    difference: float | None = None,
-) -> Json:
-    """Collect the facts of an export.
+def build_card(run: Run, splits: Splits, calibration: Calibration) -> Json:
+    """Collect the facts of an export that are known before its ONNX file is judged.
 
-    Args:
-        run: The training run.
-        splits: The data to judge the exported file on.
-        calibration: What was built into the graph beside the network.
-        classifier: The exported file; without it the card has no metrics yet.
-        difference: Largest difference of a probability between Keras and ONNX on val.
+    Still to come are "metrics", "shifts" and "largest_difference_to_keras", of a probability on
+    val.
     """
-    metrics = {} if classifier is None else judge(classifier, splits, run.recipe.model_name)
-    shifts = {} if classifier is None else judge_shifts(classifier.answer, splits.test)
     dataset, side = run.dataset, run.dataset.image_side
     return {
         "model": run.recipe.model_name,
@@ -89,15 +78,15 @@ def build_card(
             "teachers": run.info.get("teachers", []),
         },
         "training_data": run.data,
-        "metrics": metrics,
-        "shifts": shifts,
+        "metrics": {},
+        "shifts": {},
         # Of the photographs themselves: whatever a network was trained to overlook.
         "colours": describe_colours(
             gaussian(colours(splits.train.images), splits.train.labels),
             splits.val.images,
             splits.val.labels,
         ),
-        "largest_difference_to_keras": difference,
+        "largest_difference_to_keras": None,
         "evaluated_on": splits.fingerprint(),
         "versions": run.info["versions"],
         "license": {"code and weights": "MIT", "data": dataset.licence or "not known"},
@@ -163,13 +152,13 @@ def render_card(card: Json) -> str:
 
 Of the ONNX file itself, through onnxruntime; the weights were selected on the validation split, on
 which its labels are Keras' own and its probabilities differ by at most
-{card["largest_difference_to_keras"] or 0:.1e}. In brackets the bootstrap 95 % interval.
+{card["largest_difference_to_keras"]:.1e}. In brackets the bootstrap 95 % interval.
 
 {_metrics_table(card["metrics"])}
 
 On the test split, by class:
 
-{_class_table(card["metrics"])}
+{_class_table(card["metrics"]["test"]["per_class"])}
 
 ## In eight bits
 
@@ -186,7 +175,7 @@ Probabilities are calibrated by a temperature of {card["calibration"]["temperatu
 {_elsewhere(card["calibration"])}On the test split:
 
 ```text
-{_doubt(card["metrics"])}
+{doubt_table(card["metrics"]["test"]["doubt"])}
 ```
 
 The score was chosen among these, by AUROC of drawn images and of enlarged corners of the validation
@@ -202,7 +191,7 @@ strength 5 is the strongest. They imitate light, stain, focus and framing one at
 substitute for cells of another laboratory.
 
 ```text
-{_shifts(card)}
+{shifts_table(card["shifts"]) if card.get("shifts") else "not judged yet"}
 ```
 
 ## Use and limits
@@ -221,13 +210,7 @@ Code and weights: {card["license"]["code and weights"]}. Data: {card["license"][
 
 
 def render_page(card: Json, splits: Splits, classifier: Classifier) -> str:
-    """Return the card as an HTML page, with what figures say better than tables.
-
-    Args:
-        card: What `build_card` returned.
-        splits: The data; the figures show test.
-        classifier: The exported file.
-    """
+    """Return the card as an HTML page, with what figures of test say better than tables."""
     report = evaluate(classifier.predict_proba, splits, "test", card["model"], "onnx")
     curve = risk_coverage(classifier.answer(splits.test.images), splits.test.labels)
     with tempfile.TemporaryDirectory() as folder:
@@ -258,40 +241,44 @@ def describe_training(card: Json) -> str:
     return f"{text}, taught by {', '.join(teachers)}" if teachers else text
 
 
+def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a Markdown table."""
+    heads = list(heads)
+    lines = (heads, ["---"] * len(heads), *rows)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
 def _metrics_table(metrics: Json) -> str:
-    rows = ["| metric | " + " | ".join(metrics) + " |", "| --- |" + " --- |" * len(metrics)]
-    names = next(iter(metrics.values()))["headline"] if metrics else ()
-    for name in names:
-        numbers = [split["headline"][name] for split in metrics.values()]
-        cells = [f"{n['value']:.4f} [{n['low']:.4f}, {n['high']:.4f}]" for n in numbers]
-        rows.append(f"| {name} | " + " | ".join(cells) + " |")
-    for name in next(iter(metrics.values()))["official"] if metrics else ():
-        cells = [f"{split['official'][name]:.4f}" for split in metrics.values()]
-        rows.append(f"| MedMNIST's {name} | " + " | ".join(cells) + " |")
-    return "\n".join(rows)
+    splits = metrics.values()
+    rows = []
+    for name in metrics["test"]["headline"]:
+        numbers = [split["headline"][name] for split in splits]
+        cells = (f"{n['value']:.4f} [{n['low']:.4f}, {n['high']:.4f}]" for n in numbers)
+        rows.append([name, *cells])
+    for name in metrics["test"]["official"]:
+        rows.append([f"MedMNIST's {name}", *(f"{s['official'][name]:.4f}" for s in splits)])
+    return _table(["metric", *metrics], rows)
 
 
 def _int8(card: Json) -> str:
     facts = card.get("int8", {})
     if not facts.get("published"):
         return f"There is no `{contract.INT8_FILE}`: {facts.get('reason') or 'none was made'}."
-    rows = ["| | fp32 | int8 |", "| --- | --- | --- |"]
-    if sizes := facts.get("bytes"):  # else it is not judged yet
-        rows.append(f"| bytes | {sizes['float32']:,} | {sizes['int8']:,} |")
+    files = card["metrics"], facts["metrics"]
+    rows = [["bytes", *(f"{size:,}" for size in facts["bytes"].values())]]
     for split in facts["metrics"]:
-        pair = [metrics[split] for metrics in (card["metrics"], facts["metrics"])]
-        scores = " | ".join(f"{m['headline']['accuracy']['value']:.4f}" for m in pair)
-        rows.append(f"| accuracy on {split} | {scores} |")
+        values = (metrics[split]["headline"]["accuracy"]["value"] for metrics in files)
+        rows.append([f"accuracy on {split}", *(f"{value:.4f}" for value in values)])
         for verdict in contract.VERDICTS:
-            shares = " | ".join(f"{m['doubt']['verdicts'][verdict]:.4f}" for m in pair)
-            rows.append(f"| {verdict} on {split} | {shares} |")
+            shares = (metrics[split]["doubt"]["verdicts"][verdict] for metrics in files)
+            rows.append([f"{verdict} on {split}", *(f"{share:.4f}" for share in shares)])
     return (
         f"`{contract.INT8_FILE}` is the same network with convolutions in int8 (static, per "
         f"channel; ranges of activations on training images: {facts['range']}, chosen on the "
         f"validation split). Temperature and thresholds are those of fp32. Weights have seven "
         f"bits: no two products sum to more than {facts['largest_pair']:,}, and 16 bits, in which "
         f"processors without VNNI add them, hold {contract.PAIR_LIMIT:,}; so it answers alike on "
-        f"every processor.\n\n" + "\n".join(rows)
+        f"every processor.\n\n" + _table(["", "fp32", "int8"], rows)
     )
 
 
@@ -305,25 +292,19 @@ def _elsewhere(calibration: Json) -> str:
     )
 
 
-def _class_table(metrics: Json) -> str:
-    rows = ["| class | precision | recall | F1 | images |", "| --- | --- | --- | --- | --- |"]
-    for name, scores in metrics.get("test", {}).get("per_class", {}).items():
-        numbers = " | ".join(f"{scores[key]:.4f}" for key in ("precision", "recall", "f1"))
-        rows.append(f"| {name} | {numbers} | {scores['support']} |")
-    return "\n".join(rows)
-
-
-def _doubt(metrics: Json) -> str:
-    return doubt_table(metrics["test"]["doubt"]) if metrics else ""
-
-
-def _shifts(card: Json) -> str:
-    return shifts_table(card["shifts"]) if card.get("shifts") else "not judged yet"
+def _class_table(per_class: Json) -> str:
+    rows = [
+        [
+            name,
+            *(f"{scores[key]:.4f}" for key in ("precision", "recall", "f1")),
+            str(scores["support"]),
+        ]
+        for name, scores in per_class.items()
+    ]
+    return _table(["class", "precision", "recall", "F1", "images"], rows)
 
 
 def _score_table(aurocs: dict[str, dict[str, float]]) -> str:
-    kinds = list(next(iter(aurocs.values())))
-    rows = ["| score | " + " | ".join(kinds) + " |", "| --- |" + " --- |" * len(kinds)]
-    for score, found in aurocs.items():
-        rows.append(f"| {score} | " + " | ".join(f"{found[kind]:.4f}" for kind in kinds) + " |")
-    return "\n".join(rows)
+    kinds = next(iter(aurocs.values()))
+    rows = ([score, *(f"{found[kind]:.4f}" for kind in kinds)] for score, found in aurocs.items())
+    return _table(["score", *kinds], rows)

@@ -37,7 +37,7 @@ def render_document(title: str, body: str, style: str = "") -> str:
         body: HTML.
         style: CSS beside that of all such pages.
     """
-    return f"{head(html.escape(title), STYLE + style)}{body}\n</body></html>\n"
+    return f"{head(html.escape(title), STYLE + style)}{body}\n</body></html>"
 
 
 def render_markdown(text: str) -> str:

@@ -7,6 +7,8 @@ Sources: energy, Liu et al. 2020 (arXiv:2010.03759); Mahalanobis distance of fea
     (arXiv:2106.09022). docs/doubt.md compares them.
 """
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 from keras import ops
@@ -19,6 +21,12 @@ from bloodkeras.training.colours import COLOUR_COUNT, Colours
 from bloodkeras.training.gaussian import gaussian
 from bloodkeras.training.models import predict_outputs
 
+# Which of the features a distance looks at.
+PARTS = {
+    "pooled": slice(None, -COLOUR_COUNT),
+    "colours": slice(-COLOUR_COUNT, None),
+    "both": slice(None),
+}
 Statistics = dict[str, dict[str, Floats]]  # of each kind of features: see gaussian.py
 TIE = 0.005  # of a mean AUROC: less is no difference between scores
 
@@ -51,13 +59,9 @@ def feature_statistics(features: Floats, labels: Labels) -> Statistics:
     Returns:
         {name of some features: `gaussian` of them}.
     """
-    pooled, alike = features[:, :-COLOUR_COUNT], np.zeros_like(labels)
-    return {
-        "pooled": gaussian(pooled, labels),
-        "pooled, all classes as one": gaussian(pooled, alike),
-        "colours": gaussian(features[:, -COLOUR_COUNT:], labels),
-        "both": gaussian(features, labels),
-    }
+    found = {name: gaussian(features[:, part], labels) for name, part in PARTS.items()}
+    alike = gaussian(features[:, PARTS["pooled"]], np.zeros_like(labels))
+    return found | {"pooled, all classes as one": alike}
 
 
 def compare_scores(network: keras.Model, statistics: Statistics, cells: Split) -> Json:
@@ -75,14 +79,11 @@ def compare_scores(network: keras.Model, statistics: Statistics, cells: Split) -
 
 
 def choose_score(aurocs: dict[str, dict[str, float]]) -> str:
-    """Return the score with the best mean AUROC; of those hardly worse, the last of SCORES.
+    """Return the score with the best mean of {kind: AUROC}; of those hardly worse, the last.
 
     On images that are far from any cell several scores are all but perfect, and the difference
     between them is luck. What decides then is how much a score looks at, because it also has to
     notice cells of a new kind, which only `held_out.py` can measure.
-
-    Args:
-        aurocs: {score: {kind of foreign image: AUROC}}.
     """
     means = {score: np.mean(list(aurocs[score].values())) for score in aurocs}
     good = [score for score in SCORES if means[score] >= max(means.values()) - TIE]
@@ -105,26 +106,22 @@ def _energy(features: Tensor, logits: Tensor, statistics: Statistics) -> Tensor:
     return -ops.logsumexp(logits, axis=-1)
 
 
-def _pooled_distance(features: Tensor, logits: Tensor, statistics: Statistics) -> Tensor:
-    """Distance of the network's own features alone, (B,)."""
-    return ops.sqrt(_square_distance(features[:, :-COLOUR_COUNT], statistics["pooled"]))
+def _distance(part: str) -> Callable[[Tensor, Tensor, Statistics], Tensor]:
+    """Return the score that is the distance of some of the features."""
+
+    def score(features: Tensor, logits: Tensor, statistics: Statistics) -> Tensor:
+        # A slice of everything would be a node of the graph that changes nothing.
+        seen = features if part == "both" else features[:, PARTS[part]]
+        return ops.sqrt(_square_distance(seen, statistics[part]))
+
+    return score
 
 
 def _relative_distance(features: Tensor, logits: Tensor, statistics: Statistics) -> Tensor:
     """How much farther from the nearest class than from cells in general, squared, (B,)."""
-    pooled = features[:, :-COLOUR_COUNT]
+    pooled = features[:, PARTS["pooled"]]
     to_all = _square_distance(pooled, statistics["pooled, all classes as one"])
     return _square_distance(pooled, statistics["pooled"]) - to_all
-
-
-def _colour_distance(features: Tensor, logits: Tensor, statistics: Statistics) -> Tensor:
-    """Distance of the colours alone, (B,)."""
-    return ops.sqrt(_square_distance(features[:, -COLOUR_COUNT:], statistics["colours"]))
-
-
-def _joint_distance(features: Tensor, logits: Tensor, statistics: Statistics) -> Tensor:
-    """Distance of features and colours together, (B,)."""
-    return ops.sqrt(_square_distance(features, statistics["both"]))
 
 
 def _square_distance(features: Tensor, fitted: dict[str, Floats]) -> Tensor:
@@ -142,8 +139,8 @@ def _square_distance(features: Tensor, fitted: dict[str, Floats]) -> Tensor:
 SCORES = {  # what looks at more comes later
     "one minus confidence": _unlikelihood,
     "energy": _energy,
-    "feature distance": _pooled_distance,
+    "feature distance": _distance("pooled"),
     "relative feature distance": _relative_distance,
-    "colour distance": _colour_distance,
-    "distance of features and colours": _joint_distance,
+    "colour distance": _distance("colours"),
+    "distance of features and colours": _distance("both"),
 }

@@ -11,8 +11,6 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import keras
@@ -25,15 +23,17 @@ from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.export_folder import new_export, write_checksums
 from bloodkeras.data.splits import Splits
 from bloodkeras.errors import BloodkerasError
+from bloodkeras.evaluation.corruptions import judge_shifts
 from bloodkeras.export.calibration import Calibration, fit_calibration
 from bloodkeras.export.card import build_card, describe_int8, judge, render_card, render_page
 from bloodkeras.export.empty_batch import allow_empty_batch
 from bloodkeras.export.ood_score import SCORES, with_features
 from bloodkeras.export.quantise import Quantised, quantise
 from bloodkeras.named_types import Json, Pixels, Tensor
-from bloodkeras.progress import Stages
+from bloodkeras.progress import Stages, told
 from bloodkeras.training.models import PREDICT_BATCH, predict_proba
 from bloodkeras.training.run_folder import Run
+from bloodkeras.whole_file import write_json, write_text
 
 # How long each takes in proportion to the others, `residual` on two cores: nearly all of it is the
 # card's simulated shifts.
@@ -52,7 +52,6 @@ def export_run(run: Run, splits: Splits, folder: Path) -> Path:
     An int8 file goes with it where that loses little; where not, the card says why.
 
     Args:
-        run: What `load_run` returned.
         splits: The data; val decides, test is only reported.
         folder: Where to publish, such as runs/exports/deeper.
 
@@ -70,14 +69,17 @@ def export_run(run: Run, splits: Splits, folder: Path) -> Path:
         calibration = fit_calibration(run.model, splits, run.recipe)
         stages.begin("converting it to ONNX")
         graph = convert(run.model, calibration)
-        first = build_card(run, splits, calibration)
-        _save(graph, first, staging / contract.MODEL_FILE)
-        _write_beside(staging, first)
+        card = build_card(run, splits, calibration)
+        _save(graph, card, staging / contract.MODEL_FILE)
+        _write_card(card, staging)
         classifier = Classifier.load(staging)
         stages.begin("comparing every validation image with Keras")
-        difference = check_parity(run.model, calibration, classifier, splits.val.images)
+        card["largest_difference_to_keras"] = check_parity(
+            run.model, calibration, classifier, splits.val.images
+        )
         stages.begin("measuring it for its card")
-        card = build_card(run, splits, calibration, classifier, difference)
+        card["metrics"] = judge(classifier, splits, run.recipe.model_name)
+        card["shifts"] = judge_shifts(classifier.answer, splits.test)
         _save(graph, card, staging / contract.MODEL_FILE)
         stages.begin("making and judging the int8 file")
         _add_int8(quantise(graph, splits), card, splits, staging)
@@ -115,29 +117,25 @@ def requantise(folder: Path, splits: Splits) -> Json:
 
 
 def _add_int8(quantised: Quantised, card: Json, splits: Splits, staging: Path) -> None:
-    """Write the int8 file, what the card says of it, and all that goes with both.
-
-    Args:
-        quantised: What `quantise` returned.
-        card: With everything but "int8", which is added.
-        splits: The data to judge the int8 file on.
-        staging: Where the finished fp32 file lies.
-    """
-    card["int8"] = describe_int8(quantised)
+    """Write beside the fp32 file the int8 one, what the card says of it, and all that goes with."""
+    card["int8"] = facts = describe_int8(quantised)
     path = staging / contract.INT8_FILE
     if quantised.graph is not None:
         _save(quantised.graph, card | {"metrics": {}}, path)
-    _write_beside(staging, card)
-    classifier = Classifier.load(staging)
-    if quantised.graph is not None:
-        int8 = Classifier.load(staging, precision="int8")
-        card["int8"]["metrics"] = judge(int8, splits, "int8")
-        _save(quantised.graph, card | {"metrics": card["int8"]["metrics"]}, path)
-        sizes = {
+        _write_card(card, staging)
+        facts["metrics"] = judge(Classifier.load(staging, precision="int8"), splits, "int8")
+        _save(quantised.graph, card | {"metrics": facts["metrics"]}, path)
+        facts["bytes"] = {
             name: (staging / file).stat().st_size for name, file in contract.PRECISIONS.items()
         }
-        card["int8"]["bytes"] = sizes
-    _write_beside(staging, card, partial(render_page, splits=splits, classifier=classifier))
+    _write_card(card, staging)
+    page = render_page(card, splits, Classifier.load(staging))
+    (staging / contract.MODEL_CARD_FILE).write_text(render_card(card), encoding="utf-8")
+    write_text(staging / contract.MODEL_CARD_PAGE, page)
+    write_checksums(staging)
+    for precision, file in contract.PRECISIONS.items():  # what nobody can open is not published
+        if (staging / file).exists():
+            Classifier.load(staging, precision=precision)
 
 
 def _guessed_seconds(run: Run, splits: Splits) -> float:
@@ -177,9 +175,7 @@ def convert(model: keras.Model, calibration: Calibration) -> onnx.ModelProto:
     graph.graph.output.extend(outputs)  # the probabilities first, for callers that name no output
     for value in (*graph.graph.input, *graph.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = contract.BATCH_AXIS
-    graph = fold(graph)
-    onnx.checker.check_model(graph, full_check=True)
-    return graph
+    return fold(graph)
 
 
 def fold(graph: onnx.ModelProto) -> onnx.ModelProto:
@@ -214,24 +210,14 @@ def drop_idle_reshapes(graph: onnx.ModelProto) -> None:
         if node.op_type == "Reshape" and sizes and all(sizes) and sizes == shapes[node.input[0]]:
             graph.graph.node.remove(node)
             for reader in graph.graph.node:
-                places = [i for i, name in enumerate(reader.input) if name == node.output[0]]
-                for place in places:
-                    reader.input[place] = node.input[0]
-    used = {name for node in graph.graph.node for name in node.input}
-    for tensor in [t for t in graph.graph.initializer if t.name not in used]:
-        graph.graph.initializer.remove(tensor)
+                renamed = [node.input[0] if x == node.output[0] else x for x in reader.input]
+                reader.input[:] = renamed
 
 
 def check_parity(
     model: keras.Model, calibration: Calibration, classifier: Classifier, images: Pixels
 ) -> float:
-    """Compare ONNX with Keras on every image, at several batch sizes.
-
-    Args:
-        model: The Keras model.
-        calibration: What was built into the graph beside it.
-        classifier: The exported one, through the class that users will call.
-        images: uint8 (N, S, S, 3).
+    """Compare ONNX, through the class that users call, with Keras at several batch sizes.
 
     Returns:
         The largest difference of a probability.
@@ -242,8 +228,7 @@ def check_parity(
     expected = predict_proba(model, images, calibration.temperature)
     largest = 0.0
     for size in contract.PARITY_BATCH_SIZES:
-        batches = (images[start : start + size] for start in range(0, len(images), size))
-        found = np.concatenate([classifier.predict_proba(batch) for batch in batches])
+        found = np.concatenate(told(classifier.predict_proba, images, size))
         flips = int((found.argmax(1) != expected.argmax(1)).sum())
         difference = float(np.abs(found - expected).max())
         if flips or difference > contract.PARITY_TOLERANCE:
@@ -256,25 +241,16 @@ def check_parity(
     return largest
 
 
-def _write_beside(folder: Path, card: Json, render: Callable[[Json], str] | None = None) -> None:
-    """Write what goes with the ONNX files that lie in a folder: the card, its pages, the sums.
-
-    Args:
-        folder: Where to write.
-        card: What `build_card` returned, with "int8" where that is known.
-        render: Makes the card's HTML page of the card; without it there is none yet.
-    """
-    (folder / contract.CARD_FILE).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-    (folder / contract.MODEL_CARD_FILE).write_text(render_card(card), encoding="utf-8")
-    if render is not None:
-        (folder / contract.MODEL_CARD_PAGE).write_text(render(card), encoding="utf-8")
+def _write_card(card: Json, folder: Path) -> None:
+    """Write card.json and the checksums, with which an export can be loaded."""
+    write_json(folder / contract.CARD_FILE, card)
     write_checksums(folder)
 
 
 def _save(graph: onnx.ModelProto, card: Json, path: Path) -> None:
     """Write an ONNX file; the card's facts travel in its metadata too."""
     del graph.metadata_props[:]
-    for key in METADATA_FIELDS:
+    for key in (key for key in METADATA_FIELDS if key in card):  # earlier versions' say less
         text = card[key] if isinstance(card[key], str) else json.dumps(card[key])
         graph.metadata_props.add(key=contract.METADATA_PREFIX + key, value=text)
     onnx.save(graph, path)

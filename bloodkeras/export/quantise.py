@@ -33,6 +33,7 @@ from bloodkeras import contract
 from bloodkeras.answers.session import open_session
 from bloodkeras.data.splits import Split, Splits
 from bloodkeras.named_types import Json, Pixels, Probs
+from bloodkeras.progress import told
 
 CALIBRATION_IMAGES = 2048  # of the training split: more changed nothing
 BATCH = 64  # images at once
@@ -185,10 +186,9 @@ def float_nodes(graph: onnx.GraphProto) -> list[str]:
 
 def answer(graph: onnx.ModelProto, images: Pixels) -> Probs:
     """Return the probabilities that a model gives uint8 (N, S, S, 3): float32 (N, K)."""
-    session = open_session(graph.SerializeToString())
-    batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
-    names = [contract.OUTPUT_NAME]
-    return np.concatenate([session.run(names, {contract.INPUT_NAME: b})[0] for b in batches])
+    session, names = open_session(graph.SerializeToString()), [contract.OUTPUT_NAME]
+    parts = told(lambda batch: session.run(names, {contract.INPUT_NAME: batch})[0], images, BATCH)
+    return np.concatenate(parts)
 
 
 @contextlib.contextmanager

@@ -7,8 +7,7 @@ Sources: McNemar 1947, exact (binomial) form: of the images that one of two mode
     percentile bootstrap, Efron & Tibshirani 1993.
 """
 
-import json
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,21 +17,16 @@ from bloodkeras.data.splits import check_split
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.evaluation import figures
 from bloodkeras.evaluation.evaluate import Report
-from bloodkeras.evaluation.metrics import INTERVAL, accuracy, macro_f1, resample_weights
-from bloodkeras.named_types import Floats, Json, Labels, Probs
+from bloodkeras.evaluation.metrics import Statistic, accuracy, interval, macro_f1, resample_weights
+from bloodkeras.named_types import Floats, Json
 from bloodkeras.studies.targets import Places, check_target
-from bloodkeras.whole_file import make_folder
+from bloodkeras.whole_file import make_folder, write_json, write_text
 
 COMPARED = {"accuracy": accuracy, "macro_f1": macro_f1}
 
 
 def compare_targets(targets: tuple[str, ...], split: str, runs: Path) -> None:
-    """Compare what was evaluated; print the table and leave it and a figure.
-
-    Args:
-        targets: Two or more model names, run folders or export folders.
-        split: The split that they were evaluated on.
-        runs: Folder of all runs; gets compare/ with compare.txt, compare.json and compare.png.
+    """Compare what was evaluated; print the table, leave it and a figure in <runs>/compare.
 
     Raises:
         UsageError: There is no such split.
@@ -48,10 +42,8 @@ def compare_targets(targets: tuple[str, ...], split: str, runs: Path) -> None:
     text = comparison_table(found, split, len(reports[0].labels))
     folder = runs / "compare"
     make_folder(folder)
-    (folder / "compare.txt").write_text(text + "\n", encoding="utf-8")
-    (folder / "compare.json").write_text(
-        json.dumps({"split": split, "models": found}, indent=2), encoding="utf-8"
-    )
+    write_text(folder / "compare.txt", text)
+    write_json(folder / "compare.json", {"split": split, "models": found})
     figures.comparison(found, split, folder / "compare.png", reports[0].data["synthetic"])
     print(f"{text}\nresults in {folder}")
 
@@ -80,11 +72,10 @@ def compare(names: list[str], reports: list[Report]) -> list[Json]:
     found = []
     for name, report in zip(names, reports, strict=True):
         row: Json = {"name": name, "engine": report.engine, "weights": report.weights}
-        row |= {key: _interval(score, [report], weights) for key, score in COMPARED.items()}
+        row |= _scores(report, weights)
         if report is not first:
-            pair = [report, first]
-            scores = {key: _interval(score, pair, weights) for key, score in COMPARED.items()}
-            row |= {"difference": scores, "mcnemar": mcnemar(report, first)}
+            difference = _scores(report, weights, minus=first)
+            row |= {"difference": difference, "mcnemar": mcnemar(report, first)}
         found.append(row)
     return found
 
@@ -124,15 +115,11 @@ def short_names(targets: tuple[str, ...]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(Path(target)) for target in targets]
 
 
-def _interval(
-    score: Callable[[Labels, Probs, Floats], Floats], reports: list[Report], weights: Floats
-) -> Json:
-    """Return a score's value and interval; of two reports, of the first's minus the second's."""
+def _scores(report: Report, weights: Floats, minus: Report | None = None) -> Json:
+    """Return each score of COMPARED with its interval, or its difference to another report's."""
 
-    def scores(weights: Floats) -> Floats:
-        each = [score(report.labels, report.probs, weights) for report in reports]
-        return each[0] if len(each) == 1 else each[0] - each[1]
+    def judged(score: Statistic, weights: Floats) -> Floats:
+        found = score(report.labels, report.probs, weights)
+        return found - score(minus.labels, minus.probs, weights) if minus else found
 
-    low, high = np.quantile(scores(weights), INTERVAL)
-    value = scores(np.ones((1, weights.shape[1])))[0]
-    return {"value": float(value), "low": float(low), "high": float(high)}
+    return {name: interval(partial(judged, score), weights) for name, score in COMPARED.items()}

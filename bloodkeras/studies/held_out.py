@@ -10,7 +10,6 @@ thresholds and scores are fitted again each time, without the class too.
 """
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from bloodkeras.progress import Stages
 from bloodkeras.recipe import Recipe
 from bloodkeras.training.run_folder import finished_run, load_run
 from bloodkeras.training.train import train
+from bloodkeras.whole_file import write_json, write_text
 
 RESULT_FILE = "held_out.json"
 
@@ -33,13 +33,10 @@ RESULT_FILE = "held_out.json"
 def held_out(recipe: Recipe, splits: Splits, folder: Path) -> str:
     """Leave each class out in turn; what is trained already is not trained again.
 
-    Args:
-        recipe: How to train; the network keeps all its outputs.
-        splits: All classes.
-        folder: Where to leave runs and results.
+    The network keeps all its outputs.
 
     Returns:
-        The table of results.txt.
+        The table of held_out.txt.
     """
     results, names = {}, splits.dataset.class_names
     stages = Stages("trainings without one class", [f"no {name}" for name in names])
@@ -49,12 +46,12 @@ def held_out(recipe: Recipe, splits: Splits, folder: Path) -> str:
         place = folder / name.replace(" ", "-")
         run = finished_run(place, recipe, known) or load_run(train(recipe, known, place))
         results[name] = judge_held_out(run.model, recipe, known, splits.test, label)
-        _write(place, results[name])
+        write_json(place / RESULT_FILE, results[name])
         # Many networks in one process: nothing of this one is needed any more.
         keras.backend.clear_session()
     text = held_out_table(recipe, results)
-    _write(folder, {"recipe": dataclasses.asdict(recipe), "classes": results})
-    (folder / "held_out.txt").write_text(text + "\n", encoding="utf-8")
+    write_json(folder / RESULT_FILE, {"recipe": dataclasses.asdict(recipe), "classes": results})
+    write_text(folder / "held_out.txt", text)
     return text
 
 
@@ -76,7 +73,6 @@ def judge_held_out(
 
     Args:
         model: Trained without the class.
-        recipe: How.
         known: The splits without it.
         test: With it.
         label: The class, 0..K-1.
@@ -120,7 +116,3 @@ def held_out_table(recipe: Recipe, results: dict[str, Json]) -> str:
 
 def _mean_and_std(values: list[float]) -> str:
     return f"{np.mean(values):>8.4f} +- {np.std(values, ddof=1):.4f}"
-
-
-def _write(folder: Path, found: Json) -> None:
-    (folder / RESULT_FILE).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")

@@ -5,7 +5,6 @@ Flow: takes runs and their Keras and ONNX reports; gives results.txt, results.js
 
 import dataclasses
 import html
-import json
 from pathlib import Path
 
 import numpy as np
@@ -14,26 +13,25 @@ from bloodkeras.answers.page_style import NO_DEVICE, table
 from bloodkeras.contract import SYNTHETIC_STAMP
 from bloodkeras.dataset import DataSet
 from bloodkeras.evaluation.evaluate import Report, classification_table
+from bloodkeras.evaluation.metrics import HEADLINE
 from bloodkeras.export.document import render_document, render_figures, render_preformatted
 from bloodkeras.named_types import Json
 from bloodkeras.recipe import Recipe
 from bloodkeras.training.run_folder import Run
+from bloodkeras.whole_file import write_json, write_text
 
 
 def write_report(
     runs: list[Run], keras: list[Report], onnx: list[Report | None], eda: Path, folder: Path
 ) -> str:
-    """Write the report of some models, the baseline first.
+    """Write the report of some models, the baseline first; return the text of results.txt.
 
     Args:
         runs: One a model.
         keras: Their reports on test, in the same order.
-        onnx: The reports on test of the files exported from them, in the same order.
+        onnx: Those of the files exported from them; None where there is none.
         eda: The folder of the exploration's figures and audit.
         folder: Where to write.
-
-    Returns:
-        The text of results.txt.
     """
     dataset = runs[0].dataset
     results = {
@@ -43,8 +41,8 @@ def write_report(
         "interpretation": interpret_all(keras),
     }
     text = render_text(results, keras)
-    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    (folder / "results.txt").write_text(text + "\n", encoding="utf-8")
+    write_json(folder / "results.json", results)
+    write_text(folder / "results.txt", text)
     explored = ("sample_images", "class_distribution", "augmentation")
     figures = {
         "Confusion matrices": [_evaluation_figure(run, "confusion_matrix") for run in runs],
@@ -55,19 +53,12 @@ def write_report(
         "The data": [eda / f"{name}.png" for name in explored],
     }
     audit = (eda / "audit.txt").read_text(encoding="utf-8") if (eda / "audit.txt").exists() else ""
-    page = render_page(results, keras, text, audit, figures)
-    (folder / "report.html").write_text(page, encoding="utf-8")
+    write_text(folder / "report.html", render_page(results, keras, text, audit, figures))
     return text
 
 
-COMPARED = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "auc", "ece")
-
-
 def gain(reports: list[Report]) -> Json:
-    """Return how much the most accurate of the other models gains over the baseline.
-
-    Args:
-        reports: The baseline's first.
+    """Return how much the most accurate of the other models gains over the baseline, the first.
 
     Returns:
         "model": its name; "by": {headline number: difference}. Empty for the baseline alone.
@@ -76,7 +67,7 @@ def gain(reports: list[Report]) -> Json:
         return {}
     baseline, *others = reports
     best = max(others, key=lambda report: report.value("accuracy"))
-    by = {name: best.value(name) - baseline.value(name) for name in COMPARED}
+    by = {name: best.value(name) - baseline.value(name) for name in HEADLINE}
     return {"model": best.model, "by": by}
 
 
@@ -88,12 +79,7 @@ def interpret_all(reports: list[Report]) -> list[str]:
 
 
 def interpret(baseline: Report, improved: Report) -> list[str]:
-    """Say in sentences what the numbers of two models say.
-
-    Args:
-        baseline: The simpler model's report.
-        improved: The better one's, on the same images.
-    """
+    """Say in sentences what the numbers of two models on the same images say."""
     gain = improved.value("accuracy") - baseline.value("accuracy")
     wrong = [int((r.probs.argmax(1) != r.labels).sum()) for r in (baseline, improved)]
     sentences = [
@@ -101,21 +87,24 @@ def interpret(baseline: Report, improved: Report) -> list[str]:
         f"{improved.split} images right, {baseline.model} {baseline.value('accuracy'):.2%}: "
         f"{gain * 100:+.2f} points, {wrong[1]} mistakes instead of {wrong[0]}."
     ]
-    by_class = {
-        name: improved.metrics["per_class"][name]["f1"] - baseline.metrics["per_class"][name]["f1"]
-        for name in improved.class_names
-    }
-    ranked = sorted(by_class, key=by_class.__getitem__, reverse=True)
-    better = [name for name in ranked[:2] if by_class[name] > 0]
+    by_class = _gains_by_class(baseline, improved)
+    better = [name for name in list(by_class)[:2] if by_class[name] > 0]
     if better:
         best = " and ".join(f"{name} ({by_class[name]:+.3f} F1)" for name in better)
         sentences.append(f"What improved most: {best}.")
-    worse = [name for name in ranked if by_class[name] < 0]
+    worse = [name for name in by_class if by_class[name] < 0]
     if worse:
         listed = ", ".join(f"{name} ({by_class[name]:+.3f})" for name in worse)
         sentences.append(f"Worse than with {baseline.model}: {listed}.")
     sentences.append(_confused_pair(improved))
     return sentences
+
+
+def _gains_by_class(baseline: Report, improved: Report) -> dict[str, float]:
+    """Return what each class gains in F1, the largest gain first."""
+    before, after = baseline.metrics["per_class"], improved.metrics["per_class"]
+    gains = {name: after[name]["f1"] - before[name]["f1"] for name in improved.class_names}
+    return dict(sorted(gains.items(), key=lambda pair: -pair[1]))
 
 
 def _confused_pair(report: Report) -> str:
@@ -150,12 +139,8 @@ def render_text(results: Json, reports: list[Report]) -> str:
     lines += [_row(*row) for row in _scores(results)]
     lines += ["", *results["interpretation"]]
     for report in reports:
-        lines += [
-            "",
-            f"{report.model} on {report.split}",
-            "",
-            classification_table(report).rstrip(),
-        ]
+        table = classification_table(report).rstrip()
+        lines += ["", f"{report.model} on {report.split}", "", table]
     return "\n".join(lines)
 
 
@@ -186,7 +171,7 @@ def _score_heads(results: Json) -> list[str]:
 def _scores(results: Json) -> list[tuple[str, list[str]]]:
     """Return how good each model is: the name of a number, a cell a model, and the gain."""
     models, rows = results["models"], []
-    for name in COMPARED:
+    for name in HEADLINE:
         numbers = [model["keras"]["headline"][name] for model in models]
         gained = [f"{results['gain']['by'][name]:+.4f}"] if results["gain"] else []
         rows.append((name, [f"{n['value']:.4f}" for n in numbers] + gained))
@@ -204,7 +189,6 @@ def render_page(
 
     Args:
         results: What results.json holds.
-        reports: The reports of the same models.
         text: What results.txt holds.
         audit: Of the data, as text; "" for none.
         figures: {heading: PNGs}; those that do not exist are left out.
@@ -275,12 +259,10 @@ def _answer(report: Report, baseline: Report) -> str:
 
 def _class_table(reports: list[Report], best: Report) -> str:
     """Return the table of each class' F1, by what the best model gains over the first."""
-    scores = [report.metrics["per_class"] for report in (*reports, best)]
-    gains = {name: scores[-1][name]["f1"] - scores[0][name]["f1"] for name in scores[0]}
     gained = best is not reports[0]
     rows = []
-    for name, gain in sorted(gains.items(), key=lambda pair: -pair[1]):
-        cells = [f"{by_class[name]['f1']:.4f}" for by_class in scores[:-1]]
+    for name, gain in _gains_by_class(reports[0], best).items():
+        cells = [f"{report.metrics['per_class'][name]['f1']:.4f}" for report in reports]
         sign = "\u25b2 " * (gain > 0) + "\u25bc " * (gain < 0)  # up, down: seen without colour
         rows.append([name, *cells, *[f"{sign}{gain:+.4f}"] * gained])
     heads = ["class", *(report.model for report in reports)]

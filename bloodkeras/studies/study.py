@@ -17,7 +17,7 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,10 +28,9 @@ from bloodkeras import contract
 from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.exports import is_export
 from bloodkeras.data.audit import audit, audit_table
-from bloodkeras.data.splits import Splits, load_splits
-from bloodkeras.errors import BloodkerasError
+from bloodkeras.data.splits import Splits, check_split, load_splits
+from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.evaluation.evaluate import (
-    Report,
     classification_table,
     evaluate,
     headline_table,
@@ -43,7 +42,7 @@ from bloodkeras.named_types import Json
 from bloodkeras.progress import Stages, about_when, duration
 from bloodkeras.recipe import JOINED, RECIPES, Recipe
 from bloodkeras.studies.targets import Places
-from bloodkeras.whole_file import make_folder
+from bloodkeras.whole_file import make_folder, write_json, write_text
 
 if TYPE_CHECKING:
     from bloodkeras.training.run_folder import Run
@@ -54,13 +53,7 @@ BESIDE_TRAINING = 0.25  # what all other steps of a study take, as a share of it
 
 
 class Study:
-    """One data set, one folder of runs and one of exports.
-
-    Attributes:
-        splits: The data.
-        runs: Where training and evaluation leave their results.
-        exports: Where ONNX files are published; by default <runs>/exports.
-    """
+    """One data set, one folder of runs and one of exports, by default <runs>/exports."""
 
     def __init__(self, splits: Splits, runs: str = "runs", exports: str = "") -> None:
         self.splits = splits
@@ -68,7 +61,7 @@ class Study:
         self.exports = Path(exports) if exports else self.runs / "exports"
         self.places = Places(self.runs, self.exports)
         if splits.synthetic:
-            print(banner())
+            LOG.warning(contract.SYNTHETIC_STAMP)
 
     def explore(self) -> None:
         """Draw the data and audit it."""
@@ -86,19 +79,13 @@ class Study:
             views = augmented_views(images, RECIPES[recipe])
             figures.augmentation(images, views, names, folder / f"{name}.png", stamp)
         findings = audit(self.splits)
-        (folder / "audit.json").write_text(json.dumps(findings, indent=2) + "\n", encoding="utf-8")
         text = audit_table(findings)
-        (folder / "audit.txt").write_text(text + "\n", encoding="utf-8")
+        write_json(folder / "audit.json", findings)
+        write_text(folder / "audit.txt", text)
         print(f"{text}\nfigures and audit in {folder}")
 
     def train(self, recipe: Recipe, out: str | None = None, **options: Any) -> "Run":
-        """Train one model into its run folder; return the `Run`.
-
-        Args:
-            recipe: Every setting.
-            out: Another folder.
-            options: Of `train.train`: tensorboard, resume, fast, teachers, teacher_splits.
-        """
+        """Train one model into its run folder, or another, with the options of `train.train`."""
         from bloodkeras.evaluation import figures
         from bloodkeras.training.run_folder import load_run
         from bloodkeras.training.train import train
@@ -107,24 +94,21 @@ class Study:
         run = load_run(train(recipe, self.splits, folder, **options))
         stamp, curves = self.splits.synthetic, f"learning_curves_{recipe.model_name}.png"
         figures.learning_curves(run.history, recipe.model_name, folder / curves, stamp)
-        print(
+        LOG.info(
             f"{recipe.model_name}: {run.info['parameters']:,} parameters, best validation accuracy "
             f"{run.best_val_accuracy:.4f} in epoch {run.best_epoch}, "
-            f"{run.info['seconds'] / 60:.1f} minutes; run in {folder}"
+            f"{run.info['seconds'] / 60:.1f} minutes; run in {folder}\n"
+            f"in plain Keras: {loading(folder)}"
         )
-        print(f"in plain Keras: {loading(folder)}")
         return run
 
     def train_seeds(self, recipe: Recipe, seeds: list[int], **options: Any) -> None:
         """Train one recipe with several seeds; print mean and standard deviation on validation."""
         from bloodkeras.training.run_folder import kept_numbers
 
-        runs, stages = [], _seed_stages(recipe, seeds)
-        for seed in seeds:
-            stages.begin(f"seed {seed}")
-            runs.append(self.train(dataclasses.replace(recipe, train_seed=seed), **options))
+        runs = [self.train(seeded, **options) for seeded in _seeded(recipe, seeds)]
         text = spread_table(recipe.model_name, seeds, kept_numbers(runs))
-        (self.runs / f"{recipe.model_name}-seeds-val.txt").write_text(text + "\n", encoding="utf-8")
+        write_text(self.runs / f"{recipe.model_name}-seeds-val.txt", text)
         print(text)
 
     def taught_by(self, targets: list[str], data: str) -> dict[str, Any]:
@@ -145,55 +129,57 @@ class Study:
         from bloodkeras.training.run_folder import load_run
 
         first, second = (load_run(self.places.run_folder(name)) for name in (home, elsewhere))
-        usual = self.places.joined_folder(second.recipe.train_seed)
-        folder = Path(out) if out else usual
+        folder = Path(out) if out else self.places.run_folder_of(second.recipe, JOINED)
         run = load_run(join(first, second, self.splits, folder))
-        print(
+        LOG.info(
             f"{JOINED}: {run.info['parameters']:,} parameters, validation accuracy "
-            f"{run.best_val_accuracy:.4f}; run in {folder}"
+            f"{run.best_val_accuracy:.4f}; run in {folder}\nin plain Keras: {loading(folder)}"
         )
-        print(f"in plain Keras: {loading(folder)}")
 
     def evaluate(
         self, target: str, split: str = "test", margins: str = "", views: bool = False
     ) -> None:
-        """Judge a run or an export and draw where it errs.
-
-        Args:
-            target: A model name, a run folder or an export folder.
-            split: train, val or test.
-            margins: A folder of photographs whose margins an export should refuse.
-            views: Whether to average over eight views too.
-        """
+        """Judge a run or an export and draw where it errs, as the command `evaluate` does."""
         from bloodkeras.evaluation import figures
+        from bloodkeras.evaluation.doubt import doubt_table, judge_doubt, risk_coverage
 
         target = self.places.run_or_published(target)
-        folder, name, engine, predict_proba, weights = self.places.open(target, self.splits.dataset)
+        opened = self.places.open(target, self.splits.dataset)
+        folder, name, engine, predict_proba, weights, classifier = opened
         report = evaluate(predict_proba, self.splits, split, name, engine, weights, views)
-        out = folder / "evaluation"
-        make_folder(out)
+        out, images = folder / "evaluation", self.splits.named()[split]
         report.save(out)
-        (out / f"{split}.txt").write_text(
-            f"{name} ({engine}) on {split}\n\n{headline_table(report)}\n\n"
-            f"{classification_table(report)}",
-            encoding="utf-8",
-        )
+        tables = f"{headline_table(report)}\n\n{classification_table(report)}"
+        write_text(out / f"{split}.txt", f"{name} ({engine}) on {split}\n\n{tables.rstrip()}")
         suffix = name if split == "test" else f"{name}_{split}"
         figures.confusion_matrix(report, out / f"confusion_matrix_{suffix}.png")
-        figures.mistakes(report, self.splits.named()[split], out / f"mistakes_{suffix}.png")
+        figures.mistakes(report, images, out / f"mistakes_{suffix}.png")
         figures.reliability(report, out / f"reliability_{suffix}.png")
         print(f"{name} ({engine}) on {split}, {len(report.labels):,} images")
-        print(f"{headline_table(report)}\n\n{classification_table(report)}\nresults in {out}")
-        if engine == "onnx":
-            self._doubt(Classifier.load(Path(target)), report, out, margins)
+        print(f"{tables}\nresults in {out}")
+        if classifier:
+            doubt = judge_doubt(classifier, images, Path(margins) if margins else None)
+            write_json(out / f"doubt_{split}.json", doubt)
+            curve = risk_coverage(classifier.answer(images.images), images.labels)
+            figures.risk_coverage(report, curve, doubt, out / f"risk_coverage_{name}_{split}.png")
+            print(doubt_table(doubt))
 
     def shifts(self, target: str, split: str = "test") -> None:
         """Judge an export on simulated shifts of a split: <runs>/onnx-<model>/evaluation."""
-        from bloodkeras.evaluation.corruptions import evaluate_shifts
-        from bloodkeras.evaluation.figures import shifts as draw
+        from bloodkeras.evaluation import figures
+        from bloodkeras.evaluation.corruptions import judge_shifts, shifts_file, shifts_table
 
-        folder = evaluate_shifts(target, self.splits, split, self.runs)
-        drawn = draw(self.runs, self.splits.synthetic, split)
+        check_split(split)
+        opened = self.places.open(target, self.splits.dataset)
+        if not opened.classifier:  # verdicts are an export's
+            raise UsageError(f"shifts judges an export, and {target} is none: expected its folder")
+        folder = opened.folder / "evaluation"
+        make_folder(folder)
+        found = {"model": opened.model, "split": split, "data": self.splits.fingerprint()}
+        found |= judge_shifts(opened.classifier.answer, self.splits.named()[split])
+        write_json(folder / shifts_file(split), found)
+        print(f"{opened.model} on simulated shifts of {split}\n{shifts_table(found)}")
+        drawn = figures.shifts(self.runs, self.splits.synthetic, split)
         print(f"results in {folder}; all models judged so far in {drawn}")
 
     def export(self, *targets: str) -> None:
@@ -218,14 +204,7 @@ class Study:
             )
 
     def benchmark(self, export: str, run: str, rounds: int, seconds: float) -> None:
-        """Compare the ways to run an exported network.
-
-        Args:
-            export: Its folder.
-            run: The run it came from; by default that of the card's model and seed.
-            rounds: How often each way is measured.
-            seconds: Of each measurement.
-        """
+        """Compare the ways to run an export and its run, by default the one of the card's seed."""
         from bloodkeras.benchmark.engines import Source
         from bloodkeras.benchmark.side_by_side import run_benchmark
 
@@ -270,17 +249,15 @@ class Study:
         """
         from bloodkeras.training.run_folder import finished_run
 
-        reports, stages = [], _seed_stages(recipe, seeds)
-        for seed in seeds:
-            stages.begin(f"seed {seed}")
-            seeded = dataclasses.replace(recipe, train_seed=seed)
+        reports = []
+        for seeded in _seeded(recipe, seeds):
             folder = self.places.run_folder_of(seeded)
             if not finished_run(folder, seeded, self.splits):
                 self.train(seeded)
             self.evaluate(str(folder), views=True)
             reports.append(load_report(folder / "evaluation", "test"))
         text = seeds_table(recipe.model_name, seeds, reports)
-        (self.runs / f"{recipe.model_name}-seeds.txt").write_text(text + "\n", encoding="utf-8")
+        write_text(self.runs / f"{recipe.model_name}-seeds.txt", text)
         print(text)
 
     def held_out(self, recipe: Recipe) -> None:
@@ -316,7 +293,7 @@ class Study:
         for name, value in {**seconds, "all steps": sum(seconds.values())}.items():
             print(f"{name:40}{value:8.1f} s")
         if self.splits.synthetic:
-            print(banner())
+            LOG.warning(contract.SYNTHETIC_STAMP)
 
     def _foretold(self, recipes: list[Recipe]) -> str:
         """Return roughly how long the study takes: nearly all of it is training."""
@@ -333,21 +310,6 @@ class Study:
         total = sum(guessed.values()) * (1 + BESIDE_TRAINING)
         return f"training, roughly: {said}; all steps done {about_when(total)}"
 
-    def _doubt(self, classifier: Classifier, report: Report, out: Path, margins: str) -> None:
-        """Judge an export's verdicts, on cells and on what is none."""
-        from bloodkeras.evaluation import figures
-        from bloodkeras.evaluation.doubt import doubt_table, judge_doubt, risk_coverage
-
-        split = self.splits.named()[report.split]
-        doubt = judge_doubt(classifier, split, Path(margins) if margins else None)
-        (out / f"doubt_{report.split}.json").write_text(
-            json.dumps(doubt, indent=2) + "\n", encoding="utf-8"
-        )
-        curve = risk_coverage(classifier.answer(split.images), split.labels)
-        path = out / f"risk_coverage_{report.model}_{report.split}.png"
-        figures.risk_coverage(report, curve, doubt, path)
-        print(doubt_table(doubt))
-
 
 def loading(folder: Path) -> str:
     """Return the line of Python that loads a run's model without anything else of this package."""
@@ -356,8 +318,13 @@ def loading(folder: Path) -> str:
     return TO_LOAD.replace("model.keras", (folder / contract.RUN_MODEL).as_posix())
 
 
-def _seed_stages(recipe: Recipe, seeds: list[int]) -> Stages:
-    return Stages(f"{recipe.model_name} with several seeds", [f"seed {seed}" for seed in seeds])
+def _seeded(recipe: Recipe, seeds: list[int]) -> Iterator[Recipe]:
+    """Yield the recipe with one seed after the other, and say which begins."""
+    names = [f"seed {seed}" for seed in seeds]
+    stages = Stages(f"{recipe.model_name} with several seeds", names)
+    for seed, name in zip(seeds, names, strict=True):
+        stages.begin(name)
+        yield dataclasses.replace(recipe, train_seed=seed)
 
 
 def _say_requantised(target: str, int8: Json) -> None:
@@ -369,12 +336,6 @@ def _say_requantised(target: str, int8: Json) -> None:
         f"{name} {metrics:.2%}" for name, metrics in int8["accuracy_on_val"].items()
     )
     print(f"published {target} with a new int8 file: accuracy on the validation split {pair}")
-
-
-def banner() -> str:
-    """Return the box that says, at the start and at the end, that the cells are drawn."""
-    line = "!" * (len(contract.SYNTHETIC_STAMP) + 4)
-    return f"{line}\n! {contract.SYNTHETIC_STAMP} !\n{line}"
 
 
 def show_data(splits: Splits) -> None:

@@ -36,6 +36,7 @@ class Opened(NamedTuple):
         engine: "keras" or "onnx".
         predict_proba: uint8 (N, S, S, 3) -> float32 (N, K).
         weights: SHA-256 of the Keras weights; "" where an export's card does not say it.
+        classifier: The export; None of a run.
     """
 
     folder: Path
@@ -43,6 +44,7 @@ class Opened(NamedTuple):
     engine: str
     predict_proba: PredictProba
     weights: str
+    classifier: Classifier | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Places:
             name = classifier.card["model"]
             weights = classifier.card.get("training", {}).get("weights_sha256", "")
             folder = self.runs / results_name(target, name)
-            return Opened(folder, name, "onnx", classifier.predict_proba, weights)
+            return Opened(folder, name, "onnx", classifier.predict_proba, weights, classifier)
         folder = self.run_folder(target)
         from bloodkeras.training.models import predict_proba
         from bloodkeras.training.run_folder import load_run
@@ -126,38 +128,31 @@ class Places:
 
     def export_evaluation_of(self, run: "Run") -> Report | None:
         """Return the report on test of the run's own export; None, and say so, without one."""
-        name = run.recipe.model_name
+        name, why = run.recipe.model_name, "that evaluated is of another run"
         try:
             report = load_report(self.runs / f"onnx-{name}" / "evaluation", "test")
+            if report.weights == run.weights:
+                return report
         except BloodkerasError:
-            report = None
-        if report is None or report.weights != run.weights:
-            why = (
-                "no export was evaluated" if report is None else "that evaluated is of another run"
-            )
-            LOG.warning(
-                f"without the ONNX file of {name}: {why} (`python -m bloodkeras export "
-                f"{run.folder}`, then `evaluate` on what it publishes)"
-            )
-            return None
-        return report
+            why = "no export was evaluated"
+        LOG.warning(
+            f"without the ONNX file of {name}: {why} (`python -m bloodkeras export {run.folder}`, "
+            "then `evaluate` on what it publishes)"
+        )
+        return None
 
     def run_folder(self, target: str) -> Path:
         """Return the run folder a model name or a path stands for."""
         if target in RECIPES:
             return self.run_folder_of(RECIPES[target])
         if target == JOINED:
-            return self.joined_folder(RECIPES["robust"].train_seed)
+            return self.run_folder_of(RECIPES["robust"], JOINED)
         check_target(target)
         return Path(target)
 
-    def joined_folder(self, seed: int) -> Path:
-        """Return where a run belongs that `join` made."""
-        return self.runs / f"{JOINED}-seed{seed}"
-
-    def run_folder_of(self, recipe: Recipe) -> Path:
-        """Return where a recipe's run belongs: <runs>/<model>-seed<seed>."""
-        return self.runs / f"{recipe.model_name}-seed{recipe.train_seed}"
+    def run_folder_of(self, recipe: Recipe, model: str = "") -> Path:
+        """Return where a recipe's run belongs, or that of another model joined with it."""
+        return self.runs / f"{model or recipe.model_name}-seed{recipe.train_seed}"
 
 
 def means_export(target: str) -> bool:

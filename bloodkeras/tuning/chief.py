@@ -49,7 +49,6 @@ def serve(oracle: Oracle, address: str, lost_after: float) -> None:
     """Hand out trials until the search has ended and every worker knows.
 
     Args:
-        oracle: Opened.
         address: HOST:PORT to listen at.
         lost_after: Seconds of silence after which a worker's trial is given to another.
 
@@ -107,20 +106,18 @@ class Chief:
 
         return checked
 
+    @contextlib.contextmanager
+    def beating(self, trial_id: str, lost_after: float) -> Iterator[None]:
+        """Let the chief know, while the block runs, that this worker is alive."""
+        done = threading.Event()
 
-@contextlib.contextmanager
-def heartbeat(chief: Chief, trial_id: str, lost_after: float) -> Iterator[None]:
-    """Let the chief know, while the block runs, that this worker is alive."""
-    done = threading.Event()
+        def beat() -> None:
+            while not done.wait(lost_after / BEATS):
+                with contextlib.suppress(BloodkerasError):  # the next report will say so
+                    self.get_trial(trial_id)
 
-    def beat() -> None:
-        while not done.wait(lost_after / BEATS):
-            with contextlib.suppress(BloodkerasError):  # the next report will say so
-                chief.get_trial(trial_id)
-
-    thread = threading.Thread(target=beat, name=f"heartbeat-{trial_id}", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
+        threading.Thread(target=beat, name=f"heartbeat-{trial_id}", daemon=True).start()
+        try:
+            yield
+        finally:
+            done.set()

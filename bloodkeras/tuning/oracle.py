@@ -1,6 +1,7 @@
 """KerasTuner's oracles, made to outlive a kill, a worker that is lost, and a spent budget.
 
-Flow: takes a folder; gives an oracle that hands out trials and is told how they went.
+Flow: takes a `Plan`; gives an oracle, to be opened in a folder, that hands out trials and is told
+how they went.
 
 What KerasTuner 1.4.8 does otherwise: it writes its state in many files, in place, so that a kill
 can leave half of one; an ended trial is still noted as running for a moment, and would be run
@@ -8,25 +9,30 @@ again; a worker that dies keeps its trial for ever, and the chief waits for it (
 """
 
 import collections
+import contextlib
 import copy
 import json
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import keras_tuner
+from keras_tuner import oracles
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from bloodkeras.errors import BloodkerasError, gist
 from bloodkeras.named_types import Json
-from bloodkeras.tuning.plan import plan_of, require_same
+from bloodkeras.tuning.plan import PLAN, Plan, plan_of, require_same
+from bloodkeras.tuning.search_space import OBJECTIVES, search_space
 from bloodkeras.whole_file import make_folder, whole_file
 
 STATE_FILE = "search.json"
 MESSAGE = "tuner/message"  # gRPC drops Trial.message, so it travels among the values
 MAX_LOSSES = 3  # a trial that took its process with it so often, without a new epoch, has failed
 MAX_FAILURES = 10  # in a row: the search has no prospects
+NEVER = 10**9
 
 
 class SteadyOracle(keras_tuner.Oracle):
@@ -212,6 +218,10 @@ class SteadyOracle(keras_tuner.Oracle):
             return False
         return self.spent() or self.exhausted or self.complete()
 
+    def beating(self, trial_id: str, lost_after: float) -> AbstractContextManager[None]:
+        """Do nothing: a worker in the oracle's own process needs no heartbeat."""
+        return contextlib.nullcontext()
+
     def complete(self) -> bool:
         """Return whether all trials of the plan have ended."""
         return bool(len(self.end_order) >= self.max_trials)
@@ -244,3 +254,37 @@ class SteadyOracle(keras_tuner.Oracle):
 
     def _save_trial(self, trial: Trial) -> None:
         """Do nothing: trials are in the one file of state."""
+
+
+class _Hyperband(SteadyOracle, oracles.HyperbandOracle):
+    pass
+
+
+class _Bayesian(SteadyOracle, oracles.BayesianOptimizationOracle):
+    pass
+
+
+class _Random(SteadyOracle, oracles.RandomSearchOracle):
+    pass
+
+
+def make_oracle(plan: Plan, trials: int) -> SteadyOracle:
+    """Return the plan's oracle, to be opened."""
+    space = search_space(plan.start, set(plan.held))
+    space.Fixed(PLAN, plan.to_json())
+    common = {
+        "objective": keras_tuner.Objective(plan.objective, OBJECTIVES[plan.objective]),
+        "hyperparameters": space,
+        "seed": plan.start.train_seed,
+        "max_consecutive_failed_trials": NEVER,  # it would raise with the lock in hand
+    }
+    if plan.strategy == "hyperband":
+        epochs = plan.start.train_epochs
+        oracle = _Hyperband(max_epochs=epochs, hyperband_iterations=NEVER, **common)
+        oracle.max_trials = trials  # KerasTuner's constructor does not take it
+    elif plan.strategy == "bayesian":
+        # By default three for each dimension: more than most searches have trials.
+        oracle = _Bayesian(max_trials=trials, num_initial_points=max(3, trials // 3), **common)
+    else:
+        oracle = _Random(max_trials=trials, **common)
+    return oracle

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn
 from matplotlib.colors import Normalize
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.inspection import permutation_importance
@@ -48,20 +47,13 @@ def parallel_coordinates(
     for place, (_, ticks) in enumerate(columns):
         axis.axvline(place, color="lightgrey", zorder=0)
         for height, label in ticks:
-            axis.annotate(
-                label,
-                (place, height),
-                xytext=(3, 0),
-                textcoords="offset points",
-                fontsize=8,
-                va="center",
-            )
+            axis.text(place, height, f" {label}", fontsize=8, va="center")
     labels = [name.split("_", 1)[1].replace("_", "\n") for name in names]
     axis.set_xticks(range(len(names)), labels, fontsize=9)
     axis.set(yticks=[], ylim=(-0.06, 1.06))
     axis.set_title(f"{plan.start.model_name}: {len(done)} completed trials, {plan.strategy}")
     figure.colorbar(plt.cm.ScalarMappable(norm, colours), ax=axis, label=plan.objective, pad=0.01)
-    seaborn.despine(figure, left=True)
+    axis.spines["left"].set_visible(False)
     save_figure(figure, [], path, synthetic)
 
 
@@ -81,7 +73,6 @@ def importance(done: list[Json], names: list[str], plan: Plan, path: Path, synth
     )
     axis.set_xlabel(f"fall of R² of {plan.objective} when the field is shuffled")
     axis.set_title(f"a random forest over {len(done)} trials: a hint, not a proof", fontsize=10)
-    seaborn.despine(figure)
     save_figure(figure, [], path, synthetic)
 
 

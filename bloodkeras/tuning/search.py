@@ -7,14 +7,10 @@ Flow: takes a `Plan` and `TuningData`; leaves in one folder
     parallel_coordinates.png, importance.png                  see plots.py
 """
 
-import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 from keras_tuner import Oracle
 from keras_tuner.engine.trial import Trial, TrialStatus
@@ -24,11 +20,10 @@ from bloodkeras.progress import about_when, duration
 from bloodkeras.training.device import warn_of_slow
 from bloodkeras.training.forecast import guessed_training
 from bloodkeras.tuning import plots
-from bloodkeras.tuning.leaderboard import Leaderboard, changed, lines, rows, write_tables
-from bloodkeras.tuning.oracle import MESSAGE, STATE_FILE
+from bloodkeras.tuning.leaderboard import Leaderboard, lines, write_tables
+from bloodkeras.tuning.oracle import MESSAGE, STATE_FILE, make_oracle
 from bloodkeras.tuning.plan import Plan, plan_of
 from bloodkeras.tuning.search_space import recipe_of
-from bloodkeras.tuning.strategies import make_oracle
 from bloodkeras.tuning.trial import TuningData, run_trial
 
 LOG = logging.getLogger(__name__)
@@ -44,17 +39,14 @@ def tune(
     data: TuningData,
     folder: Path,
     seconds: float = float("inf"),
-    serve: Callable[..., Any] | None = None,
+    address: str = "",
 ) -> None:
     """Search, or go on with the search in the folder.
 
     Args:
-        plan: What is searched for.
         trials: End after so many, those of earlier calls included.
-        data: Training and validation split.
-        folder: Where the results belong.
         seconds: The budget; a trial that is under way then is continued by the next call.
-        serve: For a chief: called with the oracle instead of training here.
+        address: HOST:PORT, to hand out the trials there instead of training here.
 
     Raises:
         BloodkerasError: The folder holds another search or cannot be written, the first trials
@@ -62,13 +54,24 @@ def tune(
         KeyboardInterrupt: Ctrl-C; calling again goes on.
     """
     warn_of_slow(plan.start.train_precision)
-    if not serve:
+    if not address:
         _foretell(plan, trials, data, seconds)
     board = Leaderboard(plan, folder)
     oracle = make_oracle(plan, trials)
     try:
         oracle.open(folder / STATE_FILE, seconds, board.show)
-        _search(oracle, plan, data, folder, serve)
+        if oracle.trials:
+            LOG.info(f"going on with the {len(oracle.trials)} trials in {folder}")
+        if address:
+            from bloodkeras.tuning.chief import serve
+
+            serve(oracle, address, plan.lost_after)
+        else:
+            work(oracle, LOCAL, plan, data, folder)
+    except KeyboardInterrupt:
+        oracle.give_back(LOCAL, lost=False)
+        LOG.info("stopped: the same command goes on with the search")
+        raise
     finally:
         board.close()
     if oracle.failure:
@@ -89,42 +92,14 @@ def _foretell(plan: Plan, trials: int, data: TuningData, seconds: float) -> None
     )
 
 
-def _search(
-    oracle: Oracle, plan: Plan, data: TuningData, folder: Path, serve: Callable[..., Any] | None
-) -> None:
-    """Serve the oracle, or train its trials here."""
-    if oracle.trials:
-        LOG.info(f"going on with the {len(oracle.trials)} trials in {folder}")
-    try:
-        if serve:
-            serve(oracle)
-        else:
-            work(oracle, LOCAL, plan, data, folder)
-    except KeyboardInterrupt:
-        oracle.give_back(LOCAL, lost=False)
-        LOG.info("stopped: the same command goes on with the search")
-        raise
-
-
-def work(
-    oracle: Oracle,
-    name: str,
-    plan: Plan,
-    data: TuningData,
-    folder: Path,
-    beating: Callable[[str], AbstractContextManager[None]] | None = None,
-) -> None:
+def work(oracle: Oracle, name: str, plan: Plan, data: TuningData, folder: Path) -> None:
     """Train one trial after the other until the oracle has no more.
 
     Args:
         oracle: An oracle, or a `Chief`.
         name: This worker's; no two may share one.
-        plan: What is searched for.
-        data: Training and validation split.
         folder: For checkpoints: trials/<trial>.
-        beating: A context manager for a trial's id, that says that this worker is alive.
     """
-    beating = beating or (lambda trial_id: contextlib.nullcontext())
     while True:
         trial = oracle.create_trial(name)
         if trial.status == TrialStatus.STOPPED:
@@ -132,7 +107,7 @@ def work(
         if trial.status == TrialStatus.IDLE:
             time.sleep(IDLE_SECONDS)
             continue
-        with beating(trial.trial_id):
+        with oracle.beating(trial.trial_id, plan.lost_after):
             ended = attempt(oracle, trial, plan, data, folder)
         if ended:
             oracle.end_trial(trial)
@@ -162,6 +137,8 @@ def attempt(oracle: Oracle, trial: Trial, plan: Plan, data: TuningData, folder: 
         )
     except BloodkerasError:
         raise
+    except OSError as error:
+        raise BloodkerasError(f"cannot write {folder}: {gist(error)}") from None
     except Exception as error:  # a recipe may fail in any way: the next one is tried
         kind = type(error).__name__
         kind = "out of memory" if kind in MEMORY_ERRORS else kind
@@ -177,21 +154,19 @@ def join(model: str, name: str, address: str, data: TuningData, folder: Path) ->
     """Work for a chief until it has no more trials.
 
     Args:
-        model: The model that the chief should be searching for.
+        model: The one that the chief should be searching for, on the same data.
         name: This worker's.
         address: The chief's HOST:PORT.
-        data: Must be the chief's.
         folder: For checkpoints. Where it is the chief's too (a shared disk), a lost worker's trial
             is continued, not begun again.
 
     Raises:
         BloodkerasError: There is no chief, or it searches for something else.
     """
-    from bloodkeras.tuning.chief import Chief, heartbeat
+    from bloodkeras.tuning.chief import Chief
 
     chief = Chief(name, address)
-    space = chief.get_space()
-    plan = plan_of(space)
+    plan = plan_of(chief.get_space())
     if plan.start.model_name != model:
         raise BloodkerasError(f"the chief tunes {plan.start.model_name!r}, not {model!r}")
     if plan.data != data.sha256:
@@ -200,20 +175,15 @@ def join(model: str, name: str, address: str, data: TuningData, folder: Path) ->
             f"{data.sha256[:12]}...: give both the same --data"
         )
     LOG.info(f"worker {name}: working for the chief at {address}")
-
-    def beating(trial_id: str) -> AbstractContextManager[None]:
-        return heartbeat(chief, trial_id, plan.lost_after)
-
-    work(chief, name, plan, data, folder, beating)
+    work(chief, name, plan, data, folder)
     LOG.info(f"worker {name}: done")
 
 
 def conclude(oracle: Oracle, plan: Plan, data: TuningData, folder: Path) -> None:
     """Write and draw the results, and say what to do with them."""
-    write_tables(oracle, plan, folder)
-    found = rows(oracle, plan)
+    found = write_tables(oracle, plan, folder)
     plots.draw(found, plan, folder, data.synthetic)
-    print("\n" + "\n".join(lines(found, plan, {row["trial"]: changed(row, plan) for row in found})))
+    print("\n" + "\n".join(lines(found, plan)))
     if oracle.complete():
         shutil.rmtree(folder / "trials", ignore_errors=True)  # nothing will be continued any more
     else:

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -65,7 +64,6 @@ def run_trial(
     Args:
         recipe: Every setting. A schedule is drawn over all of its `train_epochs`.
         epochs: Stop after so many of them.
-        data: What to train on and what to judge by.
         folder: Of this trial; a checkpoint there is continued.
         report: Called with the epoch, from 1, and its metrics, those of continued epochs first.
             False ends the trial.
@@ -76,68 +74,52 @@ def run_trial(
 
     Raises:
         FloatingPointError: The loss became NaN or infinite.
-        BloodkerasError: The checkpoint cannot be written.
+        OSError: The checkpoint cannot be written.
     """
     keras.backend.clear_session()  # of earlier trials' networks
     model = build_model(recipe, data.train.dataset)
     steps = steps_per_epoch(data.train, recipe)
     compile_model(model, recipe, steps)
     model.optimizer.build(model.trainable_variables)
-    _begin(recipe, folder)
-    history = restore(model, recipe, folder)
-    if not history and parent is not None:
-        history = restore(model, recipe, parent)
-    for epoch, row in enumerate(history, 1):
-        if not report(epoch, row):
-            return False
-    watcher = _Watcher(recipe, data.val, folder, report, history)
-    # Averaged weights are in the model when an epoch ends, so this must come first.
-    averaging = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if recipe.train_ema else []
-    # A terminal has the leaderboard, which is drawn again after every epoch.
-    told = [] if sys.stdout.isatty() else [Forecast(f"trial {folder.name}")]
+    history = _taken_up(model, recipe, folder, parent)
+    if not all(report(epoch, row) for epoch, row in enumerate(history, 1)):
+        return False
+
+    def after_epoch(epoch: int, logs: Json) -> None:
+        row = {"loss": float(logs["loss"]), **judge(model, data.val)}
+        if not all(map(math.isfinite, row.values())):
+            raise FloatingPointError(f"the loss became {row['loss']} in epoch {epoch + 1}")
+        history.append(row)
+        if not recipe.train_ema:  # with averaging there are two sets of weights to keep
+            save_checkpoint(folder, Checkpoint(history, 0.0, *variables_of(model), b""))
+        model.stop_training = not report(epoch + 1, row)
+
+    callbacks = [keras.callbacks.LambdaCallback(on_epoch_end=after_epoch)]
+    if recipe.train_ema:  # first, for averaged weights to be in the model when an epoch ends
+        callbacks.insert(0, keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+    if not sys.stdout.isatty():  # which has the leaderboard, drawn again after every epoch
+        callbacks.append(Forecast(f"trial {folder.name}"))
     if len(history) < epochs:
         model.fit(
             train_dataset(data.train, recipe, first_epoch=len(history)),
             initial_epoch=len(history),
             epochs=epochs,
             steps_per_epoch=steps,
-            callbacks=[*averaging, watcher, *told],
+            callbacks=callbacks,
             shuffle=False,
             verbose=0,
         )
-    return not watcher.stopped
+    return len(history) >= epochs
 
 
-class _Watcher(keras.callbacks.Callback):
-    """Judges, keeps and reports the model after every epoch."""
-
-    def __init__(
-        self,
-        recipe: Recipe,
-        val: Split,
-        folder: Path,
-        report: Callable[..., Any],
-        history: list[Json],
-    ) -> None:
-        super().__init__()
-        self.recipe, self.val, self.folder = recipe, val, folder
-        self.report, self.history = report, history
-        self.stopped = False
-
-    def on_epoch_end(self, epoch: int, logs: Json) -> None:
-        """Stop at a loss that is not a number, keep a checkpoint, report."""
-        row = {"loss": float(logs["loss"]), **judge(self.model, self.val)}
-        if not all(map(math.isfinite, row.values())):
-            raise FloatingPointError(f"the loss became {row['loss']} in epoch {epoch + 1}")
-        self.history.append(row)
-        if not self.recipe.train_ema:  # with averaging there are two sets of weights to keep
-            state = Checkpoint(self.history, 0.0, *variables_of(self.model), b"")
-            try:
-                save_checkpoint(self.folder, state)
-            except OSError as error:
-                raise BloodkerasError(f"cannot write {self.folder}: {error.strerror}") from None
-        self.stopped = not self.report(epoch + 1, row)
-        self.model.stop_training = self.stopped
+def _taken_up(model: keras.Model, recipe: Recipe, folder: Path, parent: Path | None) -> list[Json]:
+    """Make a trial's folder; return the history of the checkpoint there, or of its parent's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not _is_of(recipe, folder):  # what another recipe left there
+        remove_checkpoints(folder)
+        write_recipe(recipe, folder / RUN_RECIPE)
+    history = restore(model, recipe, folder)
+    return restore(model, recipe, parent) if parent and not history else history
 
 
 def judge(model: keras.Model, val: Split) -> dict[str, float]:
@@ -158,17 +140,6 @@ def restore(model: keras.Model, recipe: Recipe, folder: Path) -> list[Json]:
         return []
     put_back(model, state)
     return state.rows
-
-
-def _begin(recipe: Recipe, folder: Path) -> None:
-    """Make a trial's folder; what another recipe left there is removed."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not _is_of(recipe, folder):
-            remove_checkpoints(folder)
-            write_recipe(recipe, folder / RUN_RECIPE)
-    except OSError as error:
-        raise BloodkerasError(f"cannot write {folder}: {error.strerror}") from None
 
 
 def _is_of(recipe: Recipe, folder: Path) -> bool:

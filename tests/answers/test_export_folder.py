@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from tiny_export import build_export
@@ -60,6 +61,24 @@ def test_what_is_not_whole_leaves_the_earlier_one_and_nothing_else(
     assert (earlier / "MODEL_CARD.md").read_text(encoding="utf-8") == "# earlier\n"
     assert os.listdir(earlier.parent) == ["mine"]
     assert Classifier.load(earlier)
+
+
+def test_an_earlier_export_comes_back_where_the_new_one_cannot_take_its_place(
+    earlier, tmp_path, monkeypatch
+):
+    made, honest = build_export(tmp_path / "made"), Path.rename
+
+    def rename(path, target):
+        if target == earlier and not path.name.endswith(".earlier"):
+            raise PermissionError(13, "Permission denied")
+        return honest(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(BloodkerasError, match=r"cannot write .*mine: Permission denied"):  # noqa: SIM117
+        with new_export(earlier) as staging:
+            fill(staging, made)
+    assert (earlier / "MODEL_CARD.md").read_text(encoding="utf-8") == "# earlier\n"
+    assert os.listdir(earlier.parent) == ["mine"]
 
 
 def test_what_is_no_exports_does_not_vanish(earlier, tmp_path):

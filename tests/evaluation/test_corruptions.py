@@ -17,7 +17,6 @@ from bloodkeras.evaluation.corruptions import (
     SHIFTS,
     STRENGTHS,
     disc,
-    evaluate_shifts,
     judge_shifts,
     line,
     shifts_table,
@@ -171,6 +170,8 @@ def test_the_command_leaves_a_table_a_file_and_a_figure(export, drawn, tmp_path,
 
 @pytest.mark.parametrize(("target", "split"), [("export", "tset"), ("nothing", "test")])
 def test_what_cannot_be_judged_is_refused(export, drawn, tmp_path, target, split):
+    from bloodkeras.studies.study import Study
+
     with pytest.raises(UsageError, match="expected"):
-        evaluate_shifts(str(tmp_path / target), drawn, split, tmp_path / "runs")
+        Study(drawn, tmp_path / "runs").shifts(str(tmp_path / target), split)
     assert not (tmp_path / "runs").exists()

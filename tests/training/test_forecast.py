@@ -10,7 +10,9 @@ import sys
 import numpy as np
 import pytest
 
+import bloodkeras
 from bloodkeras import progress
+from bloodkeras.contract import SYNTHETIC_STAMP
 from bloodkeras.data.splits import Split, Splits
 from bloodkeras.progress import Line, Stages, about_when, told
 from bloodkeras.recipe import RECIPES, override
@@ -189,14 +191,16 @@ def test_a_guess_changes_no_bit_of_a_training(monkeypatch, drawn, tmp_path):
 
 
 def test_a_training_logs_what_it_does_and_prints_nothing(monkeypatch, drawn, tmp_path, capsys):
-    from bloodkeras.training.train import train
-
     monkeypatch.setattr(forecast, "WORTH_A_GUESS", 0)
     settings = {"epochs": "2", "batch_size": "24", "width": "0.25"}
-    train(override(RECIPES["simple"], settings), first(drawn, 48), tmp_path / "run")
+    splits = dataclasses.replace(first(drawn, 48), synthetic=True)
+    bloodkeras.train(override(RECIPES["simple"], settings), splits, runs=tmp_path)
     said = capsys.readouterr()
     assert said.out == ""
-    begun, guess, *epochs = said.err.splitlines()
+    stamp, begun, guess, *epochs, ended, plain = said.err.splitlines()
+    assert stamp == f"bloodkeras: {SYNTHETIC_STAMP}"
+    assert ended.startswith("simple: ")
+    assert plain.startswith("in plain Keras: ")
     assert begun == "training simple in float32: 2 epochs of 2 steps of 24 images"
     assert re.match(r"roughly \d+ s an epoch, done in about \d+ s; ", guess)
     assert [line.split(":")[0] for line in epochs] == ["epoch 1 of 2", "epoch 2 of 2"]

@@ -347,7 +347,7 @@ def test_wrong_options_are_told(changes, message):
         "lost_after": 60,
         "settings": {},
     }
-    assert check_options(**usual).epochs == 5
+    assert check_options(**usual).plan.start.train_epochs == 5
     with pytest.raises(UsageError, match=message):
         check_options(**usual | changes)
 
