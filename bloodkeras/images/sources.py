@@ -26,13 +26,16 @@ from bloodkeras.images.arrays import (
     Item,
     Part,
     array_parts,
+    count_held,
     count_rows,
     error_part,
 )
+from bloodkeras.images.decode import FORMATS
 from bloodkeras.images.folder import PassedOver, is_left_over, walk
 from bloodkeras.images.framing import UNKNOWN, Framing
 from bloodkeras.images.multipage import count_pages, read_file
 from bloodkeras.images.preprocess import IMAGE_SUFFIXES
+from bloodkeras.images.refusal import refusals
 
 STDIN = "-"  # this word stands for a list of paths on standard input, one a line
 MAX_PATH_BYTES = 65_536  # of a line on standard input, which may be anything
@@ -113,6 +116,32 @@ def count_images(words: Iterable[str], framing: Framing = UNKNOWN) -> int:
         count_rows(path, framing.image_side) if not error and is_array(path) else 1
         for path, error in find_paths(words)
     )
+
+
+def all_have_side(words: Iterable[str], side: int) -> bool:
+    """Return whether everything that the words mean has a side already: no photograph is there.
+
+    Only headers are read, up to the first photograph. What cannot be read does not count; a list on
+    standard input only comes once, so it is taken for one of photographs.
+    """
+    words, some = list(words), False
+    if STDIN in words:
+        return False
+    for path, error in find_paths(words):
+        if error or _refusal(path):
+            continue
+        try:
+            if is_array(path):
+                fits = count_held(path, side) > 0
+            else:
+                with refusals(path), Image.open(path, formats=FORMATS) as image:
+                    fits = image.size == (side, side)
+        except BloodkerasError:
+            continue
+        if not fits:
+            return False
+        some = True
+    return some
 
 
 def find_parts(

@@ -1,0 +1,145 @@
+"""Which file --size means, what it refuses, and where the results of another side lie."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bloodkeras import contract
+from bloodkeras.__main__ import COMMANDS
+from bloodkeras.answers.exports import runs_of
+from bloodkeras.bloodmnist import BLOODMNIST, MD5S, bloodmnist
+from bloodkeras.data import splits as data
+from bloodkeras.data.download import DownloadError, cached_or_downloaded
+from bloodkeras.data.splits import load_splits
+from bloodkeras.dataset import DataSet
+from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.images.synthetic import draw_arrays
+
+FEW = dict.fromkeys(contract.SPLIT_NAMES, 16)
+
+
+def write(path: Path, side: int, **said) -> Path:
+    np.savez(path, **draw_arrays(FEW, dataset=bloodmnist(side)), **said)
+    return path
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """No cached file, no network, few cells to draw; gives what a download would be of."""
+    asked = []
+
+    def fail(dataset):
+        asked.append(dataset)
+        raise DownloadError("no network")
+
+    monkeypatch.setattr(data, "cached_or_downloaded", fail)
+    monkeypatch.setattr(data, "draw_arrays", lambda dataset: draw_arrays(FEW, dataset=dataset))
+    return asked
+
+
+# --- what is found and downloaded ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, *MD5S])
+def test_medmnists_own_file_of_that_side_is_looked_for(offline, size):
+    with pytest.raises(DownloadError):
+        load_splits(size=size)
+    (dataset,) = offline
+    assert dataset == bloodmnist(size or 28)
+    assert dataset.file_name == ("bloodmnist.npz" if size in (0, 28) else f"bloodmnist_{size}.npz")
+
+
+@pytest.mark.parametrize("size", [64, 128, 224])
+def test_a_cached_file_of_that_side_is_taken_if_it_is_medmnists(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(contract, "DATA_CACHE", str(tmp_path))
+    path = write(tmp_path / f"bloodmnist_{size}.npz", size)
+    with pytest.raises(BloodkerasError, match=f"bloodmnist_{size}.npz is not MedMNIST's file"):
+        load_splits(size=size)
+    md5 = hashlib.md5(path.read_bytes()).hexdigest()
+    monkeypatch.setitem(MD5S, size, md5)
+    assert cached_or_downloaded(bloodmnist(size)) == path
+    splits = load_splits(size=size)
+    assert splits.is_published()
+    assert splits.dataset.image_shape == (size, size, 3)
+
+
+def test_a_sentence_comes_before_128_and_224_alone(offline, capsys):
+    for size in (28, 64):
+        load_splits("auto", size)
+        assert "GB" not in capsys.readouterr().err
+    for size, said in (
+        (128, "0.8 GB of memory .* about 21 times as long"),
+        (224, "2.6 GB of memory .* about 64 times"),
+    ):
+        with pytest.raises(DownloadError):
+            load_splits(size=size)
+        err = capsys.readouterr().err
+        assert len(err.splitlines()) == 1
+        assert __import__("re").search(said, err)
+
+
+# --- what a user names ---------------------------------------------------------------------------
+
+
+def test_the_variable_may_name_one_of_several_and_an_option_means_one_file(tmp_path, monkeypatch):
+    small, large = write(tmp_path / "cells.npz", 28), write(tmp_path / "cells_64.npz", 64)
+    for named in (small, large):
+        monkeypatch.setenv(contract.DATA_VARIABLE, str(named))
+        assert load_splits().source == str(named)
+        for size, path in ((28, small), (64, large)):
+            assert load_splits(size=size).source == str(path)
+            assert load_splits("auto", size).source == str(path)
+    monkeypatch.delenv(contract.DATA_VARIABLE)
+    assert load_splits(str(large), 64).dataset.image_side == 64
+    with pytest.raises(BloodkerasError, match=r"cells.npz holds images of 28x28 .* expected 64x64"):
+        load_splits(str(small), 64)
+
+
+@pytest.mark.parametrize("by_variable", [False, True])
+def test_a_file_of_another_side_is_refused_never_replaced(
+    offline, tmp_path, monkeypatch, by_variable
+):
+    path = write(tmp_path / "bloodmnist.npz", 28)
+    if by_variable:
+        monkeypatch.setenv(contract.DATA_VARIABLE, str(path))
+    with pytest.raises(BloodkerasError) as refused:
+        load_splits("auto" if by_variable else str(path), 64)
+    said = str(refused.value)
+    assert "holds images of 28x28 pixels, expected 64x64" in said
+    assert "--data" in said
+    assert (str(tmp_path / "bloodmnist_64.npz") in said) == by_variable
+    assert "\n" not in said
+    assert not offline
+
+
+@pytest.mark.parametrize(
+    ("named", "size"), [("", 50), ("auto", 27), ("synthetic", 15), ("", -64), ("synthetic", 513)]
+)
+def test_a_side_that_there_is_not_is_wrong_usage(offline, named, size):
+    with pytest.raises(UsageError, match=f"--size is {size}: MedMNIST publishes 28, 64, 128, 224"):
+        load_splits(named, size)
+    assert not offline
+
+
+@pytest.mark.parametrize("size", [0, 28, 40, 64, 128])
+def test_cells_are_drawn_at_any_side(offline, size, capsys):
+    COMMANDS["data"](data="synthetic", size=size)
+    side = size or 28
+    assert f"{side}x{side} RGB, 8 classes of BloodMNIST" in capsys.readouterr().out
+    drawn = load_splits("synthetic", size)
+    assert drawn.synthetic
+    assert drawn.sha256 == load_splits("synthetic", size).sha256
+    assert drawn.dataset == bloodmnist(side)
+
+
+# --- where it goes -------------------------------------------------------------------------------
+
+
+def test_results_of_each_side_lie_apart():
+    runs = Path("runs")
+    assert runs_of(runs, BLOODMNIST) == runs
+    assert runs_of(runs, bloodmnist(64)) == runs / "64"
+    assert runs_of(runs / "synthetic", bloodmnist(224)) == runs / "synthetic/224"
+    assert runs_of(runs, DataSet("Mine", ("a", "b"), 64)) == runs  # whatever its side
