@@ -15,7 +15,7 @@ RUN := $(BIN)/python -m bloodkeras
 # Where your own ONNX files lie; exports/ holds the published ones, which nothing here replaces.
 BELOW := $(patsubst %,%/,$(filter-out 28,$(SIZE)))
 MADE = $(firstword $(if $(filter-out synthetic,$(DATA)),$(wildcard runs/$(BELOW)exports)) $(wildcard runs/synthetic/$(BELOW)exports) runs/$(BELOW)exports)
-FROM := --data $(DATA) $(if $(SIZE),--size $(SIZE))
+FROM := $(strip --data $(DATA) $(if $(SIZE),--size $(SIZE)))
 SHORTER := $(if $(EPOCHS),--epochs $(EPOCHS))
 
 .DEFAULT_GOAL := help

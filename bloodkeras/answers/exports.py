@@ -12,14 +12,12 @@ import os
 from difflib import get_close_matches
 from pathlib import Path
 
-from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.contract import MODEL_FILE
-from bloodkeras.dataset import DataSet
 from bloodkeras.errors import BloodkerasError
 
 LOG = logging.getLogger(__name__)
 
-PHOTOGRAPHS, SMALL = "photographs", f"images of {BLOODMNIST.image_side} pixels"
+PHOTOGRAPHS, SMALL = "photographs", "images of 28 pixels"
 # What answers where no export is named. At home `joined` is right in 97.9 %, as `residual` is in
 # 98.2 %; with a fifth more or less light in 94.8 % (81.7: the cards' shifts), in another laboratory
 # in 68 % (3: docs/another_laboratory.md). What has 28 pixels already is taken for the benchmark's.
@@ -90,16 +88,6 @@ def results_name(folder: str | os.PathLike[str], name: str) -> str:
     """
     is_published = Path(folder).resolve() in published().values()
     return f"onnx-published-{name}" if is_published else f"onnx-{name}"
-
-
-def runs_of(runs: Path, dataset: DataSet) -> Path:
-    """Return where runs and results of a data set belong, below the folder of all runs.
-
-    BloodMNIST at another side than 28 has a folder of its own there, named by the side: a model
-    is called the same at every side.
-    """
-    apart = dataset.name == BLOODMNIST.name and dataset.image_side != BLOODMNIST.image_side
-    return runs / str(dataset.image_side) if apart else runs
 
 
 def _own(name: str, published_one: Path | None) -> str:

@@ -6,7 +6,7 @@ for what computes and draws the numbers; `judge` and `calibrate` do without that
 
 from pathlib import Path
 
-from bloodkeras.answers.exports import SMALL, published, results_name, runs_of
+from bloodkeras.answers.exports import SMALL, published, results_name
 from bloodkeras.cli.opening import open_study, quiet_tensorflow
 from bloodkeras.cli.options import (
     RUNS,
@@ -103,6 +103,7 @@ def judge(
     """
     from bloodkeras.answers.classifier import Classifier
     from bloodkeras.answers.prior import BLOOD, ESTIMATE
+    from bloodkeras.bloodmnist import runs_of
     from bloodkeras.images.framing import Framing
     from bloodkeras.laboratory.judge import evaluate_photos
 

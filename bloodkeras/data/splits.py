@@ -127,18 +127,17 @@ def load_splits(data: str | None = None, size: int = 0) -> Splits:
         )
     if size >= LARGE:
         LOG.info(_what_they_take(size))
-    dataset = bloodmnist(size) if size else BLOODMNIST
     if named == "synthetic":
-        return _synthetic_splits(dataset)
+        return _synthetic_splits(size)
     if named:
         return _named_splits(Path(named).expanduser(), size, named == data)
     try:
-        return read_npz(cached_or_downloaded(dataset))
+        return read_npz(cached_or_downloaded(bloodmnist(size)) if size else cached_or_downloaded())
     except DownloadError as error:
         if "auto" not in (data, os.environ.get(contract.DATA_VARIABLE)):
             raise
         LOG.warning(f"{error}: going on with drawn cells")
-        return _synthetic_splits(dataset)
+        return _synthetic_splits(size)
 
 
 def named_data(data: str | None) -> str:
@@ -285,8 +284,9 @@ def _what_they_take(size: int) -> str:
     )
 
 
-def _synthetic_splits(dataset: DataSet) -> Splits:
-    arrays = draw_arrays(dataset=dataset)
+def _synthetic_splits(size: int) -> Splits:
+    dataset = bloodmnist(size) if size else BLOODMNIST
+    arrays = draw_arrays(dataset=dataset) if size else draw_arrays()
     digest = hashlib.sha256(b"".join(array.tobytes() for array in arrays.values())).hexdigest()
     path = Path("synthetic")
     splits: dict[str, Any] = {

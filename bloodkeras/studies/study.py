@@ -27,7 +27,8 @@ import numpy as np
 
 from bloodkeras import contract
 from bloodkeras.answers.classifier import Classifier
-from bloodkeras.answers.exports import is_export, runs_of
+from bloodkeras.answers.exports import is_export
+from bloodkeras.bloodmnist import runs_of
 from bloodkeras.data.audit import audit, audit_table
 from bloodkeras.data.splits import Splits
 from bloodkeras.errors import BloodkerasError

@@ -1,6 +1,8 @@
 """Which file --size means, what it refuses, and where the results of another side lie."""
 
 import hashlib
+import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +10,7 @@ import pytest
 
 from bloodkeras import contract
 from bloodkeras.__main__ import COMMANDS
-from bloodkeras.answers.exports import runs_of
-from bloodkeras.bloodmnist import BLOODMNIST, MD5S, bloodmnist
+from bloodkeras.bloodmnist import BLOODMNIST, MD5S, bloodmnist, runs_of
 from bloodkeras.data import splits as data
 from bloodkeras.data.download import DownloadError, cached_or_downloaded
 from bloodkeras.data.splits import load_splits
@@ -30,12 +31,12 @@ def offline(monkeypatch):
     """No cached file, no network, few cells to draw; gives what a download would be of."""
     asked = []
 
-    def fail(dataset):
+    def fail(dataset=BLOODMNIST):
         asked.append(dataset)
         raise DownloadError("no network")
 
     monkeypatch.setattr(data, "cached_or_downloaded", fail)
-    monkeypatch.setattr(data, "draw_arrays", lambda dataset: draw_arrays(FEW, dataset=dataset))
+    monkeypatch.setattr(data, "draw_arrays", partial(draw_arrays, FEW))
     return asked
 
 
@@ -77,7 +78,7 @@ def test_a_sentence_comes_before_128_and_224_alone(offline, capsys):
             load_splits(size=size)
         err = capsys.readouterr().err
         assert len(err.splitlines()) == 1
-        assert __import__("re").search(said, err)
+        assert re.search(said, err)
 
 
 # --- what a user names ---------------------------------------------------------------------------

@@ -8,7 +8,6 @@ import hashlib
 import os
 import pickle
 import zipfile
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,6 @@ from bloodkeras.data.audit import audit
 from bloodkeras.data.download import DownloadError
 from bloodkeras.data.splits import Split, Splits, class_weights, load_splits, read_npz
 from bloodkeras.errors import BloodkerasError
-from bloodkeras.images.synthetic import draw_arrays
 
 SPLITS = ("train", "val", "test")
 LABELS = np.arange(8, dtype=np.uint8)[:, None]  # one image a class
@@ -45,12 +43,11 @@ def file(tmp_path) -> Path:
 def nowhere(monkeypatch):
     """A machine without a cached file and without a network."""
 
-    def fail(dataset):
+    def fail():
         raise DownloadError("no network")
 
     monkeypatch.setattr(data, "cached_or_downloaded", fail)
-    few = {"train": 8, "val": 8, "test": 8}  # thousands of cells are not needed here
-    monkeypatch.setattr(data, "draw_arrays", partial(draw_arrays, few))
+    monkeypatch.setattr(data, "draw_arrays", arrays)  # thousands of cells are not needed here
 
 
 def refusal(path) -> str:
@@ -70,7 +67,7 @@ def test_named_file_then_variable_then_cache(tmp_path, monkeypatch):
     named, variable, cached = (tmp_path / f"{name}.npz" for name in ("named", "variable", "cached"))
     for seed, path in enumerate((named, variable, cached)):
         np.savez(path, **arrays(seed))
-    monkeypatch.setattr(data, "cached_or_downloaded", lambda dataset: cached)
+    monkeypatch.setattr(data, "cached_or_downloaded", lambda: cached)
     monkeypatch.setenv("BLOODKERAS_DATA", str(variable))
     assert load_splits(str(named)).source == str(named)
     for nothing_named in (None, "", "auto"):
@@ -97,8 +94,7 @@ def test_synthetic_asks_for_nothing(nowhere, monkeypatch, by_variable):
     assert splits.synthetic
     assert splits.source == "synthetic"
     assert not splits.is_published()
-    few = dict.fromkeys(SPLITS, 8)
-    np.testing.assert_array_equal(splits.val.images, draw_arrays(few)["val_images"])
+    np.testing.assert_array_equal(splits.val.images, arrays()["val_images"])
 
 
 def test_synthetic_beats_the_variable(nowhere, monkeypatch, file):
@@ -110,7 +106,7 @@ def test_synthetic_beats_the_variable(nowhere, monkeypatch, file):
 def test_synthetic_digest_tells_other_cells(nowhere, monkeypatch):
     """The digest is of the pixels: the same cells have the same, others another."""
     first, again = load_splits("synthetic").sha256, load_splits("synthetic").sha256
-    monkeypatch.setattr(data, "draw_arrays", partial(data.draw_arrays, seed=1))
+    monkeypatch.setattr(data, "draw_arrays", lambda: arrays(seed=1))
     assert first == again != load_splits("synthetic").sha256
     assert len(first) == 64
 
@@ -135,7 +131,7 @@ def test_named_file_is_never_replaced(nowhere, monkeypatch, tmp_path, by_variabl
 def test_auto_does_not_hide_a_foreign_cache(nowhere, monkeypatch):
     """Anything but a failed download is told, not replaced by drawn cells."""
 
-    def foreign(dataset):
+    def foreign():
         raise BloodkerasError("is not MedMNIST's file")
 
     monkeypatch.setattr(data, "cached_or_downloaded", foreign)
