@@ -144,3 +144,39 @@ def test_results_of_each_side_lie_apart():
     assert runs_of(runs, bloodmnist(64)) == runs / "64"
     assert runs_of(runs / "synthetic", bloodmnist(224)) == runs / "synthetic/224"
     assert runs_of(runs, DataSet("Mine", ("a", "b"), 64)) == runs  # whatever its side
+
+
+@pytest.mark.slow
+def test_a_run_and_an_export_find_the_images_of_their_side(tmp_path, monkeypatch, capsys):
+    """Only `train` is told the size; what a run of 28 leaves beside it is never touched."""
+    from bloodkeras.answers.classifier import Classifier
+    from bloodkeras.evaluation.evaluate import load_report
+    from bloodkeras.export import quantise
+
+    monkeypatch.setattr(quantise, "MAX_FALL", 1.0)  # one epoch: int8 may say anything
+    monkeypatch.setenv(contract.DATA_VARIABLE, str(write(tmp_path / "bloodmnist.npz", 28)))
+    write(tmp_path / "bloodmnist_64.npz", 64)
+    runs, there = tmp_path / "runs", {"runs": str(tmp_path / "runs")}
+    small = {"epochs": "1", "batch_size": "16", "width": "0.25", "precision": "float32"}
+    COMMANDS["train"]("tiny", **there, **small)
+    COMMANDS["train"]("tiny", **there, **small, size=64)
+    for side, place in ((28, runs), (64, runs / "64")):
+        run, export = str(place / "tiny-seed42"), str(place / "exports/tiny")
+        COMMANDS["evaluate"](run, **there)
+        COMMANDS["export"](run, **there)
+        COMMANDS["evaluate"](export, **there)
+        COMMANDS["shifts"](export, **there)
+        assert Classifier.load(export).dataset == bloodmnist(side)
+        assert (place / "shifts.png").exists()
+        assert (place / "onnx-tiny/evaluation/shifts.json").exists()
+        load_report(place / "onnx-tiny/evaluation", "test")
+    assert sorted(path.name for path in runs.iterdir() if path.is_dir()) == [
+        "64",
+        "exports",
+        "onnx-tiny",
+        "tiny-seed42",
+    ]
+    COMMANDS["evaluate"]("tiny", **there, size=64)
+    assert "tiny (keras) on test" in capsys.readouterr().out
+    with pytest.raises(BloodkerasError, match=r"28x28 .* and the data are .*64x64 .* or --size"):
+        COMMANDS["evaluate"](str(runs / "tiny-seed42"), **there, size=64)
