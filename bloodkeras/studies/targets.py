@@ -174,7 +174,7 @@ def side_of(targets: Iterable[str], data: str, runs: str) -> int:
         Pixels; 0 where the user names the file, or no target says a side of BloodMNIST's.
     """
     named = named_data(data)
-    if named == data != "synthetic":
+    if data and named == data != "synthetic":
         return 0
     home = Path(runs, "synthetic") if named == "synthetic" else Path(runs)
     for target in targets:

@@ -1,7 +1,9 @@
 """Which file --size means, what it refuses, and where the results of another side lie."""
 
 import hashlib
+import json
 import re
+import subprocess
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from bloodkeras.dataset import DataSet
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.images.synthetic import draw_arrays
 
+ROOT = Path(__file__).parents[2]
 FEW = dict.fromkeys(contract.SPLIT_NAMES, 16)
 
 
@@ -144,6 +147,43 @@ def test_results_of_each_side_lie_apart():
     assert runs_of(runs, bloodmnist(64)) == runs / "64"
     assert runs_of(runs / "synthetic", bloodmnist(224)) == runs / "synthetic/224"
     assert runs_of(runs, DataSet("Mine", ("a", "b"), 64)) == runs  # whatever its side
+
+
+def test_a_run_or_an_export_says_its_side(tmp_path, monkeypatch):
+    """Without TensorFlow, and before the images are looked for."""
+    from bloodkeras.studies.targets import side_of
+
+    def run(name, **said):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / contract.RUN_DATA).write_text(json.dumps(said), encoding="utf-8")
+        return str(folder)
+
+    runs = str(tmp_path / "runs")
+    large = run("64/tiny-seed42", dataset=bloodmnist(64).as_dict())
+    assert side_of([large], "", runs) == side_of([large], "synthetic", runs) == 64
+    assert side_of(["deeper", large], "", runs) == 28  # published, where there is no such run
+    assert side_of([run("earlier")], "", runs) == 28  # it did not say
+    assert side_of([run("mine", dataset=DataSet("Mine", ("a", "b"), 40).as_dict())], "", runs) == 0
+    assert side_of([], "", runs) == side_of([large], str(tmp_path / "named.npz"), runs) == 0
+    monkeypatch.setenv(contract.DATA_VARIABLE, str(tmp_path / "bloodmnist.npz"))
+    assert side_of([large], "", runs) == 64
+    Path(large, contract.RUN_DATA).write_text("{", encoding="utf-8")
+    with pytest.raises(BloodkerasError, match="is not a usable run"):
+        side_of([large], "", runs)
+
+
+def test_make_hands_the_size_on():
+    def said(*words):
+        done = subprocess.run(["make", "-n", *words], capture_output=True, text=True, cwd=ROOT)
+        return " ".join(done.stdout.splitlines()[-1].split()).split("bloodkeras ")[-1]
+
+    assert said("all", "SIZE=64") == "study --data auto --size 64"
+    assert "benchmark runs/64/exports/deeper --data auto --size 64\n" in said(
+        "benchmark", "SIZE=64"
+    )
+    assert "benchmark runs/exports/deeper --data auto --size 28\n" in said("benchmark", "SIZE=28")
+    assert "study --data auto\n" in said("all")
 
 
 @pytest.mark.slow
