@@ -179,11 +179,10 @@ def test_make_hands_the_size_on():
         return " ".join(done.stdout.splitlines()[-1].split()).split("bloodkeras ")[-1]
 
     assert said("all", "SIZE=64") == "study --data auto --size 64"
-    assert "benchmark runs/64/exports/deeper --data auto --size 64\n" in said(
-        "benchmark", "SIZE=64"
-    )
-    assert "benchmark runs/exports/deeper --data auto --size 28\n" in said("benchmark", "SIZE=28")
-    assert "study --data auto\n" in said("all")
+    for size, place in (("28", "runs/exports"), ("64", "runs/64/exports")):
+        words = f"benchmark {place}/deeper --data auto --size {size}"
+        assert said("benchmark", f"SIZE={size}") == words
+    assert said("all") == "study --data auto"
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from PIL import Image
 
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.images.framing import Framing
-from bloodkeras.images.preprocess import MAX_PIXELS, read_image, square
+from bloodkeras.images.preprocess import MAX_PIXELS, doubt_of, read_image, square
 
 
 def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarray:
@@ -197,6 +197,29 @@ def test_the_recipe_is_the_same_at_every_side(tmp_path, side):
     found = read_image(saved(pixels, tmp_path / "a.png"), framing)
     np.testing.assert_array_equal(found, as_jpeg(small))
     np.testing.assert_array_equal(read_image(saved(small, tmp_path / "b.png"), framing), small)
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "enlarged"),
+    [
+        ((28, 28), 64, 28),  # MedMNIST's smallest, which is taken whole
+        ((64, 64), 128, 64),
+        ((80, 80), 64, 60),  # three quarters are kept
+        ((90, 28), 28, 21),
+        ((28, 28), 28, 0),
+        ((64, 64), 64, 0),
+        ((86, 86), 64, 0),  # 64 are kept
+        ((360, 363), 128, 0),
+        ((360, 363), 224, 0),  # MedMNIST enlarged its crop of 200 pixels, too
+        ((128, 128), 224, 128),
+    ],
+)
+def test_a_frame_that_must_be_enlarged_is_in_doubt(tmp_path, size, side, enlarged):
+    """What has fewer pixels than the network looks at cannot show what it was trained to see."""
+    image = saved(Image.new("RGB", size, "white"), tmp_path / "a.png")
+    doubt = doubt_of(read_image(image, Framing(image_side=side)))
+    expected = f"only {enlarged} pixels across show the cell, fewer than the {side} that"
+    assert doubt.startswith(expected) if enlarged else not doubt
 
 
 # --- modes, on 28x28 images, whose pixels are known before -------------------------------------
