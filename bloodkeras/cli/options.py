@@ -22,7 +22,6 @@ from bloodkeras.answers.exports import (
     default_export,
     find_export,
     published,
-    say_default,
 )
 from bloodkeras.errors import UsageError
 from bloodkeras.recipe import RECIPES, convert, option, settings, short, unknown_option
@@ -109,10 +108,7 @@ class Asking:
 
 def export_folder(word: str, kind: str = PHOTOGRAPHS) -> str:
     """Return the folder of the export that a word means; without a word, of that for a kind."""
-    if word:
-        return str(find_export(word))
-    say_default(kind)
-    return str(default_export(kind))
+    return str(find_export(word) if word else default_export(kind))
 
 
 def seed_numbers(text: str) -> list[int]:
