@@ -8,11 +8,14 @@ PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13) pytho
 BIN := .venv/bin
 endif
 DATA ?= auto
+SIZE ?=
 EPOCHS ?=
 VENV := .venv
 RUN := $(BIN)/python -m bloodkeras
 # Where your own ONNX files lie; exports/ holds the published ones, which nothing here replaces.
-MADE = $(firstword $(if $(filter-out synthetic,$(DATA)),$(wildcard runs/exports)) $(wildcard runs/synthetic/exports) runs/exports)
+BELOW := $(patsubst %,%/,$(filter-out 28,$(SIZE)))
+MADE = $(firstword $(if $(filter-out synthetic,$(DATA)),$(wildcard runs/$(BELOW)exports)) $(wildcard runs/synthetic/$(BELOW)exports) runs/$(BELOW)exports)
+FROM := $(strip --data $(DATA) $(if $(SIZE),--size $(SIZE)))
 SHORTER := $(if $(EPOCHS),--epochs $(EPOCHS))
 
 .DEFAULT_GOAL := help
@@ -22,6 +25,7 @@ help: ## list the targets, in the order of the flow
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo 'DATA=auto (BloodMNIST, else drawn cells), DATA=FILE.npz or DATA=synthetic; now: $(DATA)'
+	@echo 'SIZE=64, 128 or 224 takes the images at that side: make all SIZE=64'
 	@echo 'EPOCHS=1 trains less than the recipes say: make all EPOCHS=1'
 
 env: $(VENV)/ready ## make .venv and install everything (two to four minutes, 3 GB)
@@ -37,54 +41,54 @@ lock: ## resolve requirements.txt anew from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --no-annotate --upgrade --quiet --output-file requirements.txt
 
 data: env ## find or download BloodMNIST and check it
-	$(RUN) data --data $(DATA)
+	$(RUN) data $(FROM)
 
 eda: env ## figures and audit of the data
-	$(RUN) eda --data $(DATA)
+	$(RUN) eda $(FROM)
 
 train: env ## train simple and deeper
-	$(RUN) train simple --data $(DATA) $(SHORTER)
-	$(RUN) train deeper --data $(DATA) $(SHORTER)
+	$(RUN) train simple $(FROM) $(SHORTER)
+	$(RUN) train deeper $(FROM) $(SHORTER)
 
 evaluate: env ## judge the trained Keras models on the test split
-	$(RUN) evaluate simple --data $(DATA)
-	$(RUN) evaluate deeper --data $(DATA)
+	$(RUN) evaluate simple $(FROM)
+	$(RUN) evaluate deeper $(FROM)
 
 export: env ## make checked ONNX files of both models: runs/exports/
-	$(RUN) export --data $(DATA)
+	$(RUN) export $(FROM)
 
 evaluate-onnx: env ## judge your ONNX files on the test split, without TensorFlow
-	$(RUN) evaluate $(MADE)/simple --data $(DATA)
-	$(RUN) evaluate $(MADE)/deeper --data $(DATA)
+	$(RUN) evaluate $(MADE)/simple $(FROM)
+	$(RUN) evaluate $(MADE)/deeper $(FROM)
 
 report: env ## put everything side by side: runs/report/report.html
-	$(RUN) report --data $(DATA)
+	$(RUN) report $(FROM)
 
 all: env ## all of the above in one go, each step timed
-	$(RUN) study --data $(DATA) $(SHORTER)
+	$(RUN) study $(FROM) $(SHORTER)
 
 best: env ## tiny and residual: train, evaluate, export (about 20 minutes)
-	$(RUN) study tiny residual --data $(DATA) $(SHORTER)
+	$(RUN) study tiny residual $(FROM) $(SHORTER)
 
 joined: env ## residual and robust in one, for other laboratories: train, join, evaluate, export (about an hour)
-	$(RUN) train residual --data $(DATA) $(SHORTER)
-	$(RUN) train robust --data $(DATA) $(SHORTER)
-	$(RUN) join residual robust --data $(DATA)
-	$(RUN) evaluate joined --data $(DATA)
-	$(RUN) export joined --data $(DATA)
+	$(RUN) train residual $(FROM) $(SHORTER)
+	$(RUN) train robust $(FROM) $(SHORTER)
+	$(RUN) join residual robust $(FROM)
+	$(RUN) evaluate joined $(FROM)
+	$(RUN) export joined $(FROM)
 
 benchmark: env ## Keras, fp32 and int8 side by side, after `make export` (5 minutes, nothing else running)
-	$(RUN) benchmark $(MADE)/deeper --data $(DATA)
+	$(RUN) benchmark $(MADE)/deeper $(FROM)
 
 seeds: env ## both models with seeds 42, 43, 44: mean and standard deviation
-	$(RUN) seeds simple --data $(DATA) $(SHORTER)
-	$(RUN) seeds deeper --data $(DATA) $(SHORTER)
+	$(RUN) seeds simple $(FROM) $(SHORTER)
+	$(RUN) seeds deeper $(FROM) $(SHORTER)
 
 tune: env ## search for a better recipe for deeper: 20 short trials, at most 20 minutes
-	$(RUN) tune deeper --data $(DATA) --trials 20 --strategy hyperband --epochs 9 --budget-minutes 20 --width 1 --depth 0
+	$(RUN) tune deeper $(FROM) --trials 20 --strategy hyperband --epochs 9 --budget-minutes 20 --width 1 --depth 0
 
 held-out: env ## deeper without each class in turn: does it doubt what it was never shown?
-	$(RUN) held-out deeper --data $(DATA) $(SHORTER)
+	$(RUN) held-out deeper $(FROM) $(SHORTER)
 
 test: env ## every test (offline); says at its end what was skipped and why
 	$(BIN)/python -m pytest

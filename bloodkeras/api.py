@@ -162,7 +162,7 @@ def evaluate(model: "Classifier | Run", data: Data = None, split: str = "test") 
     """
     from bloodkeras.evaluation.evaluate import evaluate
 
-    splits = _splits(data)
+    splits = _splits(data, model)
     if isinstance(model, Classifier):
         weights = model.card.get("training", {}).get("weights_sha256", "")
         name = str(model.card["model"])
@@ -197,8 +197,13 @@ def export_run(run: "Run", data: Data = None, folder: str | os.PathLike[str] | N
     from bloodkeras.export.publish import export_run
 
     usual = run.folder.parent / "exports" / run.recipe.model_name
-    return export_run(run, _splits(data), Path(folder) if folder else usual)
+    return export_run(run, _splits(data, run), Path(folder) if folder else usual)
 
 
-def _splits(data: Data) -> Splits:
-    return data if isinstance(data, Splits) else load_splits(os.fspath(data) if data else None)
+def _splits(data: Data, model: "Classifier | Run | None" = None) -> Splits:
+    """Return the splits that are meant; where none are named, BloodMNIST at the model's side."""
+    if isinstance(data, Splits):
+        return data
+    if data or not model or model.dataset.name != BLOODMNIST.name:
+        return load_splits(os.fspath(data) if data else None)
+    return load_splits(size=model.dataset.image_side)

@@ -9,6 +9,8 @@ Sources: MedMNIST v2 (Yang et al. 2023, doi:10.1038/s41597-022-01721-8), package
     healthy blood: Orfanakis et al. 1970, American Journal of Clinical Pathology 53, 647.
 """
 
+from pathlib import Path
+
 from bloodkeras.dataset import DataSet
 
 CLASS_NAMES = (
@@ -55,6 +57,17 @@ def bloodmnist(side: int) -> DataSet:
 
 
 BLOODMNIST = bloodmnist(min(MD5S))
+
+
+def runs_of(runs: Path, dataset: DataSet) -> Path:
+    """Return where runs and results of a data set belong, below the folder of all runs.
+
+    BloodMNIST at another side than 28 has a folder of its own there, named by the side: a model
+    is called the same at every side.
+    """
+    apart = dataset.name == BLOODMNIST.name and dataset.image_side != BLOODMNIST.image_side
+    return runs / str(dataset.image_side) if apart else runs
+
 
 # White cells in a cubic millimetre, means of 291 healthy adults (Orfanakis 1970), and a trace of
 # what such blood hardly holds: a clear one is still named, but unsure (MAY_OCCUR in prior.py).

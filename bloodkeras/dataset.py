@@ -113,7 +113,7 @@ class DataSet:
         if (self.class_names, self.image_side) != (other.class_names, other.image_side):
             raise BloodkerasError(
                 f"{what} is for {self.described()}, and the data are {other.described()}: name "
-                "its own with --data"
+                "its own with --data or --size"
             )
 
     def described(self) -> str:

@@ -17,7 +17,7 @@ import onnxruntime
 
 from bloodkeras.answers.answer import Answers, Thresholds
 from bloodkeras.answers.export_folder import model_file, verify_checksums
-from bloodkeras.answers.exports import DEFAULT, find_export
+from bloodkeras.answers.exports import DEFAULTS, PHOTOGRAPHS, find_export
 from bloodkeras.answers.prior import (
     BLOOD,
     LEAST_KEPT,
@@ -342,8 +342,8 @@ def load(
     """Load a published model by its name, or any export by its folder.
 
     Args:
-        model: A published name, such as "tiny"; or a folder that `export` wrote. By default
-            "residual", the most accurate.
+        model: A published name, such as "tiny"; or a folder that `export` wrote. By default the
+            one for photographs, "joined".
         threads: As in `Classifier.load`.
         precision: As in `Classifier.load`.
 
@@ -356,7 +356,8 @@ def load(
         >>> bloodkeras.load("residual").predict("cell.jpg")[0].label
         'neutrophil'
     """
-    return Classifier.load(DEFAULT if model is None else model, threads, precision)
+    default = DEFAULTS[PHOTOGRAPHS]
+    return Classifier.load(default if model is None else model, threads, precision)
 
 
 def advise(folder: str | Path, precision: str) -> None:

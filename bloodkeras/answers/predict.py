@@ -18,6 +18,7 @@ import numpy as np
 from bloodkeras.answers.answer import Answers, doubted
 from bloodkeras.answers.classifier import Classifier, advise, stacked
 from bloodkeras.answers.copies import Copies
+from bloodkeras.answers.exports import PHOTOGRAPHS, SMALL, default_export, say_default
 from bloodkeras.answers.formats import import_pyarrow, valid_text
 from bloodkeras.answers.html_page import Page
 from bloodkeras.answers.origin import describe_asking, describe_model
@@ -33,13 +34,14 @@ from bloodkeras.answers.table import (
     rows_path,
     table_format,
 )
+from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.contract import FOREIGN, UNSURE, VERDICTS
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.images.arrays import Item
 from bloodkeras.images.folder import PassedOver
 from bloodkeras.images.framing import Framing
 from bloodkeras.images.preprocess import doubt_of
-from bloodkeras.images.sources import STDIN, check_words, count_images, stream
+from bloodkeras.images.sources import STDIN, all_have_side, check_words, count_images, stream
 from bloodkeras.progress import Progress
 
 LOG = logging.getLogger(__name__)
@@ -66,7 +68,7 @@ def score(
 
     Args:
         words: Files, folders, globs, arrays, `-` for a list of paths on standard input.
-        model: The folder of an export.
+        model: The folder of an export; "" for the published one for such images.
         out: Write the table here instead of printing it.
         kind: csv, jsonl or parquet; from the suffix of `out` when empty.
         resume: Go on with an interrupted table.
@@ -87,6 +89,8 @@ def score(
     words, framing = list(words), Framing(microns_per_pixel)
     kind = _check_options(words, out, kind, resume, report)
     check_words(words)
+    asked = "" if model else kind_of_images(words)
+    model = model or str(default_export(asked))
     classifier = Classifier.load(model, precision=precision)
     advise(model, precision)
     framing = replace(framing, image_side=classifier.dataset.image_side)
@@ -107,6 +111,8 @@ def score(
     tally = Counter(table.kept.counts)
     total = None if STDIN in words else partial(count_images, words, framing)
     passed = PassedOver()
+    if asked:
+        say_default(asked)
     bar = None if out else False  # it would be drawn into a printed table
     with table, Progress(total, table.kept.rows, bar) as progress:
         items = _items_after(words, table.kept, framing, passed)
@@ -120,6 +126,11 @@ def score(
         page.finish(tally, table.kept.rows, said)
     passed.say()
     _conclude(tally, out, report, sort_into)
+
+
+def kind_of_images(words: Iterable[str]) -> str:
+    """Return PHOTOGRAPHS, or SMALL where no photograph is among what the words mean."""
+    return SMALL if all_have_side(words, BLOODMNIST.image_side) else PHOTOGRAPHS
 
 
 def _estimate_prior(

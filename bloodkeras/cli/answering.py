@@ -7,8 +7,7 @@ import importlib.util
 from dataclasses import asdict
 from typing import Annotated
 
-from bloodkeras.answers.exports import find_export
-from bloodkeras.cli.judging import SERVED
+from bloodkeras.answers.exports import DEFAULTS, find_export
 from bloodkeras.cli.options import Asking, Export, Host, Port, export_folder
 from bloodkeras.errors import UsageError, missing_package
 from bloodkeras.interrupts import heed_stops
@@ -38,7 +37,7 @@ def predict(
     is 1. An error beside a label is why that is unsure: the photograph's framing is in doubt.
 
     Args:
-        model: By default residual, the most accurate.
+        model: By default joined; residual where all images have 28 pixels already.
         out: Write a table instead of printing one: .csv, .jsonl or .parquet (needs pyarrow).
             Beside it, <out>.origin.json says which model wrote it.
         format: csv, jsonl or parquet, where the suffix of out does not say it or there is no out.
@@ -51,7 +50,7 @@ def predict(
 
     if not images:
         raise UsageError("predict needs at least one image file or folder")
-    folder = export_folder(model)
+    folder = model and export_folder(model)
     step.score(images, folder, out, format, resume, sort_into, report, **asdict(asking))
 
 
@@ -78,7 +77,7 @@ def score(
             with a column image of files (binary) or raw pixels (fixed_size_binary, uint8 of the
             network's size); a column path or id names the rows.
         out: The folder of the answers.
-        model: By default residual.
+        model: By default joined; residual where all images have 28 pixels already.
         engine: local: this machine; ray: a session on every core of a cluster, and a lost worker
             costs a retry.
         address: Of a running Ray cluster; default: RAY_ADDRESS, or else one on this machine.
@@ -94,7 +93,7 @@ def score(
     options = Options(*places, batch=batch, workers=workers, **asdict(asking))
     check(options)
     heed_stops()
-    score_source(replace(options, model=export_folder(model)))
+    score_source(replace(options, model=model and export_folder(model)))
 
 
 def serve(
@@ -121,7 +120,8 @@ def serve(
 
     Args:
         model: Exports separated by commas: FOLDER, NAME=FOLDER or NAME:VERSION=FOLDER, each FOLDER
-            a published name or a folder, as in `predict`. By default deeper.
+            a published name or a folder, as in `predict`. By default joined, for photographs, and
+            residual, for images of 28 pixels.
         workers: Processes, each with its own session of every model.
         batch: Images that go through a network together, at most.
         wait_ms: How long an image waits for others to join it; 0: only while the network is busy.
@@ -137,7 +137,7 @@ def serve(
 
     _need("serve", "fastapi", "uvicorn", "orjson", "prometheus_client")
     options = Options(
-        read_models(model or export_folder("", SERVED), lambda word: str(find_export(word))),
+        read_models(model or ",".join(DEFAULTS.values()), lambda word: str(find_export(word))),
         host,
         port,
         workers,
@@ -169,7 +169,7 @@ def demo(
     It works without internet (docs/demo.md). Ctrl-C or SIGTERM stops it. Needs the extra demo.
 
     Args:
-        model: By default residual.
+        model: By default joined.
     """
     _need("demo", "gradio", "onnx")
     if not 0 <= port <= 65535:

@@ -6,7 +6,7 @@ for what computes and draws the numbers; `judge` and `calibrate` do without that
 
 from pathlib import Path
 
-from bloodkeras.answers.exports import published, results_name
+from bloodkeras.answers.exports import SMALL, published, results_name
 from bloodkeras.cli.opening import open_study, quiet_tensorflow
 from bloodkeras.cli.options import (
     RUNS,
@@ -17,18 +17,18 @@ from bloodkeras.cli.options import (
     Microns,
     Photos,
     Runs,
+    Size,
     Target,
     export_folder,
 )
 from bloodkeras.errors import UsageError
-
-SERVED = "deeper"  # quicker than the most accurate
 
 
 def evaluate(
     target: Target,
     *,
     data: Data = "",
+    size: Size = 0,
     runs: Runs = RUNS,
     split: str = "test",
     margins: str = "",
@@ -56,10 +56,17 @@ def evaluate(
     if not exported:  # an ONNX file needs no TensorFlow
         quiet_tensorflow()
     check_target(target)  # before the data are downloaded
-    open_study(data, runs).evaluate(target, split, margins, views)
+    open_study(data, runs, size=size, targets=[target]).evaluate(target, split, margins, views)
 
 
-def shifts(export: Export, *, data: Data = "", runs: Runs = RUNS, split: str = "test") -> None:
+def shifts(
+    export: Export,
+    *,
+    data: Data = "",
+    size: Size = 0,
+    runs: Runs = RUNS,
+    split: str = "test",
+) -> None:
     """Judge an export on simulated shifts of a split: light, stain, focus, compression, scale.
 
     Leaves a table, shifts.json in <runs>/onnx-<export>/evaluation, and <runs>/shifts.png. Needs
@@ -72,7 +79,7 @@ def shifts(export: Export, *, data: Data = "", runs: Runs = RUNS, split: str = "
 
     check_split(split)
     folder = export_folder(export)
-    open_study(data, runs).shifts(folder, split)
+    open_study(data, runs, size=size, targets=[folder]).shifts(folder, split)
 
 
 def judge(
@@ -94,7 +101,9 @@ def judge(
         tightness: Show cells larger than in BloodMNIST, to try what that does: 1.4 is a crop of
             0.7 of the usual side.
     """
+    from bloodkeras.answers.classifier import Classifier
     from bloodkeras.answers.prior import BLOOD, ESTIMATE
+    from bloodkeras.bloodmnist import runs_of
     from bloodkeras.images.framing import Framing
     from bloodkeras.laboratory.judge import evaluate_photos
 
@@ -106,7 +115,8 @@ def judge(
         raise UsageError(f"--prior {asking.prior} is judged with all --photos: leave it out")
     framing = Framing(asking.microns_per_pixel, tightness)
     folder = Path(export_folder(export)).resolve()
-    out = Path(runs) / _results(folder, photos, labels, tightness, asking)
+    below = runs_of(Path(runs), Classifier.load(folder).dataset)
+    out = below / _results(folder, photos, labels, tightness, asking)
     asked = asking.views, asking.classes, asking.prior, asking.precision
     evaluate_photos(str(folder), photos, labels, out, framing, *asked)
 
@@ -156,6 +166,7 @@ def benchmark(
     *,
     run: str = "",
     data: Data = "",
+    size: Size = 0,
     runs: Runs = RUNS,
     rounds: int = 5,
     seconds: float = 0.5,
@@ -167,23 +178,23 @@ def benchmark(
     PyTorch takes part once benchmarks/torch_twin.py, in a checkout, has written its files there.
 
     Args:
-        export: By default deeper.
+        export: By default the one that `predict` uses for such images: residual.
         run: The run it came from; default: the run of that model in the folder of all runs.
         rounds: How often each is measured; the median counts.
         seconds: Of each measurement.
     """
-    folder = export_folder(export, SERVED)  # before the data are downloaded
-    open_study(data, runs).benchmark(folder, run, rounds, seconds)
+    folder = export_folder(export, SMALL)  # before the data are downloaded
+    open_study(data, runs, size=size, targets=[folder]).benchmark(folder, run, rounds, seconds)
 
 
-def report(*, data: Data = "", runs: Runs = RUNS) -> None:
+def report(*, data: Data = "", size: Size = 0, runs: Runs = RUNS) -> None:
     """Put every evaluation side by side: results.txt, results.json, report.html.
 
     Args:
         runs: The report lies in <runs>/report.
     """
     quiet_tensorflow()
-    open_study(data, runs).report()
+    open_study(data, runs, size=size).report()
 
 
 def compare(*targets: Target, split: str = "test", runs: Runs = RUNS) -> None:

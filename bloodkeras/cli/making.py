@@ -8,34 +8,35 @@ from pathlib import Path
 from typing import Any
 
 from bloodkeras.cli.opening import open_study, quiet_tensorflow
-from bloodkeras.cli.options import RUNS, Data, Exports, Model, Runs, Target, seed_numbers
+from bloodkeras.cli.options import RUNS, Data, Exports, Model, Runs, Size, Target, seed_numbers
 from bloodkeras.errors import UsageError
 from bloodkeras.interrupts import heed_stops
 from bloodkeras.recipe import STUDIED, named_recipe, override, quick, read_recipe, taught
 
 
-def data(*, data: Data = "") -> None:
+def data(*, data: Data = "", size: Size = 0) -> None:
     """Find or download BloodMNIST, check it, and say what it is."""
     from bloodkeras.data.splits import load_splits
     from bloodkeras.studies.study import show_data
 
-    show_data(load_splits(data or None))
+    show_data(load_splits(data or None, size))
 
 
-def eda(*, data: Data = "", runs: Runs = RUNS) -> None:
+def eda(*, data: Data = "", size: Size = 0, runs: Runs = RUNS) -> None:
     """Explore the data: sample images, class distribution, augmentation, audit.
 
     Args:
         runs: The figures lie in <runs>/eda.
     """
     quiet_tensorflow()
-    open_study(data, runs).explore()
+    open_study(data, runs, size=size).explore()
 
 
 def train(
     model: Model,
     *,
     data: Data = "",
+    size: Size = 0,
     runs: Runs = RUNS,
     out: str = "",
     recipe: str = "",
@@ -86,7 +87,7 @@ def train(
     heed_stops()
     quiet_tensorflow()
     choose_device(device)
-    study = open_study(data, runs)
+    study = open_study(data, runs, size=size)
     options: dict[str, Any] = {"tensorboard": tensorboard, "resume": resume, "fast": fast}
     if teacher:
         options |= study.taught_by(teacher.split(","), teacher_data)
@@ -101,6 +102,7 @@ def join(
     elsewhere: Target = "robust",
     *,
     data: Data = "",
+    size: Size = 0,
     runs: Runs = RUNS,
     out: str = "",
 ) -> None:
@@ -116,10 +118,12 @@ def join(
         out: The new run folder; default: <runs>/joined-seed<seed of elsewhere>.
     """
     _check_targets(home, elsewhere)
-    open_study(data, runs).join(home, elsewhere, out)
+    open_study(data, runs, size=size, targets=(home, elsewhere)).join(home, elsewhere, out)
 
 
-def export(*models: Target, data: Data = "", runs: Runs = RUNS, exports: Exports = "") -> None:
+def export(
+    *models: Target, data: Data = "", size: Size = 0, runs: Runs = RUNS, exports: Exports = ""
+) -> None:
     """Export trained models to ONNX; each is published only if it agrees with Keras.
 
     For an export, such as exports/tiny, only its int8 file is made again, from its fp32 file.
@@ -128,7 +132,7 @@ def export(*models: Target, data: Data = "", runs: Runs = RUNS, exports: Exports
         models: By default every model that has a run.
     """
     _check_targets(*models)
-    open_study(data, runs, exports).export(*models)
+    open_study(data, runs, exports, size, models).export(*models)
 
 
 def seeds(
@@ -136,6 +140,7 @@ def seeds(
     *,
     seeds: str = "42,43,44",
     data: Data = "",
+    size: Size = 0,
     runs: Runs = RUNS,
     **settings: str,
 ) -> None:
@@ -149,7 +154,7 @@ def seeds(
     """
     recipe, numbers = override(named_recipe(model), settings), seed_numbers(seeds)
     quiet_tensorflow()
-    open_study(data, runs).seeds(recipe, numbers)
+    open_study(data, runs, size=size).seeds(recipe, numbers)
 
 
 def tune(
@@ -161,6 +166,7 @@ def tune(
     epochs: int = 0,
     objective: str = "val_macro_f1",
     data: Data = "",
+    size: Size = 0,
     runs: Runs = RUNS,
     out: str = "",
     chief: str = "",
@@ -200,11 +206,13 @@ def tune(
         settings,
     )
     quiet_tensorflow()
-    study = open_study(data, runs)
+    study = open_study(data, runs, size=size)
     run_tune(options, study.splits, Path(out) if out else study.runs / f"tune-{model}")
 
 
-def held_out(model: Model, *, data: Data = "", runs: Runs = RUNS, **settings: str) -> None:
+def held_out(
+    model: Model, *, data: Data = "", size: Size = 0, runs: Runs = RUNS, **settings: str
+) -> None:
     """Train a model eight times, without one class each: does it doubt what it was never shown?
 
     Leaves a table, held_out.txt, and held_out.json in <runs>/held-out-<model>-seed<seed>. What is
@@ -215,11 +223,16 @@ def held_out(model: Model, *, data: Data = "", runs: Runs = RUNS, **settings: st
     """
     recipe = override(named_recipe(model), settings)
     quiet_tensorflow()
-    open_study(data, runs).held_out(recipe)
+    open_study(data, runs, size=size).held_out(recipe)
 
 
 def study(
-    *models: Model, data: Data = "", runs: Runs = RUNS, exports: Exports = "", **settings: str
+    *models: Model,
+    data: Data = "",
+    size: Size = 0,
+    runs: Runs = RUNS,
+    exports: Exports = "",
+    **settings: str,
 ) -> None:
     """Do all of it in order and time each step: what `make all` runs.
 
@@ -229,7 +242,7 @@ def study(
     """
     recipes = [override(named_recipe(model), settings) for model in models or STUDIED]
     quiet_tensorflow()
-    open_study(data, runs, exports).everything(recipes)
+    open_study(data, runs, exports, size).everything(recipes)
 
 
 def _check_targets(*targets: str) -> None:

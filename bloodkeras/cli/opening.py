@@ -5,6 +5,7 @@ Flow: takes the options that most commands have; gives a `Study`.
 
 import os
 import tempfile
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from bloodkeras.errors import missing_package
@@ -13,12 +14,23 @@ if TYPE_CHECKING:
     from bloodkeras.studies.study import Study
 
 
-def open_study(data: str, runs: str, exports: str = "") -> "Study":
-    """Return the study of some data in some folders."""
+def open_study(
+    data: str, runs: str, exports: str = "", size: int = 0, targets: Iterable[str] = ()
+) -> "Study":
+    """Return the study of some data in some folders.
+
+    Args:
+        data: As in `load_splits`.
+        runs: Folder of all runs.
+        exports: Folder of all exports; "" for the usual one.
+        size: As in `load_splits`; 0: that of the targets.
+        targets: Runs and exports that the data are for.
+    """
     from bloodkeras.data.splits import load_splits
     from bloodkeras.studies.study import Study
+    from bloodkeras.studies.targets import side_of
 
-    return Study(load_splits(data or None), runs, exports)
+    return Study(load_splits(data or None, size or side_of(targets, data, runs)), runs, exports)
 
 
 def quiet_tensorflow() -> None:

@@ -17,7 +17,12 @@ from dataclasses import dataclass
 from inspect import Parameter
 from typing import Annotated, Any
 
-from bloodkeras.answers.exports import DEFAULT, find_export, published
+from bloodkeras.answers.exports import (
+    PHOTOGRAPHS,
+    default_export,
+    find_export,
+    published,
+)
 from bloodkeras.errors import UsageError
 from bloodkeras.recipe import RECIPES, convert, option, settings, short, unknown_option
 
@@ -44,6 +49,12 @@ Data = Annotated[
     str,
     'A .npz file, "synthetic" (drawn cells), or "auto" (synthetic where BloodMNIST cannot be had). '
     "By default the variable BLOODKERAS_DATA, then ~/.medmnist, then the download.",
+]
+Size = Annotated[
+    int,
+    "Side of the images in pixels: 28, 64, 128 or 224, as MedMNIST publishes them; drawn cells and "
+    "a file of your own may have any. By default that of the run or export that is named, or of "
+    "the file, or else 28. What comes of another side than 28 lies in <runs>/<side>.",
 ]
 Runs = Annotated[str, "Folder of all runs."]
 RUNS = "runs"  # below the current folder
@@ -95,10 +106,9 @@ class Asking:
     ] = False
 
 
-def export_folder(word: str, default: str = DEFAULT) -> str:
-    """Return the folder of the export that a word means, or of the default one without a word."""
-    usual = None if word else published().get(default)  # not looked for among one's own
-    return str(usual or find_export(word or default))
+def export_folder(word: str, kind: str = PHOTOGRAPHS) -> str:
+    """Return the folder of the export that a word means; without a word, of that for a kind."""
+    return str(find_export(word) if word else default_export(kind))
 
 
 def seed_numbers(text: str) -> list[int]:

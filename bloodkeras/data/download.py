@@ -6,6 +6,7 @@ Sources: URL and MD5 from the `DataSet`. Zenodo answers nameless scripts with 42
 """
 
 import hashlib
+from functools import partial
 from pathlib import Path
 
 from bloodkeras import __version__, contract
@@ -90,7 +91,9 @@ def _download(url: str, output_file: str, _pooch: object) -> None:
 
 def _check_md5(path: Path, expected: str) -> None:
     try:
-        found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        with path.open("rb") as file:
+            new = partial(hashlib.md5, usedforsecurity=False)
+            found = hashlib.file_digest(file, new).hexdigest()
     except OSError as error:
         raise BloodkerasError(
             f"cannot read {path}: {error.strerror}; move it away, or name another file with "

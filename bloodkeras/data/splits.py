@@ -9,6 +9,7 @@ import hashlib
 import io
 import logging
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from bloodkeras import contract
-from bloodkeras.bloodmnist import BLOODMNIST, CLASS_NAMES, MD5S, unnamed
+from bloodkeras.bloodmnist import BLOODMNIST, CLASS_NAMES, MD5S, SPLIT_SIZES, bloodmnist, unnamed
 from bloodkeras.data.download import DownloadError, cached_or_downloaded
-from bloodkeras.dataset import DataSet
+from bloodkeras.dataset import SIDES, DataSet
 from bloodkeras.errors import BloodkerasError, UsageError, gist
 from bloodkeras.images.synthetic import draw_arrays
 from bloodkeras.named_types import Array, Json, Labels, Pixels
@@ -27,6 +28,7 @@ LOG = logging.getLogger(__name__)
 
 # Arrays of text that a file may hold: fields of its `DataSet`; class_names and credits are lists.
 TEXTS = ("name", "class_names", "licence", "credits", "limits")
+LARGE = 100  # pixels a side, from which on it is said what the images take
 
 
 @dataclass(frozen=True)
@@ -97,35 +99,55 @@ class Splits:
         return {"file": file, "sha256": self.sha256, "synthetic": self.synthetic, "sizes": sizes}
 
 
-def load_splits(data: str | None = None) -> Splits:
+def load_splits(data: str | None = None, size: int = 0) -> Splits:
     """Find a data set and read it.
 
     Args:
         data: A file in MedMNIST's layout; "synthetic" for drawn cells; "auto" for
             BloodMNIST where it can be had and drawn cells elsewhere; None for the variable
             BLOODKERAS_DATA, then BloodMNIST in MedMNIST's cache, then its download.
+        size: Side of the images, in pixels: 28, 64, 128 or 224, as MedMNIST publishes them; of
+            drawn cells and of a file of one's own any. 0: the file's, or else 28.
 
     Raises:
-        BloodkerasError: There is no data, or the file is not laid out like MedMNIST's.
+        BloodkerasError: There is no data, the file is not laid out like MedMNIST's, or its images
+            have another side than `size`.
+        UsageError: There are no images of such a side.
 
     Example:
         >>> len(bloodkeras.load_splits().test)
         3421
     """
-    named = os.environ.get(contract.DATA_VARIABLE) if data in (None, "", "auto") else data
-    if named == "auto":
-        data, named = "auto", None
+    named = named_data(data)
+    if size and size not in (SIDES if named else MD5S):
+        published = ", ".join(map(str, MD5S))
+        raise UsageError(
+            f"--size is {size}: MedMNIST publishes {published}; drawn cells (--data synthetic) "
+            f"and a file of your own (--data FILE) may have {SIDES[0]} to {SIDES[-1]}"
+        )
+    if size >= LARGE:
+        LOG.info(_what_they_take(size))
     if named == "synthetic":
-        return _synthetic_splits()
-    if named:  # a file that the user names is never replaced by another
-        return read_npz(Path(named).expanduser())
+        return _synthetic_splits(size)
+    if named:
+        return _named_splits(Path(named).expanduser(), size, named == data)
     try:
-        return read_npz(cached_or_downloaded())
+        return read_npz(cached_or_downloaded(bloodmnist(size)) if size else cached_or_downloaded())
     except DownloadError as error:
-        if data != "auto":
+        if "auto" not in (data, os.environ.get(contract.DATA_VARIABLE)):
             raise
         LOG.warning(f"{error}: going on with drawn cells")
-        return _synthetic_splits()
+        return _synthetic_splits(size)
+
+
+def named_data(data: str | None) -> str:
+    """Return the file, or "synthetic", that an option or else BLOODKERAS_DATA names; "" for none.
+
+    Args:
+        data: As in `load_splits`.
+    """
+    named = os.environ.get(contract.DATA_VARIABLE) if data in (None, "", "auto") else data
+    return "" if not named or named == "auto" else named
 
 
 def read_npz(path: Path) -> Splits:
@@ -136,23 +158,26 @@ def read_npz(path: Path) -> Splits:
             refused unread: unpickling runs whatever code the file holds.
     """
     try:
-        content = path.read_bytes()
+        file = path.open("rb")
     except (OSError, ValueError) as error:  # a NUL byte in the name is a ValueError
         raise BloodkerasError(
             f"cannot read the data file {path}: {getattr(error, 'strerror', error)}; name another "
             f"with --data FILE or {contract.DATA_VARIABLE}"
         ) from None
     keys = [f"{split}_{part}" for split in contract.SPLIT_NAMES for part in ("images", "labels")]
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            arrays = {key: file[key] for key in (*keys, *TEXTS) if key in file}
-    except Exception as error:  # numpy, zipfile, zlib and tokenize share no base for bad files
-        # What is not an array at all numpy takes for a pickle, and advises to unpickle.
-        known = content.startswith((b"PK", b"\x93NUMPY"))
-        reason = gist(error).split(" If you trust")[0] if known else "it is another kind of file"
-        raise BloodkerasError(
-            f"{path} is not a readable .npz of plain arrays (truncated, or pickled?): {reason}"
-        ) from None
+    with file:
+        sha256, md5 = (_digest(file, kind) for kind in ("sha256", "md5"))
+        known = file.read(6).startswith((b"PK", b"\x93NUMPY"))
+        file.seek(0)
+        try:
+            with np.load(file, allow_pickle=False) as held:
+                arrays = {key: held[key] for key in (*keys, *TEXTS) if key in held}
+        except Exception as error:  # numpy, zipfile, zlib and tokenize share no base for bad files
+            # What is not an array at all numpy takes for a pickle, and advises to unpickle.
+            why = gist(error).split(" If you trust")[0] if known else "it is another kind of file"
+            raise BloodkerasError(
+                f"{path} is not a readable .npz of plain arrays (truncated, or pickled?): {why}"
+            ) from None
     missing = [key for key in keys if key not in arrays]
     if missing:
         raise BloodkerasError(f"{path} lacks {', '.join(missing)}: expected MedMNIST's layout")
@@ -160,8 +185,14 @@ def read_npz(path: Path) -> Splits:
     splits: dict[str, Any] = {
         name: _checked_split(arrays, name, path, dataset) for name in contract.SPLIT_NAMES
     }
-    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    return Splits(**splits, source=str(path), sha256=hashlib.sha256(content).hexdigest(), md5=md5)
+    return Splits(**splits, source=str(path), sha256=sha256, md5=md5)
+
+
+def _digest(file: io.BufferedReader, kind: str) -> str:
+    """Return a digest of an open file, which is then at its beginning again."""
+    found = hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
+    file.seek(0)
+    return found
 
 
 def class_weights(labels: Labels, class_count: int = BLOODMNIST.class_count) -> dict[int, float]:
@@ -222,11 +253,43 @@ def _checked_split(arrays: dict[str, Array], name: str, path: Path, dataset: Dat
     return Split(images, labels, dataset)
 
 
-def _synthetic_splits() -> Splits:
-    arrays = draw_arrays()
+def _named_splits(path: Path, size: int, by_option: bool) -> Splits:
+    """Read a file that the user names, which is never replaced by another.
+
+    The variable BLOODKERAS_DATA may name one of several: beside bloodmnist.npz lies
+    bloodmnist_64.npz, as in MedMNIST's cache, and it is read where 64 pixels are asked for.
+    """
+    beside = path.with_stem(re.sub(r"_\d+$", "", path.stem) + f"_{size}" * (size != min(MD5S)))
+    if size and not by_option and beside.exists():
+        path = beside
+    splits = read_npz(path)
+    side = splits.dataset.image_side
+    if size and side != size:
+        where = "with --data" if by_option else f"with --data, or put it at {beside}"
+        raise BloodkerasError(
+            f"{path} holds images of {side}x{side} pixels, expected {size}x{size}: name the file "
+            f"that has them {where}"
+        )
+    return splits
+
+
+def _what_they_take(size: int) -> str:
+    """Return the sentence that warns of large images."""
+    gigabytes = sum(SPLIT_SIZES.values()) * size * size * 3 / 1e9
+    times = round((size / BLOODMNIST.image_side) ** 2)
+    return (
+        f"images of {size} pixels: BloodMNIST's take {gigabytes:.1f} GB of memory (training twice "
+        f"that) and a download of nearly as much where they are not here, and all steps take about "
+        f"{times} times as long as with {BLOODMNIST.image_side} pixels"
+    )
+
+
+def _synthetic_splits(size: int) -> Splits:
+    dataset = bloodmnist(size) if size else BLOODMNIST
+    arrays = draw_arrays(dataset=dataset) if size else draw_arrays()
     digest = hashlib.sha256(b"".join(array.tobytes() for array in arrays.values())).hexdigest()
     path = Path("synthetic")
     splits: dict[str, Any] = {
-        name: _checked_split(arrays, name, path, BLOODMNIST) for name in contract.SPLIT_NAMES
+        name: _checked_split(arrays, name, path, dataset) for name in contract.SPLIT_NAMES
     }
     return Splits(**splits, source="synthetic", sha256=digest, synthetic=True)

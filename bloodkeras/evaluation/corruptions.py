@@ -27,6 +27,7 @@ from bloodkeras.progress import Progress
 
 STRENGTHS = (1, 2, 3, 4, 5)
 FRAME = BLOODMNIST.image_side  # pixels of an image, in which the lengths of SHIFTS are meant
+PORTION = 256  # images that are shifted at once; their directions go round with the row, in eights
 GREEN_PART = 0.35  # of a change of the lamp's colour: green lies between red and blue
 DISC_STEPS = 9  # points a pixel and axis, of which a blur's kernel is made
 
@@ -48,7 +49,8 @@ def judge_shifts(answer: Callable[[Pixels], Answers], split: Split) -> Json:
     asked = [(name, shift, value) for name, (shift, values) in SHIFTS.items() for value in values]
     with Progress(lambda: len(asked) * len(split)) as progress:
         for name, shift, value in asked:
-            found[name].append(answer(shift(split.images, value)).judged(split.labels))
+            images = _in_portions(shift, split.images, value)
+            found[name].append(answer(images).judged(split.labels))
             progress.add(len(split))
     means = {
         name: float(np.mean([n["accuracy"] for n in numbers])) for name, numbers in found.items()
@@ -60,6 +62,12 @@ def judge_shifts(answer: Callable[[Pixels], Answers], split: Split) -> Json:
         "by_shift": means,
         "mean_accuracy": float(np.mean(list(means.values()))),
     }
+
+
+def _in_portions(shift: Callable[[Pixels, Any], Pixels], images: Pixels, value: float) -> Pixels:
+    """Return shifted images; as numbers with a point, all large ones at once fill the memory."""
+    starts = range(0, len(images), PORTION)
+    return np.concatenate([shift(images[start : start + PORTION], value) for start in starts])
 
 
 def shifts_table(results: Json) -> str:

@@ -54,15 +54,20 @@ def array_parts(path: str, side: int = BLOODMNIST.image_side) -> Iterator[Part]:
 
 
 def count_rows(path: str, side: int = BLOODMNIST.image_side) -> int:
-    """Return how many images of a side a file says it holds; 1, for its error, where unreadable."""
+    """Return how many items `array_parts` gives: images, or 1 for the error that there are none."""
+    return count_held(path, side) or 1
+
+
+def count_held(path: str, side: int) -> int:
+    """Return how many images of a side a file says it holds; 0 where it is unreadable."""
     try:
         if not path.lower().endswith(".npz"):
             with open(path, "rb") as file:
                 return _rows(file, path, side)
         with zipfile.ZipFile(path) as archive:
-            return sum(rows for _, rows, _ in _members(archive, side)) or 1
+            return sum(rows for _, rows, _ in _members(archive, side))
     except (*BAD_FILE, BloodkerasError):
-        return 1
+        return 0
 
 
 def _npz_parts(path: str, side: int) -> Iterator[Part]:

@@ -26,6 +26,7 @@ from bloodkeras.images.arrays import (
     Item,
     Part,
     array_parts,
+    count_held,
     count_rows,
     error_part,
 )
@@ -114,6 +115,32 @@ def count_images(words: Iterable[str], framing: Framing = UNKNOWN) -> int:
         count_rows(path, framing.image_side) if not error and is_array(path) else 1
         for path, error in find_paths(words)
     )
+
+
+def all_have_side(words: Iterable[str], side: int) -> bool:
+    """Return whether everything that the words mean has a side already: no photograph is there.
+
+    Only headers are read, up to the first photograph. What cannot be read does not count; a list on
+    standard input only comes once, so it is taken for one of photographs.
+    """
+    words, some = list(words), False
+    if STDIN in words:
+        return False
+    for path, error in find_paths(words):
+        if error:
+            continue
+        try:
+            if is_array(path):
+                fits = count_held(path, side) > 0
+            else:
+                with refusals(path), opened(path, check=False) as pictures:
+                    fits = pictures.size == (side, side)
+        except BloodkerasError:
+            continue
+        if not fits:
+            return False
+        some = True
+    return some
 
 
 def find_parts(

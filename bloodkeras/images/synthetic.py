@@ -18,6 +18,7 @@ from bloodkeras.named_types import Floats, Pixels
 
 SIZES = {"train": 4000, "val": 600, "test": 1200}
 FRAME = BLOODMNIST.image_side  # what a frame measures, whatever its pixels: the unit of all lengths
+AT_ONCE = 800  # cells of a side of FRAME that are drawn in one go; of larger ones fewer: memory
 OVERSAMPLE = 2  # drawn at twice the side and averaged down: thin lobes and granules survive
 BACKGROUND, RED_CELL = (249, 221, 200), (207, 170, 160)
 NUCLEUS = (88, 45, 124)  # one stain for all classes: colour alone must not name the cell
@@ -97,12 +98,22 @@ def draw_arrays(
     arrays = {}
     for split, rng in zip(SIZES, np.random.default_rng(seed).spawn(len(SIZES)), strict=True):
         counts = _class_counts(sizes[split], looks)
-        cells = [_draw_class(*drawn, grid, rng) for drawn in zip(looks, counts, strict=True)]
+        cells = [
+            _draw_class(look, n, grid, rng)
+            for look, count in zip(looks, counts, strict=True)
+            for n in _portions(count, dataset.image_side)
+        ]
         labels = np.repeat(np.arange(len(looks), dtype=np.uint8), counts)[:, None]
         order = rng.permutation(len(labels))
         arrays[f"{split}_images"] = np.concatenate(cells)[order]
         arrays[f"{split}_labels"] = labels[order]
     return arrays
+
+
+def _portions(count: int, side: int) -> list[int]:
+    """Return how many cells to draw in one go, again and again, until there are `count`."""
+    most = count if side <= FRAME else max(1, AT_ONCE * FRAME**2 // side**2)
+    return [min(most, count - drawn) for drawn in range(0, count, most)]
 
 
 def _looks(dataset: DataSet) -> list[Look]:

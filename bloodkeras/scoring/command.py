@@ -13,15 +13,18 @@ from functools import partial
 from pathlib import Path
 
 from bloodkeras.answers.classifier import Classifier, advise
+from bloodkeras.answers.exports import PHOTOGRAPHS, SMALL, default_export, say_default
 from bloodkeras.answers.formats import import_pyarrow
 from bloodkeras.answers.origin import describe_asking, describe_model
+from bloodkeras.answers.predict import kind_of_images
 from bloodkeras.answers.prior import refuse_estimate
+from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.contract import VERDICTS
 from bloodkeras.cores import core_count
 from bloodkeras.errors import BloodkerasError, UsageError, missing_package
 from bloodkeras.images.framing import Framing
 from bloodkeras.progress import Progress
-from bloodkeras.scoring.listing import list_source
+from bloodkeras.scoring.listing import FOLDER, holds_raw, kind_of_source, list_source
 from bloodkeras.scoring.local import run_local
 from bloodkeras.scoring.partition import FAILED, Done, Tell, finished
 from bloodkeras.scoring.plan import LIST_FILE, Plan, begin, occupy
@@ -40,7 +43,7 @@ class Options:
 
     source: str
     out: str
-    model: str  # a folder
+    model: str  # a folder; "" for the published one for such images
     engine: str = "local"
     address: str = ""  # of a Ray cluster
     partition_images: int = 10_000  # what a lost worker can cost, and a file's rows
@@ -88,8 +91,10 @@ def score_source(options: Options) -> None:
     check(options)
     out = Path(os.path.abspath(options.out))
     _refuse_out_in_source(out, Path(os.path.abspath(options.source)))
-    classifier = Classifier.load(options.model, precision=options.precision)
-    advise(options.model, options.precision)
+    asked = "" if options.model else _kind_of_images(options.source)
+    model = options.model or str(default_export(asked))
+    classifier = Classifier.load(model, precision=options.precision)
+    advise(model, options.precision)
     prior = classifier.read_prior(options.classes, options.prior)
     described = describe_model(classifier, options.precision)
     described |= describe_asking(prior, options.microns_per_pixel, options.views)
@@ -103,9 +108,18 @@ def score_source(options: Options) -> None:
             batch=options.batch,
             **described,
         )
-        begin(folder, plan, listed, Path(options.model))
+        begin(folder, plan, listed, Path(model))
+        if asked:
+            say_default(asked)
         counts = _carry_out(options, out, plan)
     _conclude(counts, plan, options.out)
+
+
+def _kind_of_images(source: str) -> str:
+    """Return PHOTOGRAPHS or SMALL: a folder's images, or raw pixels in Parquet, may be small."""
+    if kind_of_source(source) == FOLDER:
+        return kind_of_images([source])
+    return SMALL if holds_raw(source, BLOODMNIST.image_side) else PHOTOGRAPHS
 
 
 def _refuse_out_in_source(out: Path, source: Path) -> None:

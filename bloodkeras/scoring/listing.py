@@ -52,7 +52,7 @@ def list_source(source: str, file: Path, group: int, side: int) -> Listing:
     """
     source = os.path.abspath(source)
     digest, items = hashlib.sha256(), 0
-    kind, passed = _kind(source), PassedOver()
+    kind, passed = kind_of_source(source), PassedOver()
     entries: Iterator[tuple[bytes, Any, bytes]] = (
         _images(source, passed) if kind == FOLDER else _tables(source, side)
     )
@@ -75,7 +75,12 @@ def list_source(source: str, file: Path, group: int, side: int) -> Listing:
     return Listing(kind, source, items, digest.hexdigest())
 
 
-def _kind(source: str) -> str:
+def kind_of_source(source: str) -> str:
+    """Return FOLDER or PARQUET.
+
+    Raises:
+        BloodkerasError: There is no such source, or it holds nothing or both.
+    """
     if not os.path.exists(source):
         raise BloodkerasError(f"no such file or folder: {source}")
     tables = next(_find_tables(source), None)
@@ -168,6 +173,19 @@ def check_table(path: str, side: int) -> int:
             "numbers; write it as such, or leave it out"
         )
     return int(rows)
+
+
+def holds_raw(source: str, side: int) -> bool:
+    """Return whether the images of Parquet are raw pixels of a side; not if it is unreadable."""
+    arrow = import_pyarrow()
+    wanted = arrow.binary(image_bytes(side))
+    try:
+        schemas = map(arrow.parquet.read_schema, _find_tables(source))
+        return all(
+            IMAGE_COLUMN in s.names and s.field(IMAGE_COLUMN).type == wanted for s in schemas
+        )
+    except (OSError, arrow.ArrowException):
+        return False
 
 
 def image_types(arrow: ModuleType, side: int) -> tuple[Any, ...]:

@@ -10,7 +10,8 @@ Flow: takes `Splits`, a folder of runs and one of exports; leaves
     <runs>/report/                results.txt, results.json, report.html
     <runs>/held-out-<model>-seed<seed>/  runs without one class each, held_out.json and .txt
 
-What comes of drawn cells stays apart, under <runs>/synthetic/.
+What comes of drawn cells stays apart, under <runs>/synthetic/; what comes of BloodMNIST at another
+side than 28 below that side's number, such as <runs>/64/residual-seed42.
 """
 
 import dataclasses
@@ -27,6 +28,7 @@ import numpy as np
 from bloodkeras import contract
 from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.exports import is_export
+from bloodkeras.bloodmnist import runs_of
 from bloodkeras.data.audit import audit, audit_table
 from bloodkeras.data.splits import Splits, check_split, load_splits
 from bloodkeras.errors import BloodkerasError, UsageError
@@ -57,7 +59,8 @@ class Study:
 
     def __init__(self, splits: Splits, runs: str = "runs", exports: str = "") -> None:
         self.splits = splits
-        self.runs = Path(runs, "synthetic") if splits.synthetic else Path(runs)
+        base = Path(runs, "synthetic") if splits.synthetic else Path(runs)
+        self.runs = runs_of(base, splits.dataset)
         self.exports = Path(exports) if exports else self.runs / "exports"
         self.places = Places(self.runs, self.exports)
         if splits.synthetic:

@@ -5,6 +5,7 @@ Flow: takes a model name, a run folder or an export folder; gives the folder, or
 
 import json
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,8 +16,9 @@ from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.export_folder import sha256_of
 from bloodkeras.answers.exports import is_export, published, results_name
 from bloodkeras.bloodmnist import BLOODMNIST
+from bloodkeras.data.splits import named_data
 from bloodkeras.dataset import DataSet
-from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.errors import BloodkerasError, UsageError, gist
 from bloodkeras.evaluation.evaluate import PredictProba, Report, load_report
 from bloodkeras.recipe import JOINED, RECIPES, STUDIED, Recipe, hint
 
@@ -153,6 +155,43 @@ class Places:
     def run_folder_of(self, recipe: Recipe, model: str = "") -> Path:
         """Return where a recipe's run belongs, or that of another model joined with it."""
         return self.runs / f"{model or recipe.model_name}-seed{recipe.train_seed}"
+
+
+def side_of(targets: Iterable[str], data: str, runs: str) -> int:
+    """Return the side of the BloodMNIST that the first of some targets was made for.
+
+    Args:
+        targets: Model names, run folders, export folders.
+        data: What the user names.
+        runs: Folder of all runs.
+
+    Returns:
+        Pixels; 0 where the user names the file, or no target says a side of BloodMNIST's.
+    """
+    named = named_data(data)
+    if data and named == data != "synthetic":
+        return 0
+    home = Path(runs, "synthetic") if named == "synthetic" else Path(runs)
+    for target in targets:
+        folder = Places(home, home).run_folder(target)
+        if not folder.exists():
+            folder = published().get(target, folder)
+        if is_export(folder):
+            dataset = Classifier.load(folder).dataset
+        elif (folder / contract.RUN_DATA).exists():
+            dataset = _dataset_of_run(folder)
+        else:
+            continue
+        return dataset.image_side if dataset.name == BLOODMNIST.name else 0
+    return 0
+
+
+def _dataset_of_run(folder: Path) -> DataSet:
+    try:
+        said = json.loads((folder / contract.RUN_DATA).read_text(encoding="utf-8"))
+        return DataSet.from_dict(said["dataset"]) if "dataset" in said else BLOODMNIST
+    except (OSError, ValueError, TypeError) as error:
+        raise BloodkerasError(f"{folder} is not a usable run ({gist(error)})") from None
 
 
 def means_export(target: str) -> bool:

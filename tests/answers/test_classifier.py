@@ -452,7 +452,7 @@ def test_views_are_the_mean_over_flips_and_turns():
 
 def test_without_a_name_the_default_is_loaded_and_what_is_none_is_one_line():
     images = draw_arrays({"train": 8, "val": 8, "test": 8})["test_images"]
-    named, default = bloodkeras.load("residual"), bloodkeras.load(None)
+    named, default = bloodkeras.load("joined"), bloodkeras.load(None)
     assert np.array_equal(named.predict_proba(images), default.predict_proba(images))
     for wrong in (5, b"tiny", ["tiny"], {"tiny": 1}):
         with pytest.raises(UsageError, match="expected a name such as tiny, or a folder"):

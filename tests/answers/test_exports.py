@@ -13,7 +13,16 @@ from tiny_export import build_export
 
 import bloodkeras
 from bloodkeras.answers.classifier import Classifier
-from bloodkeras.answers.exports import find_export, is_export, published, results_name
+from bloodkeras.answers.exports import (
+    DEFAULTS,
+    PHOTOGRAPHS,
+    SMALL,
+    find_export,
+    is_export,
+    published,
+    results_name,
+)
+from bloodkeras.answers.predict import kind_of_images
 from bloodkeras.errors import BloodkerasError
 
 ROOT = Path(__file__).parents[2]
@@ -69,12 +78,13 @@ def test_the_published_one_wins_over_ones_own_and_it_is_said(elsewhere, capsys, 
     assert capsys.readouterr().err == ""
 
 
-def test_the_command_says_it_too_and_the_default_is_silent(elsewhere):
+def test_the_command_says_it_too_and_which_is_the_default(elsewhere):
     build_export(elsewhere / "runs/exports/residual")
     named = command("predict", "cell.png", "--model", "residual")
     assert "your own one is runs/exports/residual" in named.stderr
     usual = command("predict", "cell.png")
-    assert usual.stderr == ""
+    said = "residual answers, the published export for images of 28 pixels; --model takes another"
+    assert usual.stderr == f"{said}\n"
     assert usual.stdout == named.stdout
     own = command("predict", "cell.png", "--model", "runs/exports/residual")
     assert own.stderr == ""
@@ -137,6 +147,87 @@ def test_what_is_public_comes_lazily():
     assert done.stdout == "Classifier tiny\n", done.stderr
     with pytest.raises(AttributeError, match="lod"):
         bloodkeras.lod  # noqa: B018
+
+
+# --- where none is named, it depends on the images ----------------------------------------------
+
+
+def test_what_answers_by_default_is_published_for_its_kind():
+    small = {bloodkeras.load(name).dataset.image_side for name in (DEFAULTS[SMALL],)}
+    assert small == {28}
+    assert set(DEFAULTS.values()) <= set(published())
+    assert bloodkeras.load().card["model"] == DEFAULTS[PHOTOGRAPHS]
+
+
+def draw(path, side, kind="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(kind, (side, side), "white").save(path)
+
+
+def test_one_photograph_among_small_images_makes_all_of_them_photographs(elsewhere):
+    for name in ("a.png", "b.bmp", "below/c.jpg"):
+        draw(elsewhere / "small" / name, 28)
+    assert kind_of_images(["small"]) == kind_of_images(["small/*.png", "cell.png"]) == SMALL
+    (elsewhere / "small/broken.png").write_bytes(b"")  # says nothing of the others
+    assert kind_of_images(["small"]) == SMALL
+    draw(elsewhere / "small/below/z.tif", 360, "L")
+    assert kind_of_images(["small"]) == kind_of_images(["cell.png", "small"]) == PHOTOGRAPHS
+    assert kind_of_images(["cell.png"]) == SMALL
+
+
+@pytest.mark.parametrize("side", [27, 29, 64, 360])
+def test_any_other_side_is_a_photographs(elsewhere, side):
+    draw(elsewhere / "other.png", side)
+    assert kind_of_images(["other.png"]) == PHOTOGRAPHS
+
+
+def test_arrays_are_small_by_their_shape_and_a_list_is_of_photographs(elsewhere):
+    pixels = np.zeros((3, 28, 28, 3), np.uint8)
+    np.save("small.npy", pixels)
+    np.savez("small.npz", images=pixels, labels=np.zeros(3, np.uint8))
+    np.save("large.npy", np.zeros((3, 64, 64, 3), np.uint8))
+    np.save("floats.npy", np.zeros((3, 28, 28, 3)))
+    assert kind_of_images(["small.npy", "small.npz", "cell.png"]) == SMALL
+    assert kind_of_images(["large.npy"]) == kind_of_images(["floats.npy"]) == PHOTOGRAPHS
+    assert kind_of_images(["-"]) == kind_of_images(["cell.png", "-"]) == PHOTOGRAPHS
+
+
+@pytest.mark.parametrize(("side", "kind"), [(28, SMALL), (360, PHOTOGRAPHS)])
+def test_predict_and_score_take_the_same_one_and_say_so(elsewhere, side, kind):
+    pytest.importorskip("pyarrow")
+    draw(elsewhere / "cells/a.png", side)
+    said = f"{DEFAULTS[kind]} answers, the published export for {kind}"
+    done = command("predict", "cells", "--out", "answers.csv")
+    assert said in done.stderr
+    origin = json.loads(Path("answers.csv.origin.json").read_text(encoding="utf-8"))
+    assert origin["model"] == DEFAULTS[kind]
+    done = command("score", "cells", "--out", "scored")
+    assert said in done.stderr
+    plan = json.loads(Path("scored/_plan/plan.json").read_text(encoding="utf-8"))
+    assert plan["model"] == DEFAULTS[kind]
+
+
+def test_score_of_raw_pixels_is_of_small_images(elsewhere):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+
+    def write(name, values, kind):
+        parquet.write_table(pyarrow.table({"image": pyarrow.array(values, kind)}), name)
+
+    write("raw.parquet", [bytes(28 * 28 * 3)], pyarrow.binary(28 * 28 * 3))
+    write("files.parquet", [Path("cell.png").read_bytes()], pyarrow.binary())
+    for source, kind in (("raw", SMALL), ("files", PHOTOGRAPHS)):
+        done = command("score", f"{source}.parquet", "--out", f"{source}-scored")
+        assert f"{DEFAULTS[kind]} answers" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["gone.png"], ["cell.png", "--classes", "red"], ["cell.png", "--out", "x/y.csv"]]
+)
+def test_what_is_refused_is_refused_in_one_line(elsewhere, words):
+    done = command("predict", *words)
+    assert done.returncode in (1, 2)
+    assert done.stderr.count("\n") == 1
 
 
 # --- what is trained never replaces what is published -------------------------------------------

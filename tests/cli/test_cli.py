@@ -136,9 +136,11 @@ def test_wrong_usage_is_exit_status_2(words, message, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux'")
-@pytest.mark.parametrize("words", [["data", "--data", "synthetic"], ["predict", "exports/tiny"]])
+@pytest.mark.parametrize(
+    "words", [["data", "--data", "synthetic"], ["predict", "CELL", "--model", "tiny"]]
+)
 def test_output_that_cannot_be_written_is_one_line(words, cell):
-    words = [word.replace("exports/tiny", str(cell)) for word in words]
+    words = [word.replace("CELL", str(cell)) for word in words]
     command = [sys.executable, "-m", "bloodkeras", *words]
     with open("/dev/full", "w", encoding="utf-8") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)

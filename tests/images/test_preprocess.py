@@ -18,7 +18,8 @@ from PIL import Image
 
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.images.decode import MAX_PIXELS
-from bloodkeras.images.preprocess import read_image, square
+from bloodkeras.images.framing import Framing
+from bloodkeras.images.preprocess import doubt_of, read_image, square
 
 
 def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarray:
@@ -165,6 +166,61 @@ def test_real_photographs_give_published_pixels(photographs, real_data):
             read_image(photographs / entry["file"]), images[row], err_msg=entry["file"]
         )
         assert labels[row] == int(entry["label"])
+
+
+@pytest.mark.needs_data
+def test_real_photographs_give_the_pixels_of_64(photographs, real_data):
+    """The same recipe at 64, to the last bit: the rows of both files are the same cells."""
+    packed = real_data.parent / "bloodmnist_64.jpeg.npz"
+    if not packed.is_file():
+        pytest.skip(f"needs {packed.name} beside the real data")
+    with open(photographs / "labels.csv", newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    with np.load(packed, allow_pickle=False) as data:
+        content, ends = data["test_jpeg"].tobytes(), data["test_offsets"]
+        labels = data["test_labels"].ravel()
+    assert len(table) == 96
+    for entry in table:
+        row = int(entry["test_index"])
+        held = Image.open(io.BytesIO(content[ends[row] : ends[row + 1]])).convert("RGB")
+        found = read_image(photographs / entry["file"], Framing(image_side=64))
+        np.testing.assert_array_equal(found, np.asarray(held), err_msg=entry["file"])
+        assert labels[row] == int(entry["label"])
+
+
+@pytest.mark.parametrize("side", [28, 40, 64, 128, 224])
+def test_the_recipe_is_the_same_at_every_side(tmp_path, side):
+    """Cropped, resized and compressed to the side that the network takes; of that side, not."""
+    pixels = noise(363, 360)
+    cropped = Image.fromarray(pixels[82:282, 80:280])
+    small = np.asarray(cropped.resize((side, side), Image.Resampling.BILINEAR))
+    framing = Framing(image_side=side)
+    found = read_image(saved(pixels, tmp_path / "a.png"), framing)
+    np.testing.assert_array_equal(found, as_jpeg(small))
+    np.testing.assert_array_equal(read_image(saved(small, tmp_path / "b.png"), framing), small)
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "enlarged"),
+    [
+        ((28, 28), 64, 28),  # MedMNIST's smallest, which is taken whole
+        ((64, 64), 128, 64),
+        ((80, 80), 64, 60),  # three quarters are kept
+        ((90, 28), 28, 21),
+        ((28, 28), 28, 0),
+        ((64, 64), 64, 0),
+        ((86, 86), 64, 0),  # 64 are kept
+        ((360, 363), 128, 0),
+        ((360, 363), 224, 0),  # MedMNIST enlarged its crop of 200 pixels, too
+        ((128, 128), 224, 128),
+    ],
+)
+def test_a_frame_that_must_be_enlarged_is_in_doubt(tmp_path, size, side, enlarged):
+    """What has fewer pixels than the network looks at cannot show what it was trained to see."""
+    image = saved(Image.new("RGB", size, "white"), tmp_path / "a.png")
+    doubt = doubt_of(read_image(image, Framing(image_side=side)))
+    expected = f"only {enlarged} pixels across show the cell, fewer than the {side} that"
+    assert doubt.startswith(expected) if enlarged else not doubt
 
 
 # --- modes, on 28x28 images, whose pixels are known before -------------------------------------
