@@ -56,7 +56,6 @@ class Pictures:
             preview of reduced resolution, a mask, or what a telephone keeps beside a photograph.
         numbered: Whether the file holds more pictures than one, so that a name needs a number.
         unread: How many pictures lie beyond MAX_PAGES.
-        size: Width and height of the first, in pixels.
         broken: Why the pictures after these cannot be found; "" usually.
     """
 
@@ -67,7 +66,6 @@ class Pictures:
             Refused: The pages are channels of one picture, or none is a photograph.
         """
         self._image, self._file, self.broken = image, file, ""
-        self.size = image.size
         held = 1
         if image.format in PAGED:
             try:

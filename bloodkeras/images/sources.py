@@ -30,7 +30,7 @@ from bloodkeras.images.arrays import (
     count_rows,
     error_part,
 )
-from bloodkeras.images.decode import MAX_PAGES, Pictures, opened
+from bloodkeras.images.decode import FORMATS, MAX_PAGES, Pictures, opened
 from bloodkeras.images.folder import PassedOver, is_left_over, walk
 from bloodkeras.images.framing import UNKNOWN, Framing
 from bloodkeras.images.preprocess import IMAGE_SUFFIXES, medmnist_pixels
@@ -127,14 +127,14 @@ def all_have_side(words: Iterable[str], side: int) -> bool:
     if STDIN in words:
         return False
     for path, error in find_paths(words):
-        if error:
+        if error or not os.path.isfile(path):  # a pipe must stay shut
             continue
         try:
             if is_array(path):
                 fits = count_held(path, side) > 0
             else:
-                with refusals(path), opened(path, check=False) as pictures:
-                    fits = pictures.size == (side, side)
+                with refusals(path), Image.open(path, formats=FORMATS) as image:
+                    fits = image.size == (side, side)
         except BloodkerasError:
             continue
         if not fits:
