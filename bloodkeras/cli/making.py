@@ -65,7 +65,8 @@ def train(
         tensorboard: Write TensorBoard logs into the run folder.
         teacher: A trained model, or several separated by commas, whose answers become part of
             the labels: nine tenths, unless --teacher-share says another.
-        teacher_data: The same cells at the size that teachers look at, where it is another.
+        teacher_data: The file of the same cells at the size that teachers look at; BloodMNIST's is
+            found by itself.
         settings: Recipe fields, listed below.
     """
     from bloodkeras.training.device import check_device, choose_device

@@ -43,7 +43,7 @@ from bloodkeras.evaluation.evaluate import (
 from bloodkeras.named_types import Json
 from bloodkeras.progress import Stages, about_when, duration
 from bloodkeras.recipe import JOINED, RECIPES, Recipe
-from bloodkeras.studies.targets import Places
+from bloodkeras.studies.targets import Places, side_of
 from bloodkeras.whole_file import make_folder, write_json, write_text
 
 if TYPE_CHECKING:
@@ -119,12 +119,15 @@ class Study:
 
         Args:
             targets: Model names or run folders.
-            data: The file of the same cells at the teachers' size; "" if they take the student's.
+            data: The file of the same cells at the teachers' size; "" where they take the
+                student's, or BloodMNIST at their size, which is found by itself.
         """
-        return {
-            "teachers": [self.places.run_folder(target.strip()) for target in targets],
-            "teacher_splits": load_splits(data) if data else None,
-        }
+        teachers = [self.places.run_folder(target.strip()) for target in targets]
+        data = data or "synthetic" * self.splits.synthetic
+        side = side_of(map(str, teachers), data, str(self.runs))
+        same = not side or side == self.splits.dataset.image_side
+        others = None if same and data in ("", "synthetic") else load_splits(data or None, side)
+        return {"teachers": teachers, "teacher_splits": others}
 
     def join(self, home: str, elsewhere: str, out: str) -> None:
         """Join two runs into one run: for images like the training data, and for all others."""
