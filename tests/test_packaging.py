@@ -228,7 +228,7 @@ def test_it_calibrates(with_extras, lab):
 @pytest.mark.parametrize(
     ("package", "words", "path", "expected"),
     [
-        ("fastapi", ["serve"], "v2/models/deeper", "uint8"),
+        ("fastapi", ["serve"], "v2/models/joined", "uint8"),
         ("fastapi", ["serve", "--model", "tiny"], "v2/models/tiny", "uint8"),
         ("gradio", ["demo", "--model", "tiny"], "", "bloodkeras"),
     ],

@@ -51,14 +51,14 @@ class Engine:
         package: What must be importable.
         folder: Which of a `Source`'s folders holds the network.
         name: Of the file there.
-        open: (file, setting) -> predict_proba.
+        opens: (file, setting) -> predict_proba.
         spins: Whether the setting's `spinning` means something to it.
     """
 
     package: str
     folder: str
     name: str
-    open: Callable[[Path, Setting], PredictProba]
+    opens: Callable[[Path, Setting], PredictProba]
     spins: bool = False
 
     def file(self, source: Source) -> Path:
@@ -67,7 +67,7 @@ class Engine:
 
     def load(self, source: Source, setting: Setting) -> PredictProba:
         """Return the network's predict_proba."""
-        return self.open(self.file(source), setting)
+        return self.opens(self.file(source), setting)
 
 
 def missing(name: str, source: Source) -> str:
