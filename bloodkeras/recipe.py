@@ -285,8 +285,19 @@ def quick(recipe: Recipe) -> Recipe:
 
 
 def taught(recipe: Recipe) -> Recipe:
-    """Return the recipe for a student: teachers say nine tenths of the label."""
-    return dataclasses.replace(recipe, train_teacher_share=0.9)
+    """Return the recipe for a student: teachers say nine tenths of the label, if it is silent."""
+    return dataclasses.replace(recipe, train_teacher_share=recipe.train_teacher_share or 0.9)
+
+
+def untaught(recipe: Recipe) -> Recipe:
+    """Return the recipe, for commands that train without teachers.
+
+    Raises:
+        UsageError: It asks for some.
+    """
+    if recipe.train_teacher_share:
+        raise UsageError("--teacher-share is for `train MODEL --teacher RUN` alone")
+    return recipe
 
 
 def read_recipe(path: str | Path) -> Recipe:

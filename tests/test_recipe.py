@@ -16,6 +16,7 @@ from bloodkeras.recipe import (
     quick,
     read_recipe,
     settings,
+    taught,
     write_recipe,
 )
 
@@ -179,3 +180,10 @@ def test_options_are_named_as_they_are_typed():
             override(RECIPES["simple"], {name: "0"})
     with pytest.raises(UsageError, match="--lerning-rate: did you mean 'learning-rate'"):
         override(RECIPES["simple"], {"lerning_rate": "0"})
+
+
+def test_a_student_keeps_the_share_that_its_recipe_names():
+    """As the recipe.json of a run that was taught does."""
+    assert taught(RECIPES["tiny"]).train_teacher_share == 0.9
+    named = override(RECIPES["tiny"], {"teacher_share": "0.5"})
+    assert taught(named).train_teacher_share == 0.5

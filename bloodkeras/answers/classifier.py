@@ -17,7 +17,7 @@ import onnxruntime
 
 from bloodkeras.answers.answer import Answers, Thresholds
 from bloodkeras.answers.export_folder import model_file, verify_checksums
-from bloodkeras.answers.exports import DEFAULTS, PHOTOGRAPHS, find_export
+from bloodkeras.answers.exports import PHOTOGRAPHS, default_export, find_export
 from bloodkeras.answers.prior import (
     BLOOD,
     LEAST_KEPT,
@@ -356,8 +356,8 @@ def load(
         >>> bloodkeras.load("residual").predict("cell.jpg")[0].label
         'neutrophil'
     """
-    default = DEFAULTS[PHOTOGRAPHS]
-    return Classifier.load(default if model is None else model, threads, precision)
+    folder = default_export(PHOTOGRAPHS) if model is None else model
+    return Classifier.load(folder, threads, precision)
 
 
 def advise(folder: str | Path, precision: str) -> None:

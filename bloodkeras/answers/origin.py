@@ -48,6 +48,11 @@ def refuse_another(found: Json, wanted: Json, out: str) -> None:
     Raises:
         BloodkerasError: They differ; the message says in what.
     """
+    if missing := set(wanted) - set(found):
+        raise BloodkerasError(
+            f"cannot resume {out}: an earlier version of bloodkeras began it, which did not note "
+            f"{', '.join(sorted(missing)).replace('_', ' ')}; choose another --out"
+        )
     for key, now in wanted.items():
         if (was := found.get(key)) != now:
             if key == "prior":

@@ -7,7 +7,7 @@ import importlib.util
 from dataclasses import asdict
 from typing import Annotated
 
-from bloodkeras.answers.exports import DEFAULTS, find_export
+from bloodkeras.answers.exports import DEFAULTS, default_export, find_export
 from bloodkeras.cli.options import Asking, Export, Host, Port, export_folder
 from bloodkeras.errors import UsageError, missing_package
 from bloodkeras.interrupts import heed_stops
@@ -136,8 +136,12 @@ def serve(
     from bloodkeras.serving.options import Options, check, read_models, read_origins
 
     _need("serve", "fastapi", "uvicorn", "orjson", "prometheus_client")
+    defaults = ",".join(f"{name}={default_export(kind)}" for kind, name in DEFAULTS.items())
     options = Options(
-        read_models(model or ",".join(DEFAULTS.values()), lambda word: str(find_export(word))),
+        read_models(
+            model or defaults,
+            lambda word: str(find_export(word)),
+        ),
         host,
         port,
         workers,

@@ -11,7 +11,7 @@ from bloodkeras.cli.opening import open_study, quiet_tensorflow
 from bloodkeras.cli.options import RUNS, Data, Exports, Model, Runs, Size, Target, seed_numbers
 from bloodkeras.errors import UsageError
 from bloodkeras.interrupts import heed_stops
-from bloodkeras.recipe import STUDIED, named_recipe, override, quick, read_recipe, taught
+from bloodkeras.recipe import STUDIED, named_recipe, override, quick, read_recipe, taught, untaught
 
 
 def data(*, data: Data = "", size: Size = 0) -> None:
@@ -79,6 +79,8 @@ def train(
         if start.model_name != model:
             raise UsageError(f"{recipe} is a recipe for {start.model_name!r}, not {model!r}")
     chosen = override(taught(start) if teacher else start, settings)
+    if not teacher:
+        untaught(chosen)
     if teacher_data and not teacher:
         raise UsageError("--teacher-data is for --teacher: name the run that it was trained on")
     numbers = seed_numbers(seeds) if seeds else []
@@ -88,10 +90,12 @@ def train(
     heed_stops()
     quiet_tensorflow()
     choose_device(device)
+    teachers = [word.strip() for word in teacher.split(",") if teacher]
+    _check_targets(*teachers)
     study = open_study(data, runs, size=size)
     options: dict[str, Any] = {"tensorboard": tensorboard, "resume": resume, "fast": fast}
-    if teacher:
-        options |= study.taught_by(teacher.split(","), teacher_data)
+    if teachers:
+        options |= study.taught_by(teachers, teacher_data)
     if numbers:
         study.train_seeds(chosen, numbers, **options)
     else:
@@ -153,7 +157,7 @@ def seeds(
         seeds: Whole numbers, separated by commas.
         settings: Recipe fields, listed below.
     """
-    recipe, numbers = override(named_recipe(model), settings), seed_numbers(seeds)
+    recipe, numbers = untaught(override(named_recipe(model), settings)), seed_numbers(seeds)
     quiet_tensorflow()
     open_study(data, runs, size=size).seeds(recipe, numbers)
 
@@ -222,7 +226,7 @@ def held_out(
     Args:
         settings: Recipe fields, listed below: --epochs 5 is quicker.
     """
-    recipe = override(named_recipe(model), settings)
+    recipe = untaught(override(named_recipe(model), settings))
     quiet_tensorflow()
     open_study(data, runs, size=size).held_out(recipe)
 
@@ -241,7 +245,7 @@ def study(
         models: The baseline first; by default simple and deeper.
         settings: Recipe fields, listed below, for every model.
     """
-    recipes = [override(named_recipe(model), settings) for model in models or STUDIED]
+    recipes = [untaught(override(named_recipe(each), settings)) for each in models or STUDIED]
     quiet_tensorflow()
     open_study(data, runs, exports, size).everything(recipes)
 

@@ -130,7 +130,7 @@ def load_splits(data: str | None = None, size: int = 0) -> Splits:
     if named == "synthetic":
         return _synthetic_splits(size)
     if named:
-        return _named_splits(Path(named).expanduser(), size, named == data)
+        return _named_splits(Path(os.path.expanduser(named)), size, named == data)
     try:
         return read_npz(cached_or_downloaded(bloodmnist(size)) if size else cached_or_downloaded())
     except DownloadError as error:
@@ -259,12 +259,14 @@ def _named_splits(path: Path, size: int, by_option: bool) -> Splits:
     The variable BLOODKERAS_DATA may name one of several: beside bloodmnist.npz lies
     bloodmnist_64.npz, as in MedMNIST's cache, and it is read where 64 pixels are asked for.
     """
-    beside = path.with_stem(re.sub(r"_\d+$", "", path.stem) + f"_{size}" * (size != min(MD5S)))
-    if size and not by_option and beside.exists():
-        path = beside
     splits = read_npz(path)
     side = splits.dataset.image_side
     if size and side != size:
+        sides = "|".join(map(str, MD5S))
+        stem = re.sub(f"_({sides})$", "", path.stem)
+        beside = path.with_stem(stem + f"_{size}" * (size != min(MD5S)))
+        if not by_option and beside.exists():
+            return _named_splits(beside, size, by_option=True)
         where = "with --data" if by_option else f"with --data, or put it at {beside}"
         raise BloodkerasError(
             f"{path} holds images of {side}x{side} pixels, expected {size}x{size}: name the file "

@@ -102,6 +102,11 @@ def requantise(folder: Path, splits: Splits) -> Json:
     """
     folder = Path(folder)
     card = Classifier.load(folder).card
+    if "calibrated_on" in card:
+        raise BloodkerasError(
+            f"{folder} was calibrated on a laboratory's own cells: make the int8 file again of the "
+            "export that it was made of, and calibrate that"
+        )
     judged_on = card.get("evaluated_on", {}).get("sha256", "nobody knows what")
     if judged_on != splits.sha256:  # whatever the file is called now
         raise BloodkerasError(

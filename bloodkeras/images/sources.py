@@ -120,8 +120,8 @@ def count_images(words: Iterable[str], framing: Framing = UNKNOWN) -> int:
 def all_have_side(words: Iterable[str], side: int) -> bool:
     """Return whether everything that the words mean has a side already: no photograph is there.
 
-    Only headers are read, up to the first photograph. What cannot be read does not count; a list on
-    standard input only comes once, so it is taken for one of photographs.
+    Only headers are read, up to the first photograph. An image that cannot be read does not
+    count. A list on standard input only comes once, so it is taken for one of photographs.
     """
     words, some = list(words), False
     if STDIN in words:

@@ -122,12 +122,14 @@ class Study:
             data: The file of the same cells at the teachers' size; "" where they take the
                 student's, or BloodMNIST at their size, which is found by itself.
         """
-        teachers = [self.places.run_folder(target.strip()) for target in targets]
-        data = data or "synthetic" * self.splits.synthetic
-        side = side_of(map(str, teachers), data, str(self.runs))
-        same = not side or side == self.splits.dataset.image_side
-        others = None if same and data in ("", "synthetic") else load_splits(data or None, side)
-        return {"teachers": teachers, "teacher_splits": others}
+        teachers = [self.places.run_folder(target) for target in targets]
+        drawn = "synthetic" * self.splits.synthetic
+        sides = {side_of([str(t)], drawn, str(self.runs)) for t in teachers if t.exists()}
+        others = sorted(sides - {0, self.splits.dataset.image_side})
+        if not data and not others:
+            return {"teachers": teachers}
+        found = load_splits(data or drawn or None, 0 if data else others[0])
+        return {"teachers": teachers, "teacher_splits": found}
 
     def join(self, home: str, elsewhere: str, out: str) -> None:
         """Join two runs into one run: for images like the training data, and for all others."""

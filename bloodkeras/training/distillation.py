@@ -22,7 +22,6 @@ from bloodkeras.named_types import Floats, Json, Pixels
 from bloodkeras.progress import Progress
 from bloodkeras.recipe import Recipe
 from bloodkeras.training.augment import RandomTurn, build_augmentation
-from bloodkeras.training.device import choose_precision
 from bloodkeras.training.pipeline import StepSeed, Taught, augment
 from bloodkeras.training.run_folder import Run, load_run
 
@@ -62,15 +61,16 @@ class Teachers:
         return bool(self.members)
 
 
-def open_teachers(folders: Sequence[Path], student: Splits, others: Splits | None) -> Teachers:
+def open_teachers(
+    folders: Sequence[Path], student: Splits, others: Splits | None, precision: str
+) -> Teachers:
     """Read teachers from their run folders, and find each its images.
 
-    They compute in bfloat16 if they were trained in it and this machine has instructions for it.
-
     Args:
-        folders: Of finished runs, of one size or several.
+        folders: Of runs, of the student's size and of that of `others`.
         student: What the student is trained on.
         others: The same cells at another size; None where the teachers take the student's.
+        precision: The student's; a teacher that was trained in another computes in float32.
 
     Raises:
         BloodkerasError: A run cannot be read, is for other classes, is of a size that neither has,
@@ -82,8 +82,7 @@ def open_teachers(folders: Sequence[Path], student: Splits, others: Splits | Non
     for folder in folders:
         run = load_run(folder)
         splits = _data_for(run, student, others)
-        quick = run.precision == choose_precision("auto")
-        model = run.stored_model if quick else run.model
+        model = run.stored_model if run.precision == precision else run.model
         members.append(Teacher(model, splits.train.images))
         named.append(
             {
@@ -114,14 +113,16 @@ def _asked_each_time(
     teachers: Teachers, recipe: Recipe, layers: list[keras.layers.Layer]
 ) -> Taught:
     """Return what asks the teachers for the view that the student gets."""
-    members = [(teacher.model, tf.constant(teacher.images)) for teacher in teachers.members]
+    held = {id(teacher.images): tf.constant(teacher.images) for teacher in teachers.members}
+    members = [(teacher.model, held[id(teacher.images)]) for teacher in teachers.members]
 
     def asked(epoch: tf.Tensor, step: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         found = []
         for model, images in members:
-            pixels, nobody = tf.cast(tf.gather(images, rows), tf.float32), tf.zeros_like(rows)
+            pixels = tf.cast(tf.gather(images, rows), tf.float32)
+            labels = tf.zeros([len(rows), 1])  # nobody's: mixing layers ask for some
             seeds = StepSeed(recipe.train_seed, epoch, step)  # the student's own
-            pixels, _ = augment(pixels, nobody[:, None], layers, seeds)
+            pixels, _ = augment(pixels, labels, layers, seeds)
             found.append(_softened(model(pixels, training=False), recipe))
         return tf.reduce_mean(found, axis=0)
 

@@ -65,7 +65,11 @@ def join(home: Run, elsewhere: Run, splits: Splits, folder: Path) -> Path:
         "parameters": parameter_count(model),
         "multiply_adds": multiply_adds(model),
         "joined": {
-            place: {"model": run.recipe.model_name, "weights_sha256": run.weights}
+            place: {
+                "model": run.recipe.model_name,
+                "weights_sha256": run.weights,
+                "teachers": run.info.get("teachers", []),
+            }
             for place, run in (("home", home), ("elsewhere", elsewhere))
         },
     }

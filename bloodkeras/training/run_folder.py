@@ -123,12 +123,7 @@ def take_up(folder: Path, recipe: Recipe, splits: Splits, info: Json) -> Checkpo
         BloodkerasError: The folder holds no run, or one of another recipe or data.
     """
     earlier = read_info(folder)
-    _refuse_another(folder, recipe, splits)
-    if earlier.get("teachers") != info.get("teachers"):
-        raise BloodkerasError(
-            f"cannot go on with {folder}, which began with {_teachers_of(earlier)}, not "
-            f"{_teachers_of(info)}: name those it began with by --teacher, their weights unchanged"
-        )
+    _refuse_another(folder, recipe, splits, info.get("teachers", []))
     for name in ("versions", "deterministic", "device", "processor"):
         if name in earlier and (was := earlier[name]) != info[name]:
             now = _difference(was, info[name]) if isinstance(was, dict) else f"{was}, {info[name]}"
@@ -144,9 +139,9 @@ def take_up(folder: Path, recipe: Recipe, splits: Splits, info: Json) -> Checkpo
     return state
 
 
-def take_up_finished(folder: Path, recipe: Recipe, splits: Splits) -> None:
+def take_up_finished(folder: Path, recipe: Recipe, splits: Splits, teachers: list[Json]) -> None:
     """Say that there is nothing to go on with, and remove what is left of checkpoints."""
-    _refuse_another(folder, recipe, splits)
+    _refuse_another(folder, recipe, splits, teachers)
     remove_checkpoints(folder)
     LOG.info(f"{folder} is finished already: nothing to go on with")
 
@@ -253,7 +248,7 @@ def versions() -> dict[str, str]:
     return own | {package: version(package) for package in VERSIONED}
 
 
-def _refuse_another(folder: Path, recipe: Recipe, splits: Splits) -> None:
+def _refuse_another(folder: Path, recipe: Recipe, splits: Splits, teachers: list[Json]) -> None:
     precision = begun_in(folder)
     found, recipe = settled(read_recipe(folder / RUN_RECIPE), precision), settled(recipe, precision)
     if found != recipe:
@@ -272,11 +267,18 @@ def _refuse_another(folder: Path, recipe: Recipe, splits: Splits) -> None:
             f"cannot go on with {folder}, which began with other data ({data['file']}, SHA-256 "
             f"{data['sha256'][:12]}..., not {splits.sha256[:12]}...): name that with --data"
         )
+    begun = read_info(folder).get("teachers", [])
+    # By what they are, not by what their folders are called now.
+    if [each | {"run": ""} for each in begun] != [each | {"run": ""} for each in teachers]:
+        raise BloodkerasError(
+            f"cannot go on with {folder}, which began with {_described(begun)}, not "
+            f"{_described(teachers)}: name those that it began with by --teacher, unchanged"
+        )
 
 
-def _teachers_of(info: Json) -> str:
+def _described(teachers: list[Json]) -> str:
     """Return who teaches in a run, for a message."""
-    named = [f"{each['run']} ({each['weights_sha256'][:8]})" for each in info.get("teachers", [])]
+    named = [f"{each['run']} ({each['weights_sha256'][:8]})" for each in teachers]
     return f"teachers {', '.join(named)}" if named else "no teacher"
 
 

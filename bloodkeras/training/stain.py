@@ -43,10 +43,12 @@ def distances(side: int) -> Floats:
 def gaussian_taps(deviation: float) -> list[float]:
     """Return the binomial coefficients nearest to a Gaussian of that many pixels; their sum is 1.
 
-    For 1 pixel they are 1, 4, 6, 4, 1 sixteenths.
+    For 1 pixel they are 1, 4, 6, 4, 1 sixteenths. Those beyond five deviations are left out.
     """
     order = 2 * round(2 * deviation**2)  # their variance is a quarter of it
-    return [math.comb(order, place) / 2**order for place in range(order + 1)]
+    beyond = max(0, order // 2 - math.ceil(5 * deviation))
+    taps = [math.comb(order, place) / 2**order for place in range(order + 1)]
+    return taps[beyond : order + 1 - beyond]
 
 
 class ImageLayer(keras.layers.Layer):

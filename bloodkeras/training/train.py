@@ -82,17 +82,19 @@ def train(
         raise UsageError("--teacher and --teacher-share come together: give both, or neither")
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise BloodkerasError("--tensorboard needs a package: run `pip install tensorboard`")
+    if folder.resolve() in [teacher.resolve() for teacher in teachers]:
+        raise UsageError(f"{folder} cannot be its own teacher: give the student another --out")
     going_on = resume and folder.exists()
-    if going_on and read_info(folder)["status"] == "finished":
-        take_up_finished(folder, recipe, splits)
-        return folder
     if not fast:
         tf.config.experimental.enable_op_determinism()
     # A run ends in the precision that it began in, wherever that is: half of each would be neither.
     precision = begun_in(folder) if going_on else choose_precision(recipe.train_precision)
     if recipe.train_precision == precision:  # asked for by hand
         warn_of_slow(precision)
-    taught = open_teachers(teachers, splits, teacher_splits)
+    taught = open_teachers(teachers, splits, teacher_splits, precision)
+    if going_on and read_info(folder)["status"] == "finished":
+        take_up_finished(folder, recipe, splits, taught.named)
+        return folder
     # Keras counts layers of a kind in their names: the first in this process or not, equal names.
     keras.utils.clear_session(free_memory=False)
     model = build_model(settled(recipe, precision), splits.dataset)
@@ -240,6 +242,7 @@ def _forecast(model: keras.Model, keeper: Keeper, splits: Splits, precision: str
         f"training {recipe.model_name} in {precision}: {left} epoch{'s' * (left != 1)} of {steps} "
         f"steps of {recipe.train_batch_size} images"
     )
-    if each := guessed_seconds(model, recipe, splits.train, splits.val):
+    each = guessed_seconds(model, recipe, splits.train, splits.val)
+    if each and not recipe.train_teacher_share:  # what teachers take is not in the guess
         LOG.info(f"{first_guess(each, left)}; TensorFlow builds its graph first")
     return Forecast(patient=recipe.train_patience > 0)

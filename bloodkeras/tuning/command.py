@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bloodkeras.errors import UsageError, missing_package
-from bloodkeras.recipe import full_names, hint, named_recipe, override
+from bloodkeras.recipe import full_names, hint, named_recipe, override, untaught
 from bloodkeras.tuning.plan import Plan
 from bloodkeras.tuning.search_space import OBJECTIVES, STRATEGIES
 
@@ -53,7 +53,7 @@ def check_options(
         UsageError: One has a wrong value; the message says what was expected.
         BloodkerasError: KerasTuner is not installed.
     """
-    start = override(named_recipe(model), settings)
+    start = untaught(override(named_recipe(model), settings))
     for name, word, known in (
         ("strategy", strategy, STRATEGIES),
         ("objective", objective, OBJECTIVES),

@@ -101,6 +101,21 @@ def test_the_variable_may_name_one_of_several_and_an_option_means_one_file(tmp_p
         load_splits(str(small), 64)
 
 
+def test_a_named_file_of_the_right_side_is_never_replaced(tmp_path, monkeypatch):
+    """A number at the end of a name need not be a side."""
+    named = write(tmp_path / "cells_2024.npz", 28)
+    write(tmp_path / "cells.npz", 28)
+    monkeypatch.setenv(contract.DATA_VARIABLE, str(named))
+    assert load_splits(size=28).source == str(named)
+
+
+@pytest.mark.parametrize("folder", [".", "/", "~nobody-has-this-name/cells.npz"])
+@pytest.mark.parametrize("size", [0, 64])
+def test_what_is_no_file_is_one_line(folder, size):
+    with pytest.raises(BloodkerasError, match="cannot read the data file"):
+        load_splits(folder, size)
+
+
 @pytest.mark.parametrize("by_variable", [False, True])
 def test_a_file_of_another_side_is_refused_never_replaced(
     offline, tmp_path, monkeypatch, by_variable

@@ -89,10 +89,23 @@ def test_a_teacher_sees_what_the_student_sees(few, size, request):
         assert labels == pytest.approx(expected, rel=0.01)
 
 
+@pytest.mark.parametrize("mixing", [{"mixup": "0.4"}, {"cutmix": "0.5"}])
+def test_a_teacher_sees_mixed_images_too(few, large, mixing):
+    """The same pair is mixed in the same parts: one teacher at both sizes answers alike."""
+    recipe = override(VIEWED, {"teacher_share": "1"} | mixing)
+
+    def labels_at(splits):
+        teacher = Teachers((colour_teacher(splits.train.images),))
+        batches = first_batches(few.train, recipe, teacher_answers(teacher, recipe))
+        return np.concatenate([labels for _, labels in batches])
+
+    assert labels_at(few) == pytest.approx(labels_at(large), abs=0.05)
+
+
 def test_answers_to_turned_images_are_remembered_rightly(few, teachers, large):
     """With eight views an image, asking once gives what asking each time does."""
     recipe = override(STUDENT, {"turns": "true"})
-    found = open_teachers(teachers, few, large)
+    found = open_teachers(teachers, few, large, "float32")
     once = teacher_answers(found, recipe)
     layers = distillation.build_augmentation(recipe)
     each = distillation._asked_each_time(found, recipe, layers)
@@ -129,13 +142,14 @@ def test_a_stopped_student_goes_on_to_the_same_bits(
     with pytest.raises(KeyboardInterrupt):
         train(recipe, few, tmp_path / "stopped", **options)
     monkeypatch.undo()
-    with pytest.raises(
-        BloodkerasError, match=r"teachers at28 \(\w+\), at56 \(\w+\), not teachers at28 \("
-    ):
+    others = r"teachers at28 \(\w+\), at56 \(\w+\), not teachers at28 \("
+    with pytest.raises(BloodkerasError, match=others):
         train(recipe, few, tmp_path / "stopped", resume=True, teachers=teachers[:1])
     stopped = train(recipe, few, tmp_path / "stopped", resume=True, **options)
     for name in ("history.csv", "model.keras"):
         assert (stopped / name).read_bytes() == (whole / name).read_bytes()
+    with pytest.raises(BloodkerasError, match=others):
+        train(recipe, few, stopped, resume=True, teachers=teachers[:1])
 
 
 def test_the_run_names_its_teachers(few, large, teachers, tmp_path):
@@ -152,19 +166,21 @@ def test_the_run_names_its_teachers(few, large, teachers, tmp_path):
 def test_what_cannot_teach_is_refused(few, large, teachers, tmp_path):
     """Another size, other cells, other classes, a share without a teacher."""
     with pytest.raises(BloodkerasError, match=r"56x56 pixels.*--teacher-data"):
-        open_teachers(teachers, few, None)
+        open_teachers(teachers, few, None, "float32")
     turned = dataclasses.replace(large.train, images=large.train.images[::-1])
     with pytest.raises(BloodkerasError, match="training rows differ in label or colour"):
-        open_teachers(teachers, few, dataclasses.replace(large, train=turned))
+        open_teachers(teachers, few, dataclasses.replace(large, train=turned), "float32")
     fewer = dataclasses.replace(
         large.train, images=large.train.images[:9], labels=large.train.labels[:9]
     )
     with pytest.raises(BloodkerasError, match="9 training images and the student's data 136"):
-        open_teachers(teachers, few, dataclasses.replace(large, train=fewer))
+        open_teachers(teachers, few, dataclasses.replace(large, train=fewer), "float32")
     with pytest.raises(BloodkerasError, match="not a usable run"):
-        open_teachers([tmp_path], few, large)
+        open_teachers([tmp_path], few, large, "float32")
     with pytest.raises(UsageError, match="give both, or neither"):
         train(STUDENT, few, tmp_path / "alone")
+    with pytest.raises(UsageError, match="cannot be its own teacher"):
+        train(STUDENT, few, teachers[0], teachers=teachers[:1])
     other = load_run(teachers[0])
     data = json.loads((teachers[0] / "data.json").read_text(encoding="utf-8"))
     data["dataset"]["class_names"] = [*other.dataset.class_names[:-1], "blast"]
@@ -175,4 +191,4 @@ def test_what_cannot_teach_is_refused(few, large, teachers, tmp_path):
             (strange / path.name).write_bytes(path.read_bytes())
     (strange / "data.json").write_text(json.dumps(data), encoding="utf-8")
     with pytest.raises(BloodkerasError, match="knows other classes"):
-        open_teachers([strange], few, large)
+        open_teachers([strange], few, large, "float32")

@@ -165,7 +165,7 @@ def test_another_stain_is_not_foreign_to_a_network_trained_for_it(drawn):
     assert acceptance[0] + 0.2 < acceptance[1]
 
 
-@pytest.mark.parametrize(("side", "reach"), [(28, 2), (64, 10)])
+@pytest.mark.parametrize(("side", "reach"), [(28, 2), (64, 10), (224, 40)])
 def test_a_blur_is_as_wide_on_the_cell_at_any_size(side, reach):
     """Its standard deviation is one 28th of the side; at 28 pixels its taps are 1 4 6 4 1."""
     taps = np.array(gaussian_taps(side / 28))
