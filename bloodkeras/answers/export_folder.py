@@ -18,6 +18,7 @@ from bloodkeras.contract import (
     MODEL_CARD_FILE,
     MODEL_FILE,
     PRECISIONS,
+    RUN_INFO,
     SUMS_FILE,
 )
 from bloodkeras.errors import BloodkerasError, UsageError, gist
@@ -54,6 +55,11 @@ def verify_checksums(folder: Path, model: str = MODEL_FILE) -> None:
         sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
         found = {name: sha256_of(folder / name) for name in sums}
     except OSError as error:
+        if (folder / RUN_INFO).exists():
+            raise BloodkerasError(
+                f"{folder} is a run, not an export: `python -m bloodkeras export {folder}` makes "
+                "one of it"
+            ) from None
         raise BloodkerasError(
             f"{folder} is not a complete export: cannot read {error.filename} ({error.strerror}); "
             "`python -m bloodkeras export` makes one"

@@ -90,7 +90,9 @@ def train(
     heed_stops()
     quiet_tensorflow()
     choose_device(device)
-    teachers = [word.strip() for word in teacher.split(",") if teacher]
+    teachers = [word.strip() for word in teacher.split(",") if word.strip()]
+    if teacher and not teachers:
+        raise UsageError(f"--teacher {teacher} names no run")
     _check_targets(*teachers)
     study = open_study(data, runs, size=size)
     options: dict[str, Any] = {"tensorboard": tensorboard, "resume": resume, "fast": fast}

@@ -125,7 +125,7 @@ def load_splits(data: str | None = None, size: int = 0) -> Splits:
             f"--size is {size}: MedMNIST publishes {published}; drawn cells (--data synthetic) "
             f"and a file of your own (--data FILE) may have {SIDES[0]} to {SIDES[-1]}"
         )
-    if size >= LARGE:
+    if size >= LARGE and named in ("", "synthetic"):
         LOG.info(_what_they_take(size))
     if named == "synthetic":
         return _synthetic_splits(size)
@@ -269,8 +269,8 @@ def _named_splits(path: Path, size: int, by_option: bool) -> Splits:
             return _named_splits(beside, size, by_option=True)
         where = "with --data" if by_option else f"with --data, or put it at {beside}"
         raise BloodkerasError(
-            f"{path} holds images of {side}x{side} pixels, expected {size}x{size}: name the file "
-            f"that has them {where}"
+            f"{path} holds images of {side}x{side} pixels, expected {size}x{size}: give --size "
+            f"{side}, or name the file that has them {where}"
         )
     return splits
 

@@ -80,7 +80,9 @@ def _npz_parts(path: str, side: int) -> Iterator[Part]:
             except BAD_FILE as error:
                 yield error_part(f"{path}#{name}", _reason(path, error))
     if not found:
-        raise BloodkerasError(f"{path} holds no array of images: expected {_expected(side)}")
+        raise BloodkerasError(
+            f"{path} holds no array of images that the network takes: expected {_expected(side)}"
+        )
 
 
 def _members(archive: zipfile.ZipFile, side: int) -> Iterator[tuple[str, int, IO[bytes]]]:

@@ -128,7 +128,10 @@ class Study:
         others = sorted(sides - {0, self.splits.dataset.image_side})
         if not data and not others:
             return {"teachers": teachers}
-        found = load_splits(data or drawn or None, 0 if data else others[0])
+        try:
+            found = load_splits(data or drawn or None, 0 if data else others[0])
+        except BloodkerasError as error:
+            raise BloodkerasError(f"what the teachers look at (--teacher-data): {error}") from None
         return {"teachers": teachers, "teacher_splits": found}
 
     def join(self, home: str, elsewhere: str, out: str) -> None:

@@ -74,7 +74,7 @@ def open_teachers(
 
     Raises:
         BloodkerasError: A run cannot be read, is for other classes, is of a size that neither has,
-            or the two data sets are not row for row the same cells.
+            the two data sets are not row for row the same cells, or no teacher takes `others`.
     """
     if others is not None:
         _check_same_cells(student, others)
@@ -91,6 +91,10 @@ def open_teachers(
                 "data_sha256": splits.sha256,
                 "image_side": run.dataset.image_side,
             }
+        )
+    if others is not None and others.sha256 not in [each["data_sha256"] for each in named]:
+        raise BloodkerasError(
+            f"no teacher looks at {others.source}: leave --teacher-data out, the student's data do"
         )
     return Teachers(tuple(members), named)
 

@@ -192,3 +192,8 @@ def test_what_cannot_teach_is_refused(few, large, teachers, tmp_path):
     (strange / "data.json").write_text(json.dumps(data), encoding="utf-8")
     with pytest.raises(BloodkerasError, match="knows other classes"):
         open_teachers([strange], few, large, "float32")
+
+
+def test_images_that_no_teacher_looks_at_are_refused(few, large, teachers):
+    with pytest.raises(BloodkerasError, match="no teacher looks at few"):
+        open_teachers(teachers[:1], few, large, "float32")
