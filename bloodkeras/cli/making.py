@@ -138,6 +138,7 @@ def export(
     Args:
         models: By default every model that has a run.
     """
+    heed_stops()  # a half-made export is cleared away, and one line says what stopped it
     _check_targets(*models)
     open_study(data, runs, exports, size, models).export(*models)
 

@@ -305,9 +305,8 @@ def _move_away(folder: Path) -> None:
 
 
 def _no_run(folder: Path, error: Exception) -> BloodkerasError:
-    missing = isinstance(error, FileNotFoundError) and error.filename
     reason = gist(error)
-    if missing:
+    if isinstance(error, FileNotFoundError) and error.filename:
         reason = f"it lacks {Path(error.filename).name}" if folder.exists() else "there is none"
     return BloodkerasError(
         f"{folder} is not a usable run ({reason}): `python -m bloodkeras train MODEL` makes one"
