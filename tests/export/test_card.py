@@ -1,0 +1,17 @@
+"""What a card says of where the weights come from."""
+
+from bloodkeras.export.card import describe_training
+
+
+def test_a_card_names_the_teachers():
+    teacher = {"run": "residual-seed42", "weights_sha256": "ab" * 32, "image_side": 64}
+    card = {
+        "recipe": {"train_seed": 43, "train_epochs": 24},
+        "training": {"joined": None, "teachers": [teacher]},
+    }
+    said = describe_training(card)
+    assert said == (
+        "seed 43, 24 epochs, taught by `residual-seed42` (64 pixels, weights `abababababab`)"
+    )
+    del card["training"]["teachers"]  # as in cards of earlier versions
+    assert describe_training(card) == "seed 43, 24 epochs"
