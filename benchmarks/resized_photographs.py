@@ -1,4 +1,5 @@
-"""Measures what becomes of photographs that somebody resized as a whole, and of true frames.
+"""Measures what becomes of photographs that somebody resized as a whole, of true frames, and of
+frames that must be enlarged.
 
     python benchmarks/resized_photographs.py exports/residual CROPS DATA [DATA_64]
 
@@ -17,7 +18,9 @@ from bloodkeras.answers.classifier import Classifier
 from bloodkeras.contract import ACCEPTED
 from bloodkeras.images.framing import is_wide
 
+ENLARGED = (28, 25, 21, 18, 14)  # pixels of a frame, which is enlarged to what the network takes
 SIDES = (28, 64, 128, 200, 224, 256, 299, 512)
+BILINEAR = Image.Resampling.BILINEAR
 CROP = 200  # of a photograph, which MedMNIST keeps
 
 
@@ -49,6 +52,13 @@ def main(export: str, crops: str, data: str, data_64: str = "") -> None:
         wide = np.array([is_wide(frame) for frame in frames])
         shares = [f"{wide[labels == k].mean():.1%}" for k in range(len(classifier.labels))]
         print(f"   taken for too wide, of each class: {' '.join(shares)}; of all {wide.mean():.2%}")
+    with np.load(data, allow_pickle=False) as held:
+        images, labels = held["val_images"], held["val_labels"].ravel()
+    network = classifier.dataset.image_shape[:2]
+    for side in ENLARGED:
+        small = [Image.fromarray(image).resize((side, side), BILINEAR) for image in images]
+        frames = [np.asarray(frame.resize(network, BILINEAR)) for frame in small]
+        report(classifier, f"validation from {side}x{side}, enlarged", frames, labels)
 
 
 def report(classifier: Classifier, title: str, images: list, labels: np.ndarray) -> None:

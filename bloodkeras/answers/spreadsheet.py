@@ -150,7 +150,7 @@ def _places(header: list[str], columns: tuple[str, ...]) -> list[int]:
     """Return where the columns are; [] if one is missing or there more than once."""
     places = []
     for column in columns:
-        among = [column] if column in header else ALSO_CALLED.get(column, "").split(", ")
+        among = [column] if column in header else ALSO_CALLED[column].split(", ")
         there = [place for place, name in enumerate(header) if name in among]
         if len(there) != 1:
             return []

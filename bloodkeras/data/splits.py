@@ -281,8 +281,8 @@ def _what_they_take(size: int) -> str:
     times = round((size / BLOODMNIST.image_side) ** 2)
     return (
         f"images of {size} pixels: BloodMNIST's take {gigabytes:.1f} GB of memory (training twice "
-        f"that) and a download of nearly as much where they are not here, and all steps take about "
-        f"{times} times as long as with {BLOODMNIST.image_side} pixels"
+        f"that) and a download of nearly as much where they are not here; there are {times} times "
+        f"as many pixels as with {BLOODMNIST.image_side}, and most steps take as many times as long"
     )
 
 

@@ -74,8 +74,8 @@ def test_a_sentence_comes_before_128_and_224_alone(offline, capsys):
         load_splits("auto", size)
         assert "GB" not in capsys.readouterr().err
     for size, said in (
-        (128, "0.8 GB of memory .* about 21 times as long"),
-        (224, "2.6 GB of memory .* about 64 times"),
+        (128, "0.8 GB of memory .* 21 times as many pixels"),
+        (224, "2.6 GB of memory .* 64 times as many pixels"),
     ):
         with pytest.raises(DownloadError):
             load_splits(size=size)
