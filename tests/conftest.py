@@ -25,6 +25,8 @@ def away_from_the_checkout(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("empty"))
         patch.setenv("PYTHONPATH", str(ROOT))
+        for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # `make test`'s own, not a user's
+            patch.delenv(name, raising=False)
         yield
 
 
