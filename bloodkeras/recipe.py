@@ -136,6 +136,9 @@ class Recipe:
     train_teacher_temperature: float = number(
         1.0, "teachers' logits are divided by it: above 1 for softer answers", allowed=ABOVE_ZERO
     )
+    train_views: int = number(
+        0, "epochs of which later ones are repetitions, so that teachers answer once; 0: all differ"
+    )
     train_label_smoothing: float = share(0.0, "share of the label spread over all classes")
     train_ema: float = share(
         0.0, "momentum, a step, of averaged weights that are then used; 0: none"

@@ -7,7 +7,6 @@ Sources: Hinton et al. 2015 (arXiv:1503.02531); one view for both, Beyer et al. 
     (arXiv:2106.05237).
 """
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,18 +18,14 @@ import tensorflow as tf
 from bloodkeras.data.splits import Split, Splits
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.named_types import Floats, Json, Pixels
-from bloodkeras.progress import Progress
 from bloodkeras.recipe import Recipe
-from bloodkeras.training.augment import RandomTurn, build_augmentation
+from bloodkeras.training.augment import build_augmentation
 from bloodkeras.training.pipeline import StepSeed, Taught, augment
 from bloodkeras.training.run_folder import Run, load_run
-
-LOG = logging.getLogger(__name__)
 
 # Grey levels that the mean colours of one cell at two sizes differ by, at most. BloodMNIST at 28
 # and 64: 1.5; of two cells drawn at random it holds once in fifteen times.
 SAME_CELL = 4.0
-BATCH = 256  # images that a teacher is asked for at once, where all are asked for beforehand
 
 
 @dataclass(frozen=True)
@@ -102,67 +97,49 @@ def open_teachers(
 def teacher_answers(teachers: Teachers, recipe: Recipe) -> Taught:
     """Return what the pipeline asks for a batch: the mean of the teachers' probabilities.
 
-    Where images are only turned, each has eight views: all of them are asked for here, once.
+    They see the view that the student gets. What they say is kept where the recipe repeats views.
 
     Returns:
-        A function of epoch (), step () and rows int32 (B,), which gives float32 (B, K).
+        A function of view (), step () and rows int32 (B,), which gives float32 (B, K).
     """
     layers = build_augmentation(recipe)
-    if all(isinstance(layer, RandomTurn) for layer in layers) and len(layers) < 2:
-        return _remembered(teachers, recipe, layers)
-    return _asked_each_time(teachers, recipe, layers)
-
-
-def _asked_each_time(
-    teachers: Teachers, recipe: Recipe, layers: list[keras.layers.Layer]
-) -> Taught:
-    """Return what asks the teachers for the view that the student gets."""
     held = {id(teacher.images): tf.constant(teacher.images) for teacher in teachers.members}
     members = [(teacher.model, held[id(teacher.images)]) for teacher in teachers.members]
 
-    def asked(epoch: tf.Tensor, step: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    def asked(view: tf.Tensor, step: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         found = []
         for model, images in members:
             pixels = tf.cast(tf.gather(images, rows), tf.float32)
             labels = tf.zeros([len(rows), 1])  # nobody's: mixing layers ask for some
-            seeds = StepSeed(recipe.train_seed, epoch, step)  # the student's own
+            seeds = StepSeed(recipe.train_seed, view, step)  # the student's own
             pixels, _ = augment(pixels, labels, layers, seeds)
             found.append(_softened(model(pixels, training=False), recipe))
         return tf.reduce_mean(found, axis=0)
 
-    return asked
+    return _kept(asked, teachers, recipe) if recipe.train_views else asked
 
 
-def _remembered(teachers: Teachers, recipe: Recipe, layers: list[keras.layers.Layer]) -> Taught:
-    """Ask for every view of every image now; return what looks answers up."""
-    views, images = range(8 if layers else 1), sum(len(t.images) for t in teachers.members)
-    LOG.info(f"asking {len(teachers.members)} teachers for {len(views)} views of each image, once")
-    with Progress(lambda: images * len(views)) as progress:
-        table = tf.stack([_answers_to(view, teachers, recipe, progress) for view in views])
+def _kept(asked: Taught, teachers: Teachers, recipe: Recipe) -> Taught:
+    """Return what asks only where it was not asked before.
 
-    def looked_up(epoch: tf.Tensor, step: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        views = tf.zeros_like(rows)
-        for layer in layers:
-            seeds = StepSeed(recipe.train_seed, epoch, step)
-            views = layer.get_random_transformation({"images": rows}, seed=seeds)
-        return tf.gather_nd(table, tf.stack([tf.cast(views, rows.dtype), rows], axis=1))
+    The answers are not part of a checkpoint: a training that goes on asks again, for the same.
+    """
+    model, images = teachers.members[0].model, teachers.members[0].images
+    shape = (recipe.train_views, len(images), model.output_shape[-1])
+    answers = tf.Variable(tf.fill(shape, np.float32(np.nan)), trainable=False)
 
-    return looked_up
+    def asked_once(view: tf.Tensor, step: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        places = tf.stack([tf.fill(tf.shape(rows), tf.cast(view, rows.dtype)), rows], axis=1)
 
+        def ask() -> tf.Tensor:
+            found = asked(view, step, rows)
+            with tf.control_dependencies([answers.scatter_nd_update(places, found)]):
+                return tf.identity(found)
 
-def _answers_to(view: int, teachers: Teachers, recipe: Recipe, progress: Progress) -> Floats:
-    """Return float32 (N, K): what teachers say of all images turned one way, on the average."""
-    found = []
-    for teacher in teachers.members:
-        answers = []
-        for start in range(0, len(teacher.images), BATCH):
-            images = teacher.images[start : start + BATCH].astype(np.float32)
-            turned = RandomTurn().transform_images(images, np.full(len(images), view))
-            answers.append(_softened(teacher.model(turned, training=False), recipe))
-            progress.add(len(images))
-        found.append(np.concatenate(answers))
-    mean: Floats = np.mean(found, axis=0)
-    return mean
+        known = answers.gather_nd(places)
+        return tf.cond(tf.math.is_nan(known[0, 0]), ask, lambda: known)
+
+    return asked_once
 
 
 def _softened(logits: tf.Tensor, recipe: Recipe) -> tf.Tensor:

@@ -15,7 +15,7 @@ from bloodkeras.named_types import Array, Floats, Labels, Pixels
 from bloodkeras.recipe import Recipe
 from bloodkeras.training.augment import build_augmentation, build_other_laboratory
 
-Taught = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]  # epoch, step, rows -> (B, K)
+Taught = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]  # view, step, rows -> (B, K)
 
 
 class StepSeed(keras.random.SeedGenerator):
@@ -52,8 +52,8 @@ def batch_rows(split: Split, recipe: Recipe, epoch: int, step: int) -> Labels:
         step: Within the epoch, from 0.
     """
     first = step * recipe.train_batch_size
-    found: Labels = _shuffled(split, recipe, epoch).numpy()[first : first + recipe.train_batch_size]
-    return found
+    shuffled: Labels = _shuffled(split, recipe, _view(recipe, epoch)).numpy()
+    return shuffled[first : first + recipe.train_batch_size]
 
 
 def train_dataset(
@@ -95,6 +95,7 @@ def train_dataset(
         return (*sample, tf.gather(weights, batch)) if recipe.train_class_weights else sample
 
     epochs = tf.data.Dataset.range(first_epoch, recipe.train_epochs)
+    epochs = epochs.map(lambda epoch: _view(recipe, epoch))
     dataset = epochs.flat_map(epoch_batches).map(load, num_parallel_calls=1)
     return dataset.prefetch(4).with_options(_options())
 
@@ -187,6 +188,11 @@ def _options() -> tf.data.Options:
     options.autotune.enabled = False
     options.threading.max_intra_op_parallelism = 1
     return options
+
+
+def _view(recipe: Recipe, epoch: int) -> int:
+    """Return the epoch that an epoch repeats: itself, unless the recipe has only so many views."""
+    return epoch % recipe.train_views if recipe.train_views else epoch
 
 
 def _shuffled(split: Split, recipe: Recipe, epoch: tf.Tensor) -> tf.Tensor:
