@@ -91,7 +91,7 @@ held-out: env ## deeper without each class in turn: does it doubt what it was ne
 	$(RUN) held-out deeper $(FROM) $(SHORTER)
 
 test: env ## every test (offline); says at its end what was skipped and why
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 lint: env ## style, simple mistakes, types
 	$(BIN)/ruff check .

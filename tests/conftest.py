@@ -19,6 +19,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items):
+    """Keep tests that share a costly fixture in one process: a file's, and all of the study's."""
+    studied = {item.path for item in items if "study_folder" in item.fixturenames}
+    for item in items:
+        group = "study" if item.path in studied else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def away_from_the_checkout(tmp_path_factory):
     """Run in an empty folder: what lies in the checkout's own runs/ must not change an answer."""

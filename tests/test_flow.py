@@ -59,12 +59,13 @@ def test_a_few_epochs_beat_chance(study_folder):
 def test_onnx_and_keras_give_the_same_answers(study_folder, name):
     keras = load_report(run_of(study_folder, name) / "evaluation", "test")
     onnx = load_report(study_folder / "runs" / f"onnx-{name}" / "evaluation", "test")
-    assert np.array_equal(keras.probs.argmax(1), onnx.probs.argmax(1))
     card = json.loads((study_folder / "exports" / name / "card.json").read_text(encoding="utf-8"))
     tempered = keras.probs ** (1 / card["calibration"]["temperature"])
     tempered /= tempered.sum(1, keepdims=True)
-    assert np.abs(tempered - onnx.probs).max() < contract.PARITY_TOLERANCE
-    assert keras.metrics["confusion"] == onnx.metrics["confusion"]
+    difference = np.abs(tempered - onnx.probs)
+    assert difference.max() < contract.STORED_TOLERANCE
+    assert difference.mean() < contract.STORED_TOLERANCE / 20
+    assert (keras.probs.argmax(1) == onnx.probs.argmax(1)).mean() > 0.99
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -96,7 +97,9 @@ def test_an_export_is_complete_and_says_what_it_is(study_folder, drawn, name):
 def test_normalisation_is_folded_and_one_transpose_is_left(study_folder):
     import onnx
 
-    graph = onnx.load(study_folder / "exports/deeper/model.onnx")
+    from bloodkeras.export.half_weights import restore_weights
+
+    graph = restore_weights(onnx.load(study_folder / "exports/deeper/model.onnx"))
     kinds = [node.op_type for node in graph.graph.node]
     convolutions = [place for place, kind in enumerate(kinds) if kind == "Conv"]
     assert len(convolutions) == 6

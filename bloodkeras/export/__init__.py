@@ -2,6 +2,7 @@
 
 ood_score.py    scores that tell them from cells, and the choice of one
 calibration.py  model + Splits -> temperature, thresholds, the chosen score
+half_weights.py fp32 graph -> the same in half the bytes
 quantise.py     fp32 graph + Splits -> int8 graph, if it loses little accuracy
 empty_batch.py  a graph that takes a batch of no images, too
 document.py     text, tables and figures -> one HTML page

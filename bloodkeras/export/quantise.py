@@ -32,6 +32,7 @@ from onnxruntime.quantization import (
 from bloodkeras import contract
 from bloodkeras.answers.session import open_session
 from bloodkeras.data.splits import Split, Splits
+from bloodkeras.export.half_weights import restore_weights
 from bloodkeras.named_types import Json, Pixels, Probs
 from bloodkeras.progress import told
 
@@ -139,7 +140,7 @@ def quantise_with(name: str, graph: onnx.ModelProto, images: Pixels) -> onnx.Mod
     method, extra = CALIBRATIONS[name]
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, contract.MODEL_FILE), Path(folder, contract.INT8_FILE)
-        onnx.save(graph, source)
+        onnx.save(restore_weights(graph), source)
         with _hushed():
             quantize_static(
                 source,

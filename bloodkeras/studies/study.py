@@ -209,8 +209,8 @@ class Study:
             folder = export_run(run, self.splits, self.exports / run.recipe.model_name)
             card = json.loads((folder / contract.CARD_FILE).read_text(encoding="utf-8"))
             print(
-                f"published {folder}: the labels of all {len(self.splits.val):,} validation images "
-                f"are Keras' own, probabilities within {card['largest_difference_to_keras']:.1e}; "
+                f"published {folder}: the probabilities of all {len(self.splits.val):,} validation "
+                f"images are within {card['largest_difference_to_keras']:.1e} of Keras'; "
                 f"`predict --model {folder}` uses it"
             )
 

@@ -22,6 +22,7 @@ from bloodkeras.answers.export_folder import verify_checksums
 from bloodkeras.answers.predict import score
 from bloodkeras.bloodmnist import CLASS_NAMES
 from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.export.half_weights import restore_weights
 from bloodkeras.export.quantise import CALIBRATIONS, largest_pair, quantise, quantise_with
 from bloodkeras.training.run_folder import load_run
 
@@ -32,7 +33,7 @@ COMMITTED = sorted(path.parent for path in CARDS)
 
 @pytest.fixture(scope="module")
 def graph(study_folder):
-    return onnx.load(study_folder / EXPORT / contract.MODEL_FILE)
+    return restore_weights(onnx.load(study_folder / EXPORT / contract.MODEL_FILE))
 
 
 def attention_graph(stride: int) -> onnx.ModelProto:
