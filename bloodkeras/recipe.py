@@ -299,7 +299,7 @@ def untaught(recipe: Recipe) -> Recipe:
         UsageError: It asks for some.
     """
     if recipe.train_teacher_share:
-        raise UsageError("--teacher-share is for `train MODEL --teacher RUN` alone")
+        raise UsageError("--teacher-share needs teachers: `train MODEL --teacher RUN`")
     return recipe
 
 

@@ -11,7 +11,16 @@ from bloodkeras.cli.opening import open_study, quiet_tensorflow
 from bloodkeras.cli.options import RUNS, Data, Exports, Model, Runs, Size, Target, seed_numbers
 from bloodkeras.errors import UsageError
 from bloodkeras.interrupts import heed_stops
-from bloodkeras.recipe import STUDIED, named_recipe, override, quick, read_recipe, taught, untaught
+from bloodkeras.recipe import (
+    STUDIED,
+    Recipe,
+    named_recipe,
+    override,
+    quick,
+    read_recipe,
+    taught,
+    untaught,
+)
 
 
 def data(*, data: Data = "", size: Size = 0) -> None:
@@ -78,11 +87,7 @@ def train(
         start = read_recipe(recipe)
         if start.model_name != model:
             raise UsageError(f"{recipe} is a recipe for {start.model_name!r}, not {model!r}")
-    chosen = override(taught(start) if teacher else start, settings)
-    if not teacher:
-        untaught(chosen)
-    if teacher_data and not teacher:
-        raise UsageError("--teacher-data is for --teacher: name the run that it was trained on")
+    chosen = _recipe_for(start, settings, teacher, teacher_data)
     numbers = seed_numbers(seeds) if seeds else []
     if numbers and (out or {"seed", "train_seed"} & set(settings)):
         raise UsageError("--seeds makes a folder for each seed: leave --seed and --out away")
@@ -90,14 +95,9 @@ def train(
     heed_stops()
     quiet_tensorflow()
     choose_device(device)
-    teachers = [word.strip() for word in teacher.split(",") if word.strip()]
-    if teacher and not teachers:
-        raise UsageError(f"--teacher {teacher} names no run")
-    _check_targets(*teachers)
     study = open_study(data, runs, size=size)
     options: dict[str, Any] = {"tensorboard": tensorboard, "resume": resume, "fast": fast}
-    if teachers:
-        options |= study.taught_by(teachers, teacher_data)
+    options |= study.taught_by(teacher, teacher_data)
     if numbers:
         study.train_seeds(chosen, numbers, **options)
     else:
@@ -150,6 +150,8 @@ def seeds(
     data: Data = "",
     size: Size = 0,
     runs: Runs = RUNS,
+    teacher: str = "",
+    teacher_data: str = "",
     **settings: str,
 ) -> None:
     """Train and evaluate a model with several seeds: mean and standard deviation on test.
@@ -158,11 +160,15 @@ def seeds(
 
     Args:
         seeds: Whole numbers, separated by commas.
+        teacher: As for `train`.
+        teacher_data: As for `train`.
         settings: Recipe fields, listed below.
     """
-    recipe, numbers = untaught(override(named_recipe(model), settings)), seed_numbers(seeds)
+    recipe = _recipe_for(named_recipe(model), settings, teacher, teacher_data)
+    numbers = seed_numbers(seeds)
     quiet_tensorflow()
-    open_study(data, runs, size=size).seeds(recipe, numbers)
+    study = open_study(data, runs, size=size)
+    study.seeds(recipe, numbers, **study.taught_by(teacher, teacher_data))
 
 
 def tune(
@@ -251,6 +257,23 @@ def study(
     recipes = [untaught(override(named_recipe(each), settings)) for each in models or STUDIED]
     quiet_tensorflow()
     open_study(data, runs, exports, size).everything(recipes)
+
+
+def _recipe_for(start: Recipe, settings: dict[str, str], teacher: str, teacher_data: str) -> Recipe:
+    """Return the recipe with its settings, for a student where teachers are named.
+
+    Wrong names, values and teachers are refused here, before data are downloaded.
+    """
+    if not teacher:
+        if teacher_data:
+            raise UsageError("--teacher-data is for --teacher: name the run that it was trained on")
+        return untaught(override(start, settings))
+    named = [word.strip() for word in teacher.split(",") if word.strip()]
+    if not named:
+        raise UsageError(f"--teacher {teacher} names no run")
+    chosen = override(taught(start), settings)
+    _check_targets(*named)
+    return chosen
 
 
 def _check_targets(*targets: str) -> None:

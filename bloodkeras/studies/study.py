@@ -114,14 +114,17 @@ class Study:
         write_text(self.runs / f"{recipe.model_name}-seeds-val.txt", text)
         print(text)
 
-    def taught_by(self, targets: list[str], data: str) -> dict[str, Any]:
-        """Return the options of `train` that name teachers.
+    def taught_by(self, words: str, data: str) -> dict[str, Any]:
+        """Return the options of `train` that name teachers; none without any.
 
         Args:
-            targets: Model names or run folders.
+            words: Model names or run folders, separated by commas.
             data: The file of the same cells at the teachers' size; "" where they take the
                 student's, or BloodMNIST at their size, which is found by itself.
         """
+        targets = [word.strip() for word in words.split(",") if word.strip()]
+        if not targets:
+            return {}
         teachers = [self.places.run_folder(target) for target in targets]
         drawn = "synthetic" * self.splits.synthetic
         sides = {side_of([str(t)], drawn, str(self.runs)) for t in teachers if t.exists()}
@@ -253,18 +256,23 @@ class Study:
         print(write_report(runs, keras, onnx, self.runs / "eda", folder))
         print(f"report in {folder}")
 
-    def seeds(self, recipe: Recipe, seeds: list[int]) -> None:
+    def seeds(self, recipe: Recipe, seeds: list[int], **taught: Any) -> None:
         """Train and evaluate one recipe with several seeds; print mean and standard deviation.
 
-        A seed that was trained with this very recipe and data already is not trained again.
+        A seed that was trained with this very recipe, data and teachers is not trained again.
+
+        Args:
+            recipe: But for its seed.
+            seeds: Of the runs.
+            taught: What `taught_by` returned.
         """
         from bloodkeras.training.run_folder import finished_run
 
         reports = []
         for seeded in _seeded(recipe, seeds):
             folder = self.places.run_folder_of(seeded)
-            if not finished_run(folder, seeded, self.splits):
-                self.train(seeded)
+            if not finished_run(folder, seeded, self.splits, taught.get("teachers", ())):
+                self.train(seeded, **taught)
             self.evaluate(str(folder), views=True)
             reports.append(load_report(folder / "evaluation", "test"))
         text = seeds_table(recipe.model_name, seeds, reports)

@@ -10,6 +10,7 @@ import json
 import logging
 import platform
 import shutil
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -175,14 +176,18 @@ def kept_numbers(runs: list[Run]) -> dict[str, list[float]]:
     return {"best epoch": epochs} | numbers
 
 
-def finished_run(folder: Path, recipe: Recipe, splits: Splits) -> Run | None:
-    """Return the run in a folder if it is this recipe's on this data, and finished."""
+def finished_run(
+    folder: Path, recipe: Recipe, splits: Splits, teachers: Sequence[Path] = ()
+) -> Run | None:
+    """Return the run in a folder if it is this recipe's, on this data, by these teachers' runs."""
     try:
         run = load_run(folder)
     except BloodkerasError:
         return None
     recipes = {settled(one, run.precision) for one in (run.recipe, recipe)}
+    taught_by = [each["weights_sha256"] for each in run.info.get("teachers", [])]
     same = len(recipes) == 1 and run.data == splits.fingerprint()
+    same = same and taught_by == [load_run(teacher).weights for teacher in teachers]
     return run if same and run.info["status"] == "finished" else None
 
 

@@ -12,6 +12,7 @@ from bloodkeras.data.splits import Split, Splits
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.images.synthetic import draw_arrays
 from bloodkeras.recipe import RECIPES, override, taught
+from bloodkeras.studies.study import Study
 from bloodkeras.training.callbacks import Keeper
 from bloodkeras.training.distillation import Teacher, Teachers, open_teachers, teacher_answers
 from bloodkeras.training.pipeline import train_dataset
@@ -161,6 +162,24 @@ def test_the_run_names_its_teachers(few, large, teachers, tmp_path):
     assert [each["image_side"] for each in named] == [28, 56]
     assert [each["weights_sha256"] for each in named] == [load_run(t).weights for t in teachers]
     assert [each["data_sha256"] for each in named] == ["few28", "few56"]
+
+
+def test_several_students_are_trained_once_for_each_teacher(few, tmp_path):
+    """What another taught is not taken for it; what this one taught is not trained again."""
+    study, recipe = Study(few, str(tmp_path)), override(RECIPES["simple"], SMALL)
+    study.train(recipe)
+    student = dataclasses.replace(STUDENT, train_seed=1)
+
+    def taught_run(teacher):
+        study.seeds(student, [1], **study.taught_by(teacher, ""))
+        run = load_run(tmp_path / "simple-seed1")
+        return run.info["seconds"], [each["run"] for each in run.info["teachers"]]
+
+    first = taught_run(str(tmp_path / "simple-seed42"))
+    assert first[1] == ["simple-seed42"]
+    assert taught_run(str(tmp_path / "simple-seed42")) == first
+    study.train(dataclasses.replace(recipe, train_seed=2))
+    assert taught_run(str(tmp_path / "simple-seed2"))[1] == ["simple-seed2"]
 
 
 def test_what_cannot_teach_is_refused(few, large, teachers, tmp_path):
