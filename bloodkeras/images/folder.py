@@ -36,6 +36,7 @@ _HINTED = {
 }
 HINTS = {ending: hint for hint, endings in _HINTED.items() for ending in endings.split()}
 ENDING = re.compile(r"\.[a-z0-9_~+-]{1,12}")
+SCALE_FILE = "microns_per_pixel.txt"  # one number, of all photographs in its folder
 SHOWN = 8  # kinds of files, and names of folders, that one line says
 
 
@@ -53,7 +54,7 @@ class PassedOver:
         name = os.path.basename(path)
         if is_folder:
             self._folders[name] += 1
-        elif os.path.abspath(path) != self._known:
+        elif name != SCALE_FILE and os.path.abspath(path) != self._known:
             self._kinds[kind or _kind(name)] += 1
 
     def __str__(self) -> str:

@@ -20,6 +20,7 @@ from bloodkeras.answers.formats import valid_text
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.images.framing import UNKNOWN, Framing
 from bloodkeras.images.preprocess import eight_views
+from bloodkeras.images.scale import scaled
 from bloodkeras.laboratory.fit import (
     ACCURACY,
     Fit,
@@ -83,6 +84,7 @@ def calibrate_photos(
         name = classifier.card.get("model", export)
         raise BloodkerasError(f"{name} cannot be calibrated: {error}") from None
     framing = dataclasses.replace(framing, image_side=classifier.dataset.image_side)
+    framing = scaled([photos], framing)
     found = read_labelled(photos, table, classifier.labels, framing)
     cells = found.distinct()  # or a fit would be judged on what it has seen
     if len(cells) < LEAST_CELLS:
