@@ -4,7 +4,7 @@ Flow: takes a photograph of unknown magnification and what is known of its frami
 of the centred square to keep, in pixels. docs/photographs.md has the reasons and measurements.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from PIL import Image
@@ -12,7 +12,7 @@ from PIL import Image
 from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.errors import UsageError
 from bloodkeras.images.decode import rgb
-from bloodkeras.named_types import Flags, Floats
+from bloodkeras.named_types import Flags, Floats, Json
 
 TIGHTNESS = 1.0  # how much larger than in BloodMNIST a cell is to appear: the one knob of the crop
 CROP_MICRONS = 19.5  # MedMNIST's 200 pixels: red cells of 7.5 micrometres span 77 of them there
@@ -62,6 +62,10 @@ class Framing:
             )
         if not 0.2 <= self.tightness <= 5:
             raise UsageError(f"the tightness is {self.tightness:g}: expected 0.2 to 5, 1 for none")
+
+    def described(self) -> Json:
+        """Return it for a record."""
+        return asdict(self) | {"scales": dict(self.scales)}
 
 
 UNKNOWN = Framing()

@@ -111,6 +111,18 @@ def scaled(words: Sequence[str], framing: Framing, recorded: Json | None = None)
     return estimated(paths, framing)
 
 
+def describe(framing: Framing) -> str:
+    """Return by which scale photographs are cut, in one line."""
+    if framing.microns_per_pixel:
+        return f"{framing.microns_per_pixel:g} micrometres a pixel, as given"
+    said = [
+        f"{scale:.3g}{f' where they are {size}' * bool(size)}" for size, scale in framing.scales
+    ]
+    if not said:
+        return "each photograph is framed by its size and what it shows"
+    return f"{', '.join(said)} micrometres a pixel, estimated from all"
+
+
 def _read_beside(folders: Iterable[str]) -> float:
     """Return what the files beside the photographs say; 0 without any.
 
@@ -171,16 +183,18 @@ def with_scales(framing: Framing, scales: Mapping[str, Scale]) -> Framing:
     return replace(framing, scales=tuple(found))
 
 
-def even_sample(paths: Iterable[str | os.PathLike[str]]) -> list[str | os.PathLike[str]]:
-    """Return up to SAMPLE paths, evenly spread over however many come; few are held."""
+def even_sample(
+    paths: Iterable[str | os.PathLike[str]], count: int = SAMPLE
+) -> list[str | os.PathLike[str]]:
+    """Return up to `count` paths, evenly spread over however many come; few are held."""
     kept, step = [], 1
     for place, path in enumerate(paths):
         if place % step:
             continue
         kept.append(path)
-        if len(kept) > 2 * SAMPLE:
+        if len(kept) > 2 * count:
             kept, step = kept[::2], 2 * step
-    chosen = np.linspace(0, len(kept) - 1, min(SAMPLE, len(kept))).round().astype(int)
+    chosen = np.linspace(0, len(kept) - 1, min(count, len(kept))).round().astype(int)
     return [kept[place] for place in chosen]
 
 
@@ -195,14 +209,15 @@ def pooled(measured: Sequence[Measured]) -> dict[str, Scale]:
         groups[one.size].append(one)
     found: dict[str, Scale] = {}
     strange = [one for one in measured if not known_side(*one.size)]
-    if scale := scale_of(strange):
-        found[EVERYWHERE] = scale
+    if all_others := scale_of(strange):
+        found[EVERYWHERE] = all_others
     for (width, height), group in groups.items():
         scale, usual = scale_of(group), known_side(width, height)
         if not scale or (usual and not scale.reds):
             continue
-        others = CROP_MICRONS / usual if usual else found[EVERYWHERE].microns_per_pixel
-        if abs(np.log(scale.microns_per_pixel / others)) > max(CONTRADICTED, 2 * scale.spread):
+        others = CROP_MICRONS / usual if usual else all_others and all_others.microns_per_pixel
+        off = abs(np.log(scale.microns_per_pixel / others)) if others else np.inf
+        if off > max(CONTRADICTED, 2 * scale.spread):
             found[f"{width}x{height}"] = scale
     return found
 
