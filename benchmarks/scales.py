@@ -16,9 +16,10 @@ import numpy as np
 from PIL import Image
 
 from bloodkeras.answers.classifier import Classifier
-from bloodkeras.images.framing import Framing
+from bloodkeras.contract import CROP_SIDE
+from bloodkeras.images.framing import CROP_MICRONS, Framing
 from bloodkeras.images.preprocess import medmnist_pixels
-from bloodkeras.images.scale import even_sample, measure, pooled, with_scales
+from bloodkeras.images.scale import even_sample, measure, pooled, scale_of, with_scales
 from bloodkeras.laboratory.labelled import read_table
 
 RESIZED = (1, 0.5, 0.7, 1.4, 2)
@@ -41,12 +42,12 @@ def main(export: str, folder: str, labels: str = "", one_in: str = "1") -> None:
 def report(classifier: Classifier, paths: list[Path], classes: np.ndarray, factor: float) -> None:
     """Print what the scales give; a factor below 0 crops."""
     title = f"resized by {factor:g}" if factor > 0 else f"cropped to {-factor:g}"
-    scales = pooled([measure(_changed(path, factor)) for path in even_sample(paths)])
+    measured = [measure(_changed(path, factor)) for path in even_sample(paths)]
+    scales, whole = pooled(measured), scale_of(measured)
     side = classifier.dataset.image_side
     default = with_scales(Framing(image_side=side), scales)
-    middle = scales[""].microns_per_pixel if "" in scales else 0.0975 / max(factor, CROPPED)
-    if found := [scale.microns_per_pixel for size, scale in scales.items() if size]:
-        middle = found[0]
+    redness = np.median([one.redness for one in measured if one.redness])
+    middle = whole.microns_per_pixel if whole else CROP_MICRONS / CROP_SIDE
     tried = [Framing(middle * step, image_side=side) for step in STEPS]
     framings = [*tried, default, Framing(image_side=side)]
     frames = np.empty((len(framings), len(paths), side, side, 3), np.uint8)
@@ -56,6 +57,7 @@ def report(classifier: Classifier, paths: list[Path], classes: np.ndarray, facto
             frame[place] = np.asarray(medmnist_pixels(image, framing))
     said = "; ".join(f"{size} {scale}".strip() for size, scale in scales.items())
     print(f"{title}: {said or 'framed as at home'}")
+    print(f"    nuclei take {redness:.2f} times as much red light as green")
     rows = np.array([_balanced(classifier.predict_proba(frame), classes) for frame in frames])
     print("    micrometres " + "".join(f"{framing.microns_per_pixel:7.4f}" for framing in tried))
     for name, row in zip(("all classes", "that occur"), rows.T, strict=True):

@@ -36,7 +36,7 @@ RED_MICRONS = 74.7 / 200 * CROP_MICRONS
 NUCLEUS_MICRONS, NUCLEUS_QUANTILE = 0.61 * CROP_MICRONS, 60
 RED_SPREAD, RED_BIAS = 0.15, 0.05  # natural logarithms: of a cell, of a laboratory
 NUCLEUS_SPREAD, NUCLEUS_BIAS = 0.30, 0.15  # the mix of the classes counts as bias
-LEAST_REDS, REDS_A_PHOTOGRAPH, WIDEST = 10, 0.2, 0.35  # fewer, or more uneven, are something else
+LEAST_REDS, REDS_A_PHOTOGRAPH, WIDEST = 6, 0.2, 0.35  # fewer, or more uneven, are something else
 LEAST_NUCLEI = 20  # without red cells
 LEAST_PHOTOGRAPHS = 5  # fewer show too little of how a laboratory's look
 # Nuclei that take little red light, as on telephones, look to the networks like platelets unless
@@ -159,8 +159,11 @@ def _read_beside(folders: Iterable[str]) -> float:
 
 def estimated(paths: Iterable[str | os.PathLike[str]], framing: Framing) -> Framing:
     """Return a framing with the scales that an even sample of photographs shows, and say them."""
+    sample = even_sample(paths)
+    if len(sample) < LEAST_PHOTOGRAPHS:
+        return framing
     with ThreadPoolExecutor(core_count(), "measure") as pool:
-        found = list(pool.map(partial(_measured, side=framing.image_side), even_sample(paths)))
+        found = list(pool.map(partial(_measured, side=framing.image_side), sample))
     scales = pooled([one for one in found if one])
     for size, scale in scales.items():
         LOG.info(f"{scale}{f', in photographs of {size}' * bool(size)}")
