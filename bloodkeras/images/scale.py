@@ -50,6 +50,7 @@ LEAST_OUTLINE = 16  # pixels
 LARGEST = 0.7  # of the shorter side that a red cell may span
 FAINT = 0.05  # of green light, natural logarithm: what takes less is background
 DEEPEST = 0.6  # that counts
+NEAREST = Image.Resampling.NEAREST
 EVERYWHERE = ""  # the size that stands for all others
 
 
@@ -256,7 +257,11 @@ def measure(image: Image.Image) -> Measured:
     """Measure the nucleus in the centre and the red cells of a photograph."""
     ratio = min(image.size) / SIDE
     size = (round(image.width / ratio), round(image.height / ratio))
-    small = rgb(image).resize(size, Image.Resampling.BILINEAR)
+    thinner = min(image.size) // (8 * SIDE)
+    thin = image
+    if thinner > 1:  # any mode can be thinned out: less memory
+        thin = image.resize((image.width // thinner, image.height // thinner), NEAREST)
+    small = rgb(thin).resize(size, Image.Resampling.BILINEAR)
     light = np.asarray(small, float).clip(1)
     density = -np.log(light / np.percentile(light, 95, (0, 1)))
     red, green = density[..., 0], density[..., 1]

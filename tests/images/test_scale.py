@@ -9,6 +9,7 @@ from drawn_field import field
 from PIL import Image
 
 from bloodkeras.errors import UsageError
+from bloodkeras.images.folder import PassedOver, walk
 from bloodkeras.images.framing import CROP_MICRONS, UNKNOWN, Framing
 from bloodkeras.images.preprocess import medmnist_pixels, read_image, square
 from bloodkeras.images.scale import Scale, even_sample, measure, pooled, scale_of, scaled
@@ -168,6 +169,21 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
     (tmp_path / "photos" / "microns_per_pixel.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match=r"microns_per_pixel\.txt"):
         scaled([folder], UNKNOWN)
+
+
+def test_a_file_further_below_does_not_count_and_is_said(tmp_path):
+    top = tmp_path / "photos"
+    folder_of(top, [field(1, 500)])
+    folder_of(top / "below", [field(1, 500)])
+    (top / "below" / "microns_per_pixel.txt").write_text("0.065", encoding="utf-8")
+    passed = PassedOver()
+    assert len(list(walk(str(top), passed))) == 2
+    assert scaled([str(top)], UNKNOWN) == UNKNOWN
+    assert "1 .txt" in str(passed)
+    (top / "microns_per_pixel.txt").write_text("0.065", encoding="utf-8")
+    passed = PassedOver()
+    list(walk(str(top), passed))
+    assert "passed over 1 file" in str(passed)
 
 
 def test_folders_of_different_scales_are_refused(tmp_path):
