@@ -82,7 +82,12 @@ class Scale:
         )
 
 
-def scaled(words: Sequence[str], framing: Framing, recorded: Json | None = None) -> Framing:
+def scaled(
+    words: Sequence[str],
+    framing: Framing,
+    recorded: Json | None = None,
+    paths: Iterable[str | os.PathLike[str]] | None = None,
+) -> Framing:
     """Return the framing by which all that the words mean is to be cut, and say it.
 
     What is known already counts: the framing's own microns per pixel, or the file
@@ -93,6 +98,7 @@ def scaled(words: Sequence[str], framing: Framing, recorded: Json | None = None)
         words: Files, folders, globs, arrays, `-`.
         framing: What is known.
         recorded: What an interrupted job was begun with: it is not estimated again.
+        paths: Those of the photographs that are looked at; all by default.
 
     Raises:
         UsageError: The file beside the photographs holds no scale, or not that of all folders.
@@ -108,7 +114,8 @@ def scaled(words: Sequence[str], framing: Framing, recorded: Json | None = None)
         return replace(framing, microns_per_pixel=known)
     if recorded is not None:
         return replace(framing, scales=tuple(recorded.get("scales", {}).items()))
-    paths = (path for path, error in find_paths(words) if not error and not is_array(path))
+    if paths is None:
+        paths = (path for path, error in find_paths(words) if not error and not is_array(path))
     return estimated(paths, framing)
 
 

@@ -20,7 +20,6 @@ from bloodkeras.answers.formats import valid_text
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.images.framing import UNKNOWN, Framing
 from bloodkeras.images.preprocess import eight_views
-from bloodkeras.images.scale import scaled
 from bloodkeras.laboratory.fit import (
     ACCURACY,
     Fit,
@@ -84,7 +83,6 @@ def calibrate_photos(
         name = classifier.card.get("model", export)
         raise BloodkerasError(f"{name} cannot be calibrated: {error}") from None
     framing = dataclasses.replace(framing, image_side=classifier.dataset.image_side)
-    framing = scaled([photos], framing)
     found = read_labelled(photos, table, classifier.labels, framing)
     cells = found.distinct()  # or a fit would be judged on what it has seen
     if len(cells) < LEAST_CELLS:
@@ -105,7 +103,7 @@ def calibrate_photos(
         "copies": len(found) - len(cells),
         "labels_sha256": digest,
         "seen_before": digest == classifier.card.get("calibrated_on", {}).get("labels_sha256"),
-        "framing": framing.described(),
+        "framing": found.framing.described(),
     }
     card = new_card(classifier.card, folder.name, facts | source)
     _write(model, card, Path(export), folder)

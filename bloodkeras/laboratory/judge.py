@@ -19,7 +19,6 @@ from bloodkeras.answers.prior import Prior, describe
 from bloodkeras.contract import VERDICTS
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.images.framing import UNKNOWN, Framing
-from bloodkeras.images.scale import scaled
 from bloodkeras.laboratory.labelled import Labelled, read_labelled
 from bloodkeras.laboratory.mistakes_page import render_mistakes
 from bloodkeras.laboratory.shift_score import judge_colours, sentence
@@ -78,12 +77,11 @@ def evaluate_photos(
     classifier = Classifier.load(export, precision=precision)
     asked = classifier.read_prior(classes, prior)
     framing = dataclasses.replace(framing, image_side=classifier.dataset.image_side)
-    framing = scaled([photos], framing)
     cells = read_labelled(photos, table, classifier.labels, framing)
     answers = Answers.joined(told(partial(classifier.answer, views=views), cells.images))
     answers = answers.doubted(cells.doubts)
     found = judge(classifier, cells, answers, views, asked)
-    found |= {"framing": framing.described()} | source
+    found |= {"framing": cells.framing.described()} | source
     numbers = render_text(found)
     text = f"{numbers}\n\n{found['sentence']}"
     texts = {
