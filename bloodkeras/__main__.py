@@ -26,6 +26,7 @@ COMMANDS = {
         answering.score,
         answering.serve,
         answering.demo,
+        judging.frames,
         judging.judge,
         judging.calibrate,
         judging.benchmark,

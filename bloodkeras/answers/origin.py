@@ -10,6 +10,7 @@ import bloodkeras
 from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.prior import Weights, describe
 from bloodkeras.errors import BloodkerasError
+from bloodkeras.images.framing import Framing
 from bloodkeras.named_types import Json
 
 
@@ -27,12 +28,13 @@ def describe_model(classifier: Classifier, precision: str) -> Json:
     }
 
 
-def describe_asking(prior: Weights | None, microns_per_pixel: float, views: bool) -> Json:
+def describe_asking(prior: Weights | None, framing: Framing, views: bool) -> Json:
     """Return how a network is asked."""
     return {
         "prior": prior and dict(prior.by_class),
         "possible": sorted(prior.possible) if prior else [],
-        "microns_per_pixel": microns_per_pixel,
+        "microns_per_pixel": framing.microns_per_pixel,
+        "scales": dict(framing.scales),
         "views": views,
     }
 

@@ -31,6 +31,7 @@ from bloodkeras.answers.table import (
     Table,
     check_place,
     origin_path,
+    read_origin,
     rows_path,
     table_format,
 )
@@ -41,6 +42,7 @@ from bloodkeras.images.arrays import Item
 from bloodkeras.images.folder import PassedOver
 from bloodkeras.images.framing import Framing
 from bloodkeras.images.preprocess import doubt_of
+from bloodkeras.images.scale import scaled
 from bloodkeras.images.sources import STDIN, all_have_side, check_words, count_images, stream
 from bloodkeras.progress import Progress
 
@@ -78,7 +80,7 @@ def score(
         classes: Names of the classes that can occur, separated by commas; "" for all.
         prior: A file that weighs the classes; or "blood", as healthy blood does; or "estimate":
             from the images, which are then read twice; "" for none.
-        microns_per_pixel: Of the photographs; 0 where that is not known.
+        microns_per_pixel: Of the photographs; 0 where that is to be estimated.
         views: Answer the mean over each image's eight flips and quarter turns.
 
     Raises:
@@ -96,8 +98,8 @@ def score(
     framing = replace(framing, image_side=classifier.dataset.image_side)
     copies = Copies(sort_into, words) if sort_into else None
     page = Page(report, classifier, resume) if report else None
-    if out:  # before all images are read for the prior
-        check_place(out, kind, resume)
+    begun = out and check_place(out, kind, resume)  # before all images are read for the prior
+    framing = scaled(words, framing, read_origin(origin_path(out), out) if begun else None)
     if prior == ESTIMATE:
         possible = classifier.read_prior(classes, "")
         known: Weights | None = _estimate_prior(classifier, words, framing, possible, views)
@@ -105,7 +107,7 @@ def score(
         known = classifier.read_prior(classes, prior)
     said = describe(known.by_class if known else None)
     origin = describe_model(classifier, precision)
-    origin |= describe_asking(known, microns_per_pixel, views)
+    origin |= describe_asking(known, framing, views)
     table = Table(out, kind, origin, resume) if out else Printed(kind, classifier.labels, said)
     takers = [taker for taker in (copies, page, table) if taker]  # what is in the table, is done
     tally = Counter(table.kept.counts)

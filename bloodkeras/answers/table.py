@@ -136,7 +136,7 @@ class Table:
         self.kept = Kept()
         try:
             if check_place(out, kind, resume):
-                refuse_another(_read_origin(self._origin_path, out), origin, out)
+                refuse_another(read_origin(self._origin_path, out), origin, out)
                 self.kept = kept_rows(self._rows_path, self._format)
             self._torn = _holds_something(self._rows_path)
             # Closed by __exit__. Nothing is cut off before there is a row to write: the images
@@ -222,7 +222,16 @@ def _records(file: BinaryIO, form: Format) -> Iterator[bytes]:
             record = b""
 
 
-def _read_origin(path: Path, out: str) -> Json:
+def read_origin(path: Path, out: str) -> Json:
+    """Return what a table was begun with.
+
+    Args:
+        path: The file that says so.
+        out: The table, for a refusal.
+
+    Raises:
+        BloodkerasError: There is none, or it cannot be read.
+    """
     try:
         found: Json = json.loads(path.read_text(encoding="utf-8"))
         return found

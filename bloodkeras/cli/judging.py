@@ -21,7 +21,7 @@ from bloodkeras.cli.options import (
     Target,
     export_folder,
 )
-from bloodkeras.errors import UsageError
+from bloodkeras.errors import BloodkerasError, UsageError
 
 
 def evaluate(
@@ -80,6 +80,42 @@ def shifts(
     check_split(split)
     folder = export_folder(export)
     open_study(data, runs, size=size, targets=[folder]).shifts(folder, split)
+
+
+def frames(
+    photos: str,
+    *,
+    out: str = "frames.png",
+    size: Size = 28,
+    microns_per_pixel: Microns = 0.0,
+) -> None:
+    """Show twelve of your cells as a network will see them, beside twelve of BloodMNIST.
+
+    One look tells whether the estimated scale is right: cells should be about as large on both
+    sides. The title says the scale.
+
+    Args:
+        photos: A folder of photographs.
+        out: The image, .png.
+    """
+    from bloodkeras.images.frames import draw, twelve
+    from bloodkeras.images.framing import Framing
+    from bloodkeras.images.scale import describe, scaled
+    from bloodkeras.images.sources import check_words
+    from bloodkeras.whole_file import whole_file
+
+    if not out.lower().endswith(".png"):
+        raise UsageError(f"--out {out}: expected a name that ends in .png")
+    if not 8 <= size <= 512:
+        raise UsageError(f"--size: expected 8 to 512, found {size}")
+    check_words([photos])
+    framing = scaled([photos], Framing(microns_per_pixel, image_side=size))
+    shown = twelve([photos], framing)
+    if not shown:
+        raise BloodkerasError(f"no photograph in {photos} can be read")
+    with whole_file(Path(out)) as file:
+        draw(shown, describe(framing)).save(file, "PNG")
+    print(f"wrote {out}: {describe(framing)}")
 
 
 def judge(

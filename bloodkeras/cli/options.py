@@ -74,8 +74,8 @@ Labels = Annotated[
 ]
 Microns = Annotated[
     float,
-    "Of the photographs, where it is known: the crop then has the true scale, instead of being "
-    "guessed from the cell. 0: not known.",
+    "Of the photographs, where it is known. 0: by the file microns_per_pixel.txt beside them, or "
+    "else estimated from the cells: of a folder or list from all together.",
 ]
 
 

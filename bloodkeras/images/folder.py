@@ -36,6 +36,7 @@ _HINTED = {
 }
 HINTS = {ending: hint for hint, endings in _HINTED.items() for ending in endings.split()}
 ENDING = re.compile(r"\.[a-z0-9_~+-]{1,12}")
+SCALE_FILE = "microns_per_pixel.txt"  # one number, of all photographs in a folder that is named
 SHOWN = 8  # kinds of files, and names of folders, that one line says
 
 
@@ -121,7 +122,7 @@ def walk(top: str, passed: PassedOver | None = None) -> Iterator[tuple[str, str]
                     below.append(path)
             elif looks_like_image(name):
                 yield path, ""
-            else:
+            elif name != SCALE_FILE or folder != top:  # below, it does not count
                 passed.add(path, False, "link to a folder (not followed)" if is_link else "")
         folders += reversed(below)
 

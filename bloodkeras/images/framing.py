@@ -4,7 +4,7 @@ Flow: takes a photograph of unknown magnification and what is known of its frami
 of the centred square to keep, in pixels. docs/photographs.md has the reasons and measurements.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from PIL import Image
@@ -12,7 +12,7 @@ from PIL import Image
 from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.errors import UsageError
 from bloodkeras.images.decode import rgb
-from bloodkeras.named_types import Flags, Floats
+from bloodkeras.named_types import Flags, Floats, Json
 
 TIGHTNESS = 1.0  # how much larger than in BloodMNIST a cell is to appear: the one knob of the crop
 CROP_MICRONS = 19.5  # MedMNIST's 200 pixels: red cells of 7.5 micrometres span 77 of them there
@@ -45,11 +45,14 @@ class Framing:
         microns_per_pixel: Micrometres of the specimen a pixel shows; 0 where that is not known.
         tightness: How much larger than in BloodMNIST cells are to appear.
         image_side: Of the pixels that the network takes.
+        scales: Estimated microns per pixel of photographs by their size, ("WxH", scale) each; ""
+            stands for all other sizes that are not framed as at home.
     """
 
     microns_per_pixel: float = 0.0
     tightness: float = TIGHTNESS
     image_side: int = BLOODMNIST.image_side
+    scales: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         if self.microns_per_pixel and not 0.005 <= self.microns_per_pixel <= 2:
@@ -59,6 +62,10 @@ class Framing:
             )
         if not 0.2 <= self.tightness <= 5:
             raise UsageError(f"the tightness is {self.tightness:g}: expected 0.2 to 5, 1 for none")
+
+    def described(self) -> Json:
+        """Return it for a record."""
+        return asdict(self) | {"scales": dict(self.scales)}
 
 
 UNKNOWN = Framing()
@@ -96,16 +103,25 @@ def nucleus_span(image: Image.Image) -> float | None:
         square = square.resize((4 * SIDE, 4 * SIDE), Image.Resampling.NEAREST)
     small = rgb(square).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     red = np.asarray(small, float)[..., 0].clip(1)
-    density = -np.log(red / np.percentile(red, BACKGROUND))
-    rows, columns = np.mgrid[:SIDE, :SIDE]
-    middle = (SIDE - 1) / 2
-    central = np.hypot(rows - middle, columns - middle) < CENTRE_RADIUS * SIDE
-    cut = DENSITY_CUT * np.percentile(density[central], DARK)
-    if cut < LEAST_DENSITY:
+    dark, central = dark_parts(-np.log(red / np.percentile(red, BACKGROUND)))
+    if not dark.any():
         return None
-    nucleus = _connected(central & (density > cut), density > cut)
-    spread = rows[nucleus].var() + columns[nucleus].var()
-    return float(np.sqrt(8 * spread) / SIDE) or None
+    rows, columns = np.nonzero(_connected(central & dark, dark))
+    return float(np.sqrt(8 * (rows.var() + columns.var())) / SIDE) or None
+
+
+def dark_parts(density: Floats) -> tuple[Flags, Flags]:
+    """Return what is as dark as the nucleus in the centre, and where the centre is.
+
+    Args:
+        density: (H, W), how much red light is taken, natural logarithm.
+    """
+    rows, columns = np.indices(density.shape)
+    height, width = density.shape
+    away = np.hypot(rows - (height - 1) / 2, columns - (width - 1) / 2)
+    central = away < CENTRE_RADIUS * min(height, width)
+    cut = DENSITY_CUT * np.percentile(density[central], DARK)
+    return density > (cut if cut >= LEAST_DENSITY else np.inf), central
 
 
 def is_wide(frame: Image.Image) -> bool:

@@ -9,6 +9,7 @@ Sources: MedMNIST v2's own recipe, found by matching its pixels to the source ph
 import io
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -191,7 +192,7 @@ def medmnist_pixels(image: Image.Image, framing: Framing = UNKNOWN) -> Pixels:
     if frame.width < min(framing.image_side, CROP_SIDE):  # larger ones MedMNIST enlarged itself
         said = ENLARGED.format(frame.width, framing.image_side)
         return Doubtful.of(_shrunk(frame, framing.image_side), said)
-    taken_at_its_word = _is_photograph(*image.size) and not framing.microns_per_pixel
+    taken_at_its_word = _is_photograph(*image.size) and not _scale(image, framing)
     return _doubted(_shrunk(frame, framing.image_side), taken_at_its_word and is_wide(frame))
 
 
@@ -230,14 +231,21 @@ def square(image: Image.Image, framing: Framing = UNKNOWN) -> tuple[int, int, in
         left, top, right, bottom, in pixels.
     """
     width, height = image.size
-    side = 0
-    if not framing.microns_per_pixel:
-        side = _vetoed_side(image) or _known_side(width, height)
+    side, scale = 0, _scale(image, framing)
+    if not scale:
+        side = _vetoed_side(image) or known_side(width, height)
     if side:
         side = min(round(side / framing.tightness), width, height)
     else:
-        side = kept_side(image, framing)
+        side = kept_side(image, replace(framing, microns_per_pixel=scale))
     return _centred(image, side)
+
+
+def _scale(image: Image.Image, framing: Framing) -> float:
+    """Return the micrometres a pixel by which a photograph is to be cut; 0 where nothing says."""
+    scales, (width, height) = dict(framing.scales), image.size
+    found = framing.microns_per_pixel or scales.get(f"{width}x{height}", 0.0)
+    return found or (0.0 if known_side(width, height) else scales.get("", 0.0))
 
 
 def _vetoed_side(image: Image.Image) -> int:
@@ -256,7 +264,7 @@ def _centred(image: Image.Image, side: int) -> tuple[int, int, int, int]:
     return left, top, left + side, top + side
 
 
-def _known_side(width: int, height: int) -> int:
+def known_side(width: int, height: int) -> int:
     """Return the side that MedMNIST's own crop has in a photograph of this size; else 0."""
     if _is_photograph(width, height):
         return CROP_SIDE

@@ -103,7 +103,7 @@ def calibrate_photos(
         "copies": len(found) - len(cells),
         "labels_sha256": digest,
         "seen_before": digest == classifier.card.get("calibrated_on", {}).get("labels_sha256"),
-        "framing": dataclasses.asdict(framing),
+        "framing": found.framing.described(),
     }
     card = new_card(classifier.card, folder.name, facts | source)
     _write(model, card, Path(export), folder)

@@ -81,7 +81,7 @@ def evaluate_photos(
     answers = Answers.joined(told(partial(classifier.answer, views=views), cells.images))
     answers = answers.doubted(cells.doubts)
     found = judge(classifier, cells, answers, views, asked)
-    found |= {"framing": dataclasses.asdict(framing)} | source
+    found |= {"framing": cells.framing.described()} | source
     numbers = render_text(found)
     text = f"{numbers}\n\n{found['sentence']}"
     texts = {

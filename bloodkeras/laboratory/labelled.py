@@ -26,6 +26,7 @@ from bloodkeras.images.arrays import Item
 from bloodkeras.images.folder import PassedOver, walk
 from bloodkeras.images.framing import UNKNOWN, Framing
 from bloodkeras.images.preprocess import doubt_of, read_image
+from bloodkeras.images.scale import scaled
 from bloodkeras.images.sources import read_ahead
 from bloodkeras.named_types import Labels, Pixels
 from bloodkeras.progress import Progress
@@ -48,6 +49,7 @@ class Labelled:
         unlabelled: How many images of the folder have no label.
         doubts: Why each cell's frame is in doubt, "" where it is not; none at all where nobody
             knows. An answer to such a cell is unsure, as in `predict`.
+        framing: By which the photographs were cut.
     """
 
     files: tuple[str, ...]
@@ -56,6 +58,7 @@ class Labelled:
     errors: tuple[str, ...] = ()
     unlabelled: int = 0
     doubts: tuple[str, ...] = ()
+    framing: Framing = UNKNOWN
 
     def __len__(self) -> int:
         return len(self.files)
@@ -114,6 +117,7 @@ def read_labelled(
         places = _read_folders(folder, images, class_names)
         paths = {name: folder / name for name in places}
         errors = [error for _, error in there if error]
+    framing = scaled([photos], framing, paths=paths.values())
     read: list[Pixels | str] = []
     with Progress(lambda: len(paths)) as progress:
         for _, pixels in read_ahead(partial(_read, path, framing) for path in paths.values()):
@@ -133,6 +137,7 @@ def read_labelled(
         tuple(errors),
         sum(_identity(path) not in labelled for path in images),
         tuple(doubt_of(read[row]) for row in good),
+        framing,
     )
 
 

@@ -23,11 +23,12 @@ from bloodkeras.contract import VERDICTS
 from bloodkeras.cores import core_count
 from bloodkeras.errors import BloodkerasError, UsageError, missing_package
 from bloodkeras.images.framing import Framing
+from bloodkeras.images.scale import scaled
 from bloodkeras.progress import Progress
 from bloodkeras.scoring.listing import FOLDER, holds_raw, kind_of_source, list_source
 from bloodkeras.scoring.local import run_local
 from bloodkeras.scoring.partition import FAILED, Done, Tell, finished
-from bloodkeras.scoring.plan import LIST_FILE, Plan, begin, occupy
+from bloodkeras.scoring.plan import LIST_FILE, PLAN_FILE, Plan, begin, occupy, read_plan
 from bloodkeras.scoring.ray_engine import run_ray
 from bloodkeras.whole_file import TEMPORARY
 
@@ -97,11 +98,14 @@ def score_source(options: Options) -> None:
     advise(model, options.precision)
     prior = classifier.read_prior(options.classes, options.prior)
     described = describe_model(classifier, options.precision)
-    described |= describe_asking(prior, options.microns_per_pixel, options.views)
     with occupy(out) as folder:
         listed = folder / f"{TEMPORARY}{LIST_FILE}"
         side = classifier.dataset.image_side
         listing = list_source(options.source, listed, options.partition_images, side)
+        begun = asdict(read_plan(folder)) if (folder / PLAN_FILE).exists() else None
+        framing = Framing(options.microns_per_pixel, image_side=side)
+        framing = scaled([options.source], framing, begun)
+        described |= describe_asking(prior, framing, options.views)
         plan = Plan(
             **asdict(listing),
             partition_images=options.partition_images,

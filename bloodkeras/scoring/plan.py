@@ -10,13 +10,14 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from bloodkeras.answers.origin import refuse_another
 from bloodkeras.answers.prior import Weights
 from bloodkeras.contract import SUMS_FILE
 from bloodkeras.errors import BloodkerasError
+from bloodkeras.images.framing import Framing
 from bloodkeras.scoring.lock import take_lock
 from bloodkeras.whole_file import make_folder, remove_temporary, whole_file
 
@@ -48,12 +49,17 @@ class Plan:
     prior: dict[str, float] | None = None  # {class: weight}
     possible: Sequence[str] = ()  # with a prior: the classes that may be accepted
     microns_per_pixel: float = 0.0
+    scales: dict[str, float] = field(default_factory=dict)  # of a `Framing`
     views: bool = False
 
     @property
     def weights(self) -> Weights | None:
         """What probabilities are weighed by."""
         return Weights(self.prior, frozenset(self.possible)) if self.prior else None
+
+    def framing(self, side: int) -> Framing:
+        """Return how photographs are framed for a network of that side, in pixels."""
+        return Framing(self.microns_per_pixel, image_side=side, scales=tuple(self.scales.items()))
 
     @property
     def partitions(self) -> int:

@@ -43,8 +43,7 @@ def read_items(folder: Path, plan: Plan, partition: int, threads: int, side: int
     if not os.path.exists(plan.source):
         raise BloodkerasError(f"{plan.source} is not there: it must be mounted on every machine")
     reads = _folder_reads if plan.kind == FOLDER else _parquet_reads
-    framing = Framing(plan.microns_per_pixel, image_side=side)
-    return read_ahead(reads(folder / LIST_FILE, plan, partition, framing), threads)
+    return read_ahead(reads(folder / LIST_FILE, plan, partition, plan.framing(side)), threads)
 
 
 def _folder_reads(listed: Path, plan: Plan, partition: int, framing: Framing) -> Iterator[Read]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn_field import field
 from PIL import Image
 from tiny_export import build_export, write_sums
 
@@ -26,6 +27,7 @@ from bloodkeras.answers.predict import score
 from bloodkeras.answers.table import BATCH_SIZE
 from bloodkeras.bloodmnist import CLASS_NAMES
 from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.images.framing import CROP_MICRONS
 from bloodkeras.progress import Progress, duration
 
 COLUMNS = list(columns(CLASS_NAMES))
@@ -367,6 +369,28 @@ def test_resume_counts_what_was_there(many, model, tmp_path, capsys):
     first = capsys.readouterr().out
     score([many], model, str(tmp_path / "out.csv"), resume=True)
     assert capsys.readouterr().out == first
+
+
+def test_a_resumed_table_keeps_its_scale(model, tmp_path, caplog):
+    """It is read from beside the table, not estimated again."""
+    folder, out, again = tmp_path / "photos", tmp_path / "out.csv", tmp_path / "again.csv"
+    folder.mkdir()
+    for number in range(6):
+        field(1, 500 + 2 * number).save(folder / f"{number}.png")
+    score([str(folder)], model, str(out))
+    origin = tmp_path / "out.csv.origin.json"
+    begun = json.loads(origin.read_text(encoding="utf-8"))
+    assert begun["microns_per_pixel"] == 0
+    assert begun["scales"][""] == pytest.approx(CROP_MICRONS / 200 * 360 / 500, rel=0.12)
+    origin.write_text(json.dumps(begun | {"scales": {"": 0.04}}), encoding="utf-8")
+    out.write_bytes(out.read_bytes().splitlines(keepends=True)[0])  # stopped before its first row
+    score([str(folder)], model, str(out), resume=True)
+    score([str(folder)], model, str(again), microns_per_pixel=0.04)
+    assert out.read_bytes() == again.read_bytes()
+    said = refusal([str(folder)], model, str(out), resume=True, microns_per_pixel=0.05)
+    assert "begun with microns per pixel none, this is 0.05" in said
+    (folder / "microns_per_pixel.txt").write_text("0.05", encoding="utf-8")
+    assert "this is 0.05" in refusal([str(folder)], model, str(out), resume=True)
 
 
 def test_resume_without_a_table_starts_one(cells, model, tmp_path):

@@ -80,6 +80,19 @@ def test_numbers_by_hand(export, lab, tmp_path):
     assert "Always to say basophil would be 40.0% right" in text
 
 
+def test_the_scale_is_that_of_the_labelled_cells(export, tmp_path):
+    """Others in the folder, of another zoom, do not count; it is recorded."""
+    lab = tmp_path / "zoomed"
+    lab.mkdir()
+    for number in range(16):
+        field(1, 500 if number < 8 else 1100).save(lab / f"{number}.png")
+    rows = "".join(f"{number}.png,neutrophil\n" for number in range(8))
+    (lab / "labels.csv").write_text(f"file,label\n{rows}", encoding="utf-8")
+    found = judged(export, lab, tmp_path)
+    assert found["framing"]["scales"] == {"": pytest.approx(19.5 / 200 * 360 / 500, rel=0.12)}
+    assert found == json.loads((tmp_path / "out" / "photos.json").read_text(encoding="utf-8"))
+
+
 def test_what_the_user_knows_is_judged_too(export, lab, tmp_path, capsys):
     (tmp_path / "prior.csv").write_text(
         "class,weight\neosinophil,1\nneutrophil,1\n", encoding="utf-8"

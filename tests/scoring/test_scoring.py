@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn_field import field
 from PIL import Image
 
 pytest.importorskip("pyarrow", reason="needs the extra parquet")
@@ -161,6 +162,23 @@ def test_the_scale_is_that_of_predict(folder, tmp_path):
     )
     plain = run(folder, tmp_path / "plain")
     assert any((numbers(a) != numbers(b)).any() for a, b in zip(rows, plain, strict=True))
+
+
+def test_a_job_keeps_its_estimated_scale(tmp_path, monkeypatch):
+    """It stands in the plan, and is not estimated again."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(8):
+        field(1, 500 + 2 * number).save(photos / f"{number}.png")
+    rows = run(photos, tmp_path / "out", partition_images=4)
+    plan = json.loads((tmp_path / "out" / "_plan" / "plan.json").read_text(encoding="utf-8"))
+    (scale,) = plan["scales"].values()
+    given = run(photos, tmp_path / "given", microns_per_pixel=scale)
+    assert [row["confidence"] for row in rows] == [row["confidence"] for row in given]
+    monkeypatch.setattr("bloodkeras.images.scale.SAMPLE", 0)  # nothing could be estimated now
+    monkeypatch.setattr("bloodkeras.images.scale.estimated", None)
+    next((tmp_path / "out").glob("*.parquet")).unlink()
+    assert run(photos, tmp_path / "out", partition_images=4) == rows
 
 
 def test_a_folder_is_answered_as_predict_does(folder, tmp_path):
