@@ -81,6 +81,8 @@ class Recipe:
     )
     model_depth: int = number(0, "further blocks at the end of every stage", "blocks")
 
+    model_balance: bool = switch("show every image in one light and one stain, in the network")
+
     augment_flip: bool = switch("mirror half of the images left-right: a cell has no left")
     augment_turns: bool = switch("all eight flips and quarter turns, which lose no pixel")
     augment_rotation_degrees: float = number(

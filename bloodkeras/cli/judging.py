@@ -7,6 +7,7 @@ for what computes and draws the numbers; `judge` and `calibrate` do without that
 from pathlib import Path
 
 from bloodkeras.answers.exports import SMALL, published, results_name
+from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.cli.opening import open_study, quiet_tensorflow
 from bloodkeras.cli.options import (
     RUNS,
@@ -86,7 +87,7 @@ def frames(
     photos: str,
     *,
     out: str = "frames.png",
-    size: Size = 28,
+    size: Size = BLOODMNIST.image_side,
     microns_per_pixel: Microns = 0.0,
 ) -> None:
     """Show twelve of your cells as a network will see them, beside twelve of BloodMNIST.

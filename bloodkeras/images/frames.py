@@ -37,8 +37,8 @@ def draw(frames: Sequence[Pixels], title: str) -> Image.Image:
     sheet = Image.new("RGB", (2 * half + 3 * GAP, ROWS * TILE + HEAD + 2 * GAP + 12), "white")
     pen = ImageDraw.Draw(sheet)
     pen.text((GAP, 8), title, "black")
-    pen.text((GAP, 28), "as the network will see these photographs", "black")
-    pen.text((2 * GAP + half, 28), "BloodMNIST: cells should be about as large", "black")
+    pen.text((GAP, 30), "as the network will see these photographs", "black")
+    pen.text((2 * GAP + half, 30), "BloodMNIST: cells should be about as large", "black")
     for place, frame in enumerate(frames):
         tile = Image.fromarray(np.asarray(frame)).resize((TILE, TILE), Image.Resampling.NEAREST)
         row, column = divmod(place, COLUMNS)

@@ -8,9 +8,38 @@ model.keras may hold, optimiser included:
 """
 
 import keras
+from keras import ops
 
 from bloodkeras.named_types import Tensor
 from bloodkeras.training import colours, optimizers  # noqa: F401  registered too
+
+BLOCKS = 7  # of a side: about as large as a nucleus' lobe
+DARKEST, DEEPEST = 1.2, 2.4  # optical densities, natural logarithm: of a nucleus; what is shown
+LEAST_WHITE, LEAST_DARK, LEAST_LIGHT = 16.0, 0.1, 8.0  # so that nothing is divided by nothing
+
+
+@keras.saving.register_keras_serializable(package="bloodkeras")
+class StainBalance(keras.layers.Layer):
+    """Shows every cell in one light and one stain, whatever lamp, camera and dye it had.
+
+    Each channel is divided by the background's and turned into optical density, in which twice the
+    dye is twice the number; then the darkest part is brought to the same density everywhere. Both
+    are found in means of blocks, so that neither noise nor a speck decides.
+    """
+
+    def call(self, images: Tensor) -> Tensor:
+        """Return float (B, S, S, 3), 255 for the background and less where more is stained.
+
+        Args:
+            images: float (B, S, S, 3), 0..255.
+        """
+        block = max(1, images.shape[1] // BLOCKS)
+        white = ops.max(ops.average_pool(images, block, block), axis=(1, 2), keepdims=True)
+        light = ops.clip(images * (255.0 / ops.maximum(white, LEAST_WHITE)), LEAST_LIGHT, 255.0)
+        density = ops.log(255.0 / light)
+        dark = ops.max(ops.average_pool(density, block, block), axis=(1, 2), keepdims=True)
+        density = density * (DARKEST / ops.maximum(dark, LEAST_DARK))
+        return 255.0 - ops.minimum(density, DEEPEST) * (255.0 / DEEPEST)
 
 
 @keras.saving.register_keras_serializable(package="bloodkeras")

@@ -18,7 +18,7 @@ from bloodkeras.dataset import DataSet
 from bloodkeras.named_types import Floats, Pixels, Probs, Tensor
 from bloodkeras.recipe import Recipe
 from bloodkeras.training.device import choose_precision
-from bloodkeras.training.layers import FusedBatchNormalization
+from bloodkeras.training.layers import FusedBatchNormalization, StainBalance
 
 PREDICT_BATCH = 256  # images a step
 LARGE = 40  # pixels
@@ -44,7 +44,7 @@ def build_simple(recipe: Recipe, dataset: DataSet = BLOODMNIST) -> keras.Model:
         return x
 
     images = keras.Input(dataset.image_shape, name="images")
-    x = scale(images)
+    x = scale(images, recipe)
     x = layers.MaxPooling2D()(stage(x, 32))  # (B, 14, 14, 32)
     x = layers.MaxPooling2D()(stage(x, 64))  # (B, 7, 7, 64)
     x = stage(x, 128)
@@ -66,7 +66,7 @@ def build_deeper(recipe: Recipe, dataset: DataSet = BLOODMNIST) -> keras.Model:
         return x
 
     images = keras.Input(dataset.image_shape, name="images")
-    x = scale(images)
+    x = scale(images, recipe)
     x = layers.MaxPooling2D()(stage(x, 32, 32))  # (B, 14, 14, 32)
     x = layers.MaxPooling2D()(stage(x, 64, 64))  # (B, 7, 7, 64)
     x = layers.MaxPooling2D()(stage(x, 128))  # (B, 3, 3, 128)
@@ -82,7 +82,7 @@ def build_deeper(recipe: Recipe, dataset: DataSet = BLOODMNIST) -> keras.Model:
 def build_residual(recipe: Recipe, dataset: DataSet = BLOODMNIST) -> keras.Model:
     """Build the strong network: three stages of residual blocks with channel attention."""
     images = keras.Input(dataset.image_shape, name="images")
-    x = stem(scale(images), widen(32, recipe), recipe)
+    x = stem(scale(images, recipe), widen(32, recipe), recipe)
     blocks = deepen([(32,), (64, 64, 64), (128, 128)], recipe)
     widths = [widen(count, recipe) for count in blocks]
     for index, filters in enumerate(widths):
@@ -97,7 +97,9 @@ def build_residual(recipe: Recipe, dataset: DataSet = BLOODMNIST) -> keras.Model
 def build_tiny(recipe: Recipe, dataset: DataSet = BLOODMNIST) -> keras.Model:
     """Build the network for a small board: inverted residuals at 14x14 and 7x7."""
     images = keras.Input(dataset.image_shape, name="images")
-    x = normalised_conv(scale(images), widen(16, recipe), recipe, strides=2)  # (B, 14, 14, 16)
+    x = normalised_conv(
+        scale(images, recipe), widen(16, recipe), recipe, strides=2
+    )  # (B, 14, 14, 16)
     stages = [((16, 3, 1), (16, 3, 1)), ((32, 4, 2), (32, 3, 1)), ((48, 4, 1), (48, 2, 1))]
     for filters, expansion, strides in deepen(stages, recipe):
         x = inverted_block(x, widen(filters, recipe), expansion, strides, recipe)
@@ -183,8 +185,10 @@ def attend(x: Tensor, units: int) -> Tensor:
     return layers.Multiply()([x, weight])
 
 
-def scale(images: Tensor) -> Tensor:
+def scale(images: Tensor, recipe: Recipe) -> Tensor:
     """Normalise pixels 0..255 to mean .5, standard deviation .5: to -1..1."""
+    if recipe.model_balance:
+        images = StainBalance(name="balance", dtype="float32")(images)
     return layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(images)
 
 

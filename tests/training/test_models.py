@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from bloodkeras.bloodmnist import bloodmnist
+from bloodkeras.images.synthetic import draw_arrays
 from bloodkeras.recipe import RECIPES, override
-from bloodkeras.training.layers import FusedBatchNormalization
+from bloodkeras.training.layers import FusedBatchNormalization, StainBalance
 from bloodkeras.training.models import (
     MODELS,
     build_model,
@@ -53,7 +54,7 @@ def test_multiply_adds_by_hand():
 
 def test_scaling_is_mean_half_deviation_half():
     images = keras.Input((28, 28, 3))
-    model = keras.Model(images, scale(images))
+    model = keras.Model(images, scale(images, RECIPES["simple"]))
     pixels = np.array([0, 127.5, 255], np.float32) * np.ones((1, 28, 28, 3), np.float32)
     expected = (pixels / 255 - 0.5) / 0.5
     assert np.allclose(model.predict(pixels, verbose=0), expected, atol=1e-6)
@@ -98,3 +99,39 @@ def test_a_saved_model_finds_its_layers_again(tmp_path, drawn):
     again = keras.saving.load_model(tmp_path / "model.keras")
     images = drawn.test.images[:4]
     assert np.array_equal(predict_proba(model, images), predict_proba(again, images))
+
+
+@pytest.mark.parametrize("side", [28, 64])
+def test_balance_shows_one_light_and_one_stain(side):
+    """A coloured lamp and twice the dye, each channel by its own, change next to nothing."""
+    cells = draw_arrays({"test": 24}, dataset=bloodmnist(side))["test_images"].astype(np.float32)
+    balance = StainBalance()
+    shown = balance(cells).numpy()
+    assert shown.min() > -0.01
+    assert shown.max() < 255.01
+    assert np.percentile(shown, 95) > 240  # the background
+    assert np.percentile(shown, 5) < 200
+    lamp = np.array([0.6, 0.8, 0.95], np.float32)
+    assert np.abs(balance(np.rint(cells * lamp)).numpy() - shown).mean() < 2
+    white = cells.max(axis=(1, 2), keepdims=True)
+    dye = np.array([0.6, 0.8, 1.3], np.float32)
+    stained = white * (cells.clip(1) / white) ** dye
+    assert np.abs(cells - stained).mean() > 8
+    assert np.abs(balance(stained).numpy() - shown).mean() < 4
+
+
+def test_balance_divides_nothing_by_nothing():
+    for level in (0, 7, 128, 255):
+        shown = StainBalance()(np.full((2, 28, 28, 3), level, np.float32)).numpy()
+        assert np.isfinite(shown).all()
+        assert shown.std() < 1e-3
+
+
+@pytest.mark.parametrize("name", ["tiny", "residual"])
+def test_a_balanced_network_answers_alike_in_another_light(name):
+    recipe = override(RECIPES[name], {"balance": "true", "precision": "float32"})
+    model = build_model(recipe)
+    cells = draw_arrays({"test": 16})["test_images"]
+    dark = np.rint(cells * np.array([0.7, 0.6, 0.8])).astype(np.uint8)
+    answers, again = (predict_proba(model, images) for images in (cells, dark))
+    assert np.abs(answers - again).max() < 0.02
