@@ -4,10 +4,10 @@ Each imports its step inside the function. A judged export needs no TensorFlow, 
 for what computes and draws the numbers; `judge` and `calibrate` do without that too.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from bloodkeras.answers.exports import SMALL, published, results_name
-from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.cli.opening import open_study, quiet_tensorflow
 from bloodkeras.cli.options import (
     RUNS,
@@ -87,7 +87,7 @@ def frames(
     photos: str,
     *,
     out: str = "frames.png",
-    size: Size = BLOODMNIST.image_side,
+    size: Size = 0,
     microns_per_pixel: Microns = 0.0,
 ) -> None:
     """Show twelve of your cells as a network will see them, beside twelve of BloodMNIST.
@@ -107,10 +107,11 @@ def frames(
 
     if not out.lower().endswith(".png"):
         raise UsageError(f"--out {out}: expected a name that ends in .png")
-    if not 8 <= size <= 512:
+    if size and not 8 <= size <= 512:
         raise UsageError(f"--size: expected 8 to 512, found {size}")
     check_words([photos])
-    framing = scaled([photos], Framing(microns_per_pixel, image_side=size))
+    framing = Framing(microns_per_pixel)
+    framing = scaled([photos], replace(framing, image_side=size or framing.image_side))
     shown = twelve([photos], framing)
     if not shown:
         raise BloodkerasError(f"no photograph in {photos} can be read")

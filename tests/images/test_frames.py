@@ -47,7 +47,7 @@ def test_what_cannot_be_shown_is_refused(photos, tmp_path):
     with pytest.raises(UsageError, match=r"\.png"):
         frames(photos, out=str(tmp_path / "sheet.html"))
     with pytest.raises(UsageError, match="--size"):
-        frames(photos, out=str(tmp_path / "sheet.png"), size=0)
+        frames(photos, out=str(tmp_path / "sheet.png"), size=4)
     with pytest.raises(BloodkerasError, match="no such file or folder"):
         frames(str(tmp_path / "none"), out=str(tmp_path / "sheet.png"))
     bad = tmp_path / "bad"
