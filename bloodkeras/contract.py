@@ -39,7 +39,7 @@ PRECISIONS = {"float32": MODEL_FILE, "int8": INT8_FILE}
 PAIR_LIMIT = 2**15 - 1  # of two products' sum in eight bits: what 16 signed bits hold
 METADATA_PREFIX = "bloodkeras."  # of the keys in the ONNX metadata
 PARITY_TOLERANCE = 1e-5  # largest difference of a probability between Keras and ONNX
-STORED_TOLERANCE = 1e-2  # the same once kernels are rounded to half precision, as files hold them
+STORED_TOLERANCE = 2e-2  # the same once kernels are rounded to half precision, as files hold them
 PARITY_BATCH_SIZES = (1, 7, 256)
 
 # --- what an answer is worth ------------------------------------------------------------------
