@@ -80,7 +80,6 @@ class Recipe:
         1.0, "times the filters of every convolution, in steps of eight", allowed=ABOVE_ZERO
     )
     model_depth: int = number(0, "further blocks at the end of every stage", "blocks")
-
     model_balance: bool = switch("show every image in one light and one stain, in the network")
 
     augment_flip: bool = switch("mirror half of the images left-right: a cell has no left")

@@ -87,7 +87,7 @@ def train(
         start = read_recipe(recipe)
         if start.model_name != model:
             raise UsageError(f"{recipe} is a recipe for {start.model_name!r}, not {model!r}")
-    chosen = _recipe_for(start, settings, teacher, teacher_data)
+    chosen, teachers = _student(start, settings, teacher, teacher_data)
     numbers = seed_numbers(seeds) if seeds else []
     if numbers and (out or {"seed", "train_seed"} & set(settings)):
         raise UsageError("--seeds makes a folder for each seed: leave --seed and --out away")
@@ -97,7 +97,7 @@ def train(
     choose_device(device)
     study = open_study(data, runs, size=size)
     options: dict[str, Any] = {"tensorboard": tensorboard, "resume": resume, "fast": fast}
-    options |= study.taught_by(teacher, teacher_data)
+    options |= study.taught_by(teachers, teacher_data)
     if numbers:
         study.train_seeds(chosen, numbers, **options)
     else:
@@ -164,11 +164,11 @@ def seeds(
         teacher_data: As for `train`.
         settings: Recipe fields, listed below.
     """
-    recipe = _recipe_for(named_recipe(model), settings, teacher, teacher_data)
+    recipe, teachers = _student(named_recipe(model), settings, teacher, teacher_data)
     numbers = seed_numbers(seeds)
     quiet_tensorflow()
     study = open_study(data, runs, size=size)
-    study.seeds(recipe, numbers, **study.taught_by(teacher, teacher_data))
+    study.seeds(recipe, numbers, **study.taught_by(teachers, teacher_data))
 
 
 def tune(
@@ -259,21 +259,23 @@ def study(
     open_study(data, runs, exports, size).everything(recipes)
 
 
-def _recipe_for(start: Recipe, settings: dict[str, str], teacher: str, teacher_data: str) -> Recipe:
-    """Return the recipe with its settings, for a student where teachers are named.
+def _student(
+    start: Recipe, settings: dict[str, str], teacher: str, teacher_data: str
+) -> tuple[Recipe, list[str]]:
+    """Return the recipe with its settings, and the teachers, of which there may be none.
 
     Wrong names, values and teachers are refused here, before data are downloaded.
     """
     if not teacher:
         if teacher_data:
             raise UsageError("--teacher-data is for --teacher: name the run that it was trained on")
-        return untaught(override(start, settings))
-    named = [word.strip() for word in teacher.split(",") if word.strip()]
-    if not named:
+        return untaught(override(start, settings)), []
+    teachers = [word.strip() for word in teacher.split(",") if word.strip()]
+    if not teachers:
         raise UsageError(f"--teacher {teacher} names no run")
     chosen = override(taught(start), settings)
-    _check_targets(*named)
-    return chosen
+    _check_targets(*teachers)
+    return chosen, teachers
 
 
 def _check_targets(*targets: str) -> None:

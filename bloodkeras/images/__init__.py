@@ -9,6 +9,7 @@ preprocess.py   a photograph -> uint8 (S, S, 3), as MedMNIST did it
 folder.py       a folder -> its images, past what systems leave there
 arrays.py       .npy and .npz -> images, a slice at a time
 sources.py      files (all their pages), folders, globs, lists -> a stream of images, read ahead
+red_cells.py    how much light a frame takes -> diameters of the red cells in it
 scale.py        many photographs -> how many micrometres their pixels show, by red cells and nuclei
 frames.py       photographs -> one image: as the network sees them, beside BloodMNIST's
 """

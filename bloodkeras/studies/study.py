@@ -114,15 +114,14 @@ class Study:
         write_text(self.runs / f"{recipe.model_name}-seeds-val.txt", text)
         print(text)
 
-    def taught_by(self, words: str, data: str) -> dict[str, Any]:
+    def taught_by(self, targets: list[str], data: str) -> dict[str, Any]:
         """Return the options of `train` that name teachers; none without any.
 
         Args:
-            words: Model names or run folders, separated by commas.
+            targets: Model names or run folders.
             data: The file of the same cells at the teachers' size; "" where they take the
                 student's, or BloodMNIST at their size, which is found by itself.
         """
-        targets = [word.strip() for word in words.split(",") if word.strip()]
         if not targets:
             return {}
         teachers = [self.places.run_folder(target) for target in targets]

@@ -171,7 +171,7 @@ def test_several_students_are_trained_once_for_each_teacher(few, tmp_path):
     student = dataclasses.replace(STUDENT, train_seed=1)
 
     def taught_run(teacher):
-        study.seeds(student, [1], **study.taught_by(teacher, ""))
+        study.seeds(student, [1], **study.taught_by([teacher], ""))
         run = load_run(tmp_path / "simple-seed1")
         return run.info["seconds"], [each["run"] for each in run.info["teachers"]]
 
