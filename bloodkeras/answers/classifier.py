@@ -377,6 +377,6 @@ def advise(folder: str | Path, precision: str) -> None:
         )
     elif card.get("multiply_adds", INT8_PAYS) < INT8_PAYS:
         LOG.warning(
-            f"{folder} is so small a network that int8 is no quicker than float32 (and on some "
-            "processors slower); only its file is smaller"
+            f"{folder} is so small a network that int8 gains nothing: it is no quicker than "
+            "float32, and on some processors slower"
         )

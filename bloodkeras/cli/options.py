@@ -83,9 +83,9 @@ Microns = Annotated[
 class Asking:
     """How a model is asked: the same options wherever images are answered."""
 
-    precision: Annotated[
-        str, "float32, or int8: a smaller, quicker file that answers nearly the same."
-    ] = "float32"
+    precision: Annotated[str, "float32, or int8: a quicker file that answers nearly the same."] = (
+        "float32"
+    )
     classes: Annotated[
         str,
         "The classes that can occur, such as neutrophil,lymphocyte; the others get probability 0. "

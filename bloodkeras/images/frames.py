@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from bloodkeras.images.framing import Framing
 from bloodkeras.images.scale import even_sample
@@ -36,9 +36,10 @@ def draw(frames: Sequence[Pixels], title: str) -> Image.Image:
     half = COLUMNS * TILE
     sheet = Image.new("RGB", (2 * half + 3 * GAP, ROWS * TILE + HEAD + 2 * GAP + 12), "white")
     pen = ImageDraw.Draw(sheet)
-    pen.text((GAP, 8), title, "black")
-    pen.text((GAP, 30), "as the network will see these photographs", "black")
-    pen.text((2 * GAP + half, 30), "BloodMNIST: cells should be about as large", "black")
+    pen.font = ImageFont.load_default(size=14)
+    pen.text((GAP, 4), title, "black")
+    pen.text((GAP, 25), "as the network will see these photographs", "black")
+    pen.text((2 * GAP + half, 25), "BloodMNIST: cells should be about as large", "black")
     for place, frame in enumerate(frames):
         tile = Image.fromarray(np.asarray(frame)).resize((TILE, TILE), Image.Resampling.NEAREST)
         row, column = divmod(place, COLUMNS)
