@@ -14,6 +14,7 @@ VENV := .venv
 RUN := $(BIN)/python -m bloodkeras
 # Where your own ONNX files lie; exports/ holds the published ones, which nothing here replaces.
 BELOW := $(patsubst %,%/,$(filter-out 28,$(SIZE)))
+OF_SIZE := $(patsubst %,-%,$(filter-out 28,$(SIZE)))
 MADE = $(firstword $(if $(filter-out synthetic,$(DATA)),$(wildcard runs/$(BELOW)exports)) $(wildcard runs/synthetic/$(BELOW)exports) runs/$(BELOW)exports)
 FROM := $(strip --data $(DATA) $(if $(SIZE),--size $(SIZE)))
 SHORTER := $(if $(EPOCHS),--epochs $(EPOCHS))
@@ -58,8 +59,8 @@ export: env ## make checked ONNX files of both models: runs/exports/
 	$(RUN) export $(FROM)
 
 evaluate-onnx: env ## judge your ONNX files on the test split, without TensorFlow
-	$(RUN) evaluate $(MADE)/simple $(FROM)
-	$(RUN) evaluate $(MADE)/deeper $(FROM)
+	$(RUN) evaluate $(MADE)/simple$(OF_SIZE) $(FROM)
+	$(RUN) evaluate $(MADE)/deeper$(OF_SIZE) $(FROM)
 
 report: env ## put everything side by side: runs/report/report.html
 	$(RUN) report $(FROM)
@@ -78,7 +79,7 @@ joined: env ## residual and robust in one, for other laboratories: train, join, 
 	$(RUN) export joined $(FROM)
 
 benchmark: env ## Keras, fp32 and int8 side by side, after `make export` (5 minutes, nothing else running)
-	$(RUN) benchmark $(MADE)/deeper $(FROM)
+	$(RUN) benchmark $(MADE)/deeper$(OF_SIZE) $(FROM)
 
 seeds: env ## both models with seeds 42, 43, 44: mean and standard deviation
 	$(RUN) seeds simple $(FROM) $(SHORTER)

@@ -196,7 +196,7 @@ def export_run(run: "Run", data: Data = None, folder: str | os.PathLike[str] | N
     """
     from bloodkeras.export.publish import export_run
 
-    usual = run.folder.parent / "exports" / run.recipe.model_name
+    usual = run.folder.parent / "exports" / run.export_name
     return export_run(run, _splits(data, run), Path(folder) if folder else usual)
 
 

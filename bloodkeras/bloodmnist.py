@@ -65,8 +65,16 @@ def runs_of(runs: Path, dataset: DataSet) -> Path:
     BloodMNIST at another side than 28 has a folder of its own there, named by the side: a model
     is called the same at every side.
     """
-    apart = dataset.name == BLOODMNIST.name and dataset.image_side != BLOODMNIST.image_side
-    return runs / str(dataset.image_side) if apart else runs
+    return runs / str(dataset.image_side) if _of_another_size(dataset) else runs
+
+
+def export_name(model: str, dataset: DataSet) -> str:
+    """Return what an export of a model is called: residual, and of 64 pixels residual-64."""
+    return f"{model}-{dataset.image_side}" if _of_another_size(dataset) else model
+
+
+def _of_another_size(dataset: DataSet) -> bool:
+    return dataset.name == BLOODMNIST.name and dataset.image_side != BLOODMNIST.image_side
 
 
 # White cells in a cubic millimetre, means of 291 healthy adults (Orfanakis 1970), and a trace of

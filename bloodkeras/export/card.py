@@ -47,7 +47,7 @@ def build_card(run: Run, splits: Splits, calibration: Calibration) -> Json:
     """
     dataset, side = run.dataset, run.dataset.image_side
     return {
-        "model": run.recipe.model_name,
+        "model": run.export_name,
         "labels": list(dataset.class_names),
         "dataset": dataset.as_dict(),
         "input": f"{contract.INPUT_NAME}: uint8 (N, {side}, {side}, 3), RGB, 0..255",

@@ -84,7 +84,7 @@ def export_run(run: Run, splits: Splits, folder: Path) -> Path:
             expected, classifier, splits.val.images, contract.STORED_TOLERANCE
         )
         stages.begin("measuring it for its card")
-        card["metrics"] = judge(classifier, splits, run.recipe.model_name)
+        card["metrics"] = judge(classifier, splits, card["model"])
         card["shifts"] = judge_shifts(classifier.answer, splits.test)
         _save(stored, card, staging / contract.MODEL_FILE)
         stages.begin("making and judging the int8 file")

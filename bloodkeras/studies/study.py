@@ -28,7 +28,7 @@ import numpy as np
 from bloodkeras import contract
 from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.exports import is_export
-from bloodkeras.bloodmnist import runs_of
+from bloodkeras.bloodmnist import export_name, runs_of
 from bloodkeras.data.audit import audit, audit_table
 from bloodkeras.data.splits import Splits, check_split, load_splits
 from bloodkeras.errors import BloodkerasError, UsageError
@@ -208,7 +208,7 @@ class Study:
                 _say_requantised(target, requantise(Path(target), self.splits))
                 continue
             run = load_run(self.places.run_folder(target))
-            folder = export_run(run, self.splits, self.exports / run.recipe.model_name)
+            folder = export_run(run, self.splits, self.exports / run.export_name)
             card = json.loads((folder / contract.CARD_FILE).read_text(encoding="utf-8"))
             print(
                 f"published {folder}: the probabilities of all {len(self.splits.val):,} validation "
@@ -224,9 +224,9 @@ class Study:
         classifier = Classifier.load(export)  # refuses what is not an export
         classifier.dataset.check_fits(self.splits.dataset, export)
         card, side = classifier.card, classifier.dataset.image_side
-        name, seed = card["model"], card["recipe"]["train_seed"]
-        run = run or str(self.runs / f"{name}-seed{seed}")
-        work = self.runs / f"benchmark-{name}"
+        recipe = card["recipe"]
+        run = run or str(self.runs / f"{recipe['model_name']}-seed{recipe['train_seed']}")
+        work = self.runs / f"benchmark-{card['model']}"
         make_folder(work)
         run_benchmark(Source(export, run, str(work), side), self.splits, rounds, seconds)
         print(f"results in {work}")
@@ -289,7 +289,8 @@ class Study:
     def everything(self, recipes: list[Recipe]) -> None:
         """Run every step in order; print each one's time at the end."""
         folders = [str(self.places.run_folder_of(recipe)) for recipe in recipes]
-        exported = [str(self.exports / recipe.model_name) for recipe in recipes]
+        names = [export_name(recipe.model_name, self.splits.dataset) for recipe in recipes]
+        exported = [str(self.exports / name) for name in names]
         steps: list[tuple[str, Callable[[], object]]] = [
             ("data", partial(show_data, self.splits)),
             ("eda", self.explore),

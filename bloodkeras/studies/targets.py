@@ -130,7 +130,7 @@ class Places:
 
     def export_evaluation_of(self, run: "Run") -> Report | None:
         """Return the report on test of the run's own export; None, and say so, without one."""
-        name, why = run.recipe.model_name, "that evaluated is of another run"
+        name, why = run.export_name, "that evaluated is of another run"
         try:
             report = load_report(self.runs / f"onnx-{name}" / "evaluation", "test")
             if report.weights == run.weights:

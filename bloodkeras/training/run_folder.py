@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from bloodkeras import __version__
 from bloodkeras.answers.export_folder import sha256_of
-from bloodkeras.bloodmnist import BLOODMNIST
+from bloodkeras.bloodmnist import BLOODMNIST, export_name
 from bloodkeras.contract import RUN_DATA, RUN_HISTORY, RUN_INFO, RUN_MODEL, RUN_RECIPE
 from bloodkeras.cores import core_count
 from bloodkeras.data.splits import Splits
@@ -64,6 +64,11 @@ class Run:
     def best_val_accuracy(self) -> float:
         """The validation accuracy of that epoch, 0..1."""
         return float(self.history["val_accuracy"].max())
+
+    @property
+    def export_name(self) -> str:
+        """What its export is called."""
+        return export_name(self.recipe.model_name, self.dataset)
 
     @property
     def precision(self) -> str:

@@ -194,8 +194,8 @@ def test_make_hands_the_size_on():
         return " ".join(done.stdout.splitlines()[-1].split()).split("bloodkeras ")[-1]
 
     assert said("all", "SIZE=64") == "study --data auto --size 64"
-    for size, place in (("28", "runs/exports"), ("64", "runs/64/exports")):
-        words = f"benchmark {place}/deeper --data auto --size {size}"
+    for size, export in (("28", "runs/exports/deeper"), ("64", "runs/64/exports/deeper-64")):
+        words = f"benchmark {export} --data auto --size {size}"
         assert said("benchmark", f"SIZE={size}") == words
     assert said("all") == "study --data auto"
 
@@ -214,16 +214,16 @@ def test_a_run_and_an_export_find_the_images_of_their_side(tmp_path, monkeypatch
     small = {"epochs": "1", "batch_size": "16", "width": "0.25", "precision": "float32"}
     COMMANDS["train"]("tiny", **there, **small)
     COMMANDS["train"]("tiny", **there, **small, size=64)
-    for side, place in ((28, runs), (64, runs / "64")):
-        run, export = str(place / "tiny-seed42"), str(place / "exports/tiny")
+    for side, place, name in ((28, runs, "tiny"), (64, runs / "64", "tiny-64")):
+        run, export = str(place / "tiny-seed42"), str(place / "exports" / name)
         COMMANDS["evaluate"](run, **there)
         COMMANDS["export"](run, **there)
         COMMANDS["evaluate"](export, **there)
         COMMANDS["shifts"](export, **there)
         assert Classifier.load(export).dataset == bloodmnist(side)
         assert (place / "shifts.png").exists()
-        assert (place / "onnx-tiny/evaluation/shifts.json").exists()
-        load_report(place / "onnx-tiny/evaluation", "test")
+        assert (place / f"onnx-{name}/evaluation/shifts.json").exists()
+        load_report(place / f"onnx-{name}/evaluation", "test")
     assert sorted(path.name for path in runs.iterdir() if path.is_dir()) == [
         "64",
         "exports",
