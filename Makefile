@@ -17,10 +17,11 @@ BELOW := $(patsubst %,%/,$(filter-out 28,$(SIZE)))
 OF_SIZE := $(patsubst %,-%,$(filter-out 28,$(SIZE)))
 MADE = $(firstword $(if $(filter-out synthetic,$(DATA)),$(wildcard runs/$(BELOW)exports)) $(wildcard runs/synthetic/$(BELOW)exports) runs/$(BELOW)exports)
 FROM := $(strip --data $(DATA) $(if $(SIZE),--size $(SIZE)))
+TEACHER := runs/$(if $(filter synthetic,$(DATA)),synthetic/)64/residual-seed42
 SHORTER := $(if $(EPOCHS),--epochs $(EPOCHS))
 
 .DEFAULT_GOAL := help
-.PHONY: help env lock data eda train evaluate export evaluate-onnx report all best joined benchmark seeds tune held-out test lint docs clean
+.PHONY: help env lock data eda train evaluate export evaluate-onnx report all best taught joined benchmark seeds tune held-out test lint docs clean
 
 help: ## list the targets, in the order of the flow
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +71,13 @@ all: env ## all of the above in one go, each step timed
 
 best: env ## tiny and residual: train, evaluate, export (about 20 minutes)
 	$(RUN) study tiny residual $(FROM) $(SHORTER)
+
+taught: env ## residual of 64 pixels, and tiny and residual of 28 taught by it (about an hour)
+	$(RUN) train residual --data $(DATA) --size 64 $(SHORTER)
+	$(RUN) train tiny --data $(DATA) --runs runs/taught --teacher $(TEACHER) $(SHORTER)
+	$(RUN) train residual --data $(DATA) --runs runs/taught --teacher $(TEACHER) $(SHORTER)
+	$(RUN) export $(TEACHER) --data $(DATA)
+	$(RUN) export --data $(DATA) --runs runs/taught
 
 joined: env ## residual and robust in one, for other laboratories: train, join, evaluate, export (about an hour)
 	$(RUN) train residual $(FROM) $(SHORTER)

@@ -140,6 +140,9 @@ class Recipe:
     train_views: int = number(
         0, "epochs of which later ones are repetitions, so that teachers answer once; 0: all differ"
     )
+    train_inherit: bool = switch(
+        "begin with the weights of the first teacher, where layers are alike"
+    )
     train_label_smoothing: float = share(0.0, "share of the label spread over all classes")
     train_ema: float = share(
         0.0, "momentum, a step, of averaged weights that are then used; 0: none"
@@ -228,13 +231,12 @@ RECIPES = {
         augment_shift_pixels=2.0,
         augment_brightness=0.1,
         augment_contrast=0.1,
-        train_epochs=40,
+        train_epochs=24,
         train_batch_size=128,
         train_optimizer="muon",
         train_learning_rate=6e-3,
         train_schedule="cosine",
         train_weight_decay=0.05,
-        train_label_smoothing=0.05,
         train_precision="auto",
     ),
 }
@@ -244,7 +246,6 @@ RECIPES["tiny"] = dataclasses.replace(
     model_architecture="tiny",
     model_dropout=0.1,
     model_stochastic_depth=0.0,
-    train_epochs=24,
     train_precision="float32",
 )
 RECIPES["robust"] = dataclasses.replace(
@@ -264,8 +265,22 @@ RECIPES["robust"] = dataclasses.replace(
     augment_kept=0.5,
     augment_mixup=0.4,
     train_epochs=20,  # longer is better at home and worse elsewhere (docs/recipes.md)
+    train_label_smoothing=0.05,
     train_class_weights=True,  # another laboratory's shares are not BloodMNIST's
 )
+
+# What a student does otherwise than its recipe says: teachers keep it from learning by heart, so it
+# needs nothing else for that, and profits from long trainings (docs/recipes.md).
+TAUGHT: dict[str, dict[str, Any]] = {
+    "residual": {
+        "model_dropout": 0.0,
+        "model_stochastic_depth": 0.0,
+        "train_learning_rate": 3e-3,  # it begins with weights that are nearly right
+        "train_inherit": True,
+    },
+    "tiny": {"train_epochs": 96, "train_views": 8, "train_precision": "auto"},
+}
+TEACHER_SHARE = 0.9  # of a student's labels, where nothing else is said
 
 JOINED = "joined"  # what `join` makes of two runs: no recipe trains it
 STUDIED = ("simple", "deeper")  # the baseline and its improvement: what `make all` compares
@@ -289,8 +304,14 @@ def quick(recipe: Recipe) -> Recipe:
 
 
 def taught(recipe: Recipe) -> Recipe:
-    """Return the recipe for a student: teachers say nine tenths of the label, if it is silent."""
-    return dataclasses.replace(recipe, train_teacher_share=recipe.train_teacher_share or 0.9)
+    """Return a named recipe as its student is trained."""
+    return shared(dataclasses.replace(recipe, **TAUGHT.get(recipe.model_name, {})))
+
+
+def shared(recipe: Recipe) -> Recipe:
+    """Return the recipe with a share of the label for teachers, if it says none."""
+    share = recipe.train_teacher_share or TEACHER_SHARE
+    return dataclasses.replace(recipe, train_teacher_share=share)
 
 
 def untaught(recipe: Recipe) -> Recipe:
@@ -299,8 +320,9 @@ def untaught(recipe: Recipe) -> Recipe:
     Raises:
         UsageError: It asks for some.
     """
-    if recipe.train_teacher_share:
-        raise UsageError("--teacher-share needs teachers: `train MODEL --teacher RUN`")
+    if recipe.train_teacher_share or recipe.train_inherit:
+        asked = "--teacher-share" if recipe.train_teacher_share else "--inherit"
+        raise UsageError(f"{asked} needs teachers: `train MODEL --teacher RUN`")
     return recipe
 
 

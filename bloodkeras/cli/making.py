@@ -18,6 +18,7 @@ from bloodkeras.recipe import (
     override,
     quick,
     read_recipe,
+    shared,
     taught,
     untaught,
 )
@@ -73,7 +74,8 @@ def train(
         fast: Let TensorFlow add up in any order: equal seeds then differ in the last bits.
         tensorboard: Write TensorBoard logs into the run folder.
         teacher: A trained model, or several separated by commas, whose answers become part of
-            the labels: nine tenths, unless --teacher-share says another.
+            the labels: nine tenths, unless --teacher-share says another. Some recipes have other
+            settings for a student; they are listed below.
         teacher_data: The file of the same cells at the size that teachers look at; BloodMNIST's is
             found by itself.
         settings: Recipe fields, listed below.
@@ -81,6 +83,7 @@ def train(
     from bloodkeras.training.device import check_device, choose_device
 
     start = named_recipe(model)  # refuse a wrong name or value before anything heavy starts
+    start = taught(start) if teacher else start
     if recipe == "quick":
         start = quick(start)
     elif recipe:
@@ -164,7 +167,9 @@ def seeds(
         teacher_data: As for `train`.
         settings: Recipe fields, listed below.
     """
-    recipe, teachers = _student(named_recipe(model), settings, teacher, teacher_data)
+    start = named_recipe(model)
+    start = taught(start) if teacher else start
+    recipe, teachers = _student(start, settings, teacher, teacher_data)
     numbers = seed_numbers(seeds)
     quiet_tensorflow()
     study = open_study(data, runs, size=size)
@@ -273,7 +278,7 @@ def _student(
     teachers = [word.strip() for word in teacher.split(",") if word.strip()]
     if not teachers:
         raise UsageError(f"--teacher {teacher} names no run")
-    chosen = override(taught(start), settings)
+    chosen = override(shared(start), settings)
     _check_targets(*teachers)
     return chosen, teachers
 

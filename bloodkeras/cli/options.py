@@ -24,7 +24,16 @@ from bloodkeras.answers.exports import (
     published,
 )
 from bloodkeras.errors import UsageError
-from bloodkeras.recipe import RECIPES, convert, option, settings, short, unknown_option
+from bloodkeras.recipe import (
+    RECIPES,
+    TAUGHT,
+    convert,
+    option,
+    settings,
+    short,
+    taught,
+    unknown_option,
+)
 
 FLAG = re.compile(r"--?([a-zA-Z][\w-]*)")  # what fire takes for an option
 ARGS = re.compile(r"^    (\w+): (.+(?:\n {8,}.+)*)", re.M)  # of a docstring
@@ -164,6 +173,9 @@ def settings_table(command: Command) -> str:
         unit = f", in {field.metadata['unit']}" * bool(field.metadata["unit"])
         values = {model: getattr(recipe, name) for model, recipe in RECIPES.items()}
         others = [f"{model} {v}" for model, v in values.items() if v != field.default]
+        if "teacher" in parameters(command):
+            students = {model: getattr(taught(RECIPES[model]), name) for model in TAUGHT}
+            others += [f"{model} taught {v}" for model, v in students.items() if v != values[model]]
         default = ", ".join([f"default {field.default}", *others])
         typed = name if short(name) in parameters(command) else short(name)
         lines.append(f"    {option(typed)}: {field.metadata['about']}")

@@ -239,7 +239,10 @@ def describe_training(card: Json) -> str:
         f"`{each['run']}` ({each['image_side']} pixels, weights `{each['weights_sha256'][:12]}`)"
         for each in card["training"].get("teachers", [])
     ]
-    return f"{text}, taught by {', '.join(teachers)}" if teachers else text
+    text += f", taught by {', '.join(teachers)}" if teachers else ""
+    return text + ", begun with the first one's weights" * card["recipe"].get(
+        "train_inherit", False
+    )
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -7,6 +7,9 @@ Sources: Hinton et al. 2015 (arXiv:1503.02531); one view for both, Beyer et al. 
     (arXiv:2106.05237).
 """
 
+import logging
+import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +25,8 @@ from bloodkeras.recipe import Recipe
 from bloodkeras.training.augment import build_augmentation
 from bloodkeras.training.pipeline import StepSeed, Taught, augment
 from bloodkeras.training.run_folder import Run, load_run
+
+LOG = logging.getLogger(__name__)
 
 # Grey levels that the mean colours of one cell at two sizes differ by, at most. BloodMNIST at 28
 # and 64: 1.5; of two cells drawn at random it holds once in fifteen times.
@@ -92,6 +97,38 @@ def open_teachers(
             f"no teacher looks at {others.source}: leave --teacher-data out, the student's data do"
         )
     return Teachers(tuple(members), named)
+
+
+def inherit(student: keras.Model, teachers: Teachers) -> None:
+    """Give a student the weights of its first teacher, where their layers are alike; say so.
+
+    Layers are paired kind by kind from the last one back: what differs between networks of one
+    kind for images of two sizes is how they begin.
+    """
+    teacher = teachers.members[0].model
+    ours, theirs = _layers_by_kind(student), _layers_by_kind(teacher)
+    taken = 0
+    for kind, layers in ours.items():
+        for layer, other in zip(layers, theirs[kind], strict=False):
+            if [w.shape for w in layer.weights] == [w.shape for w in other.weights]:
+                layer.set_weights(other.get_weights())
+                taken += 1
+    count = sum(map(len, ours.values()))
+    LOG.info(f"{taken} of {count} layers begin with the weights of {teachers.named[0]['run']}")
+
+
+def _layers_by_kind(model: keras.Model) -> defaultdict[str, list[keras.Layer]]:
+    """Return the layers that have weights, those of each kind from the last one made back.
+
+    By the number in their names: a model that was read back lists them in another order.
+    """
+    found = defaultdict(list)
+    for layer in model.layers:
+        if layer.weights:
+            found[type(layer).__name__].append(layer)
+    for layers in found.values():
+        layers.sort(key=lambda layer: int(re.sub(r"\D", "", layer.name) or 0), reverse=True)
+    return found
 
 
 def teacher_answers(teachers: Teachers, recipe: Recipe) -> Taught:

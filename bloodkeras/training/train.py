@@ -28,7 +28,7 @@ from bloodkeras.training import layers  # noqa: F401  registered for load_model
 from bloodkeras.training.callbacks import Keeper, LossGuard
 from bloodkeras.training.checkpoint import remove_checkpoints, written_plainly
 from bloodkeras.training.device import choose_precision, warn_of_slow
-from bloodkeras.training.distillation import Teachers, open_teachers, teacher_answers
+from bloodkeras.training.distillation import Teachers, inherit, open_teachers, teacher_answers
 from bloodkeras.training.forecast import Forecast, first_guess, guessed_seconds
 from bloodkeras.training.models import build_model, multiply_adds, parameter_count
 from bloodkeras.training.optimizers import ConvMuon
@@ -102,6 +102,8 @@ def train(
     info: Json = {"status": "running", "precision": precision} | size | conditions(not fast)
     if taught:
         info["teachers"] = taught.named
+    if recipe.train_inherit:
+        inherit(model, taught)
     state = None
     if going_on:
         state = take_up(folder, recipe, splits, info)

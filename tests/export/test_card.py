@@ -13,5 +13,7 @@ def test_a_card_names_the_teachers():
     assert said == (
         "seed 43, 24 epochs, taught by `residual-seed42` (64 pixels, weights `abababababab`)"
     )
-    del card["training"]["teachers"]  # as in cards of earlier versions
+    card["recipe"]["train_inherit"] = True
+    assert describe_training(card) == f"{said}, begun with the first one's weights"
+    del card["recipe"]["train_inherit"], card["training"]["teachers"]  # as in cards of earlier versions
     assert describe_training(card) == "seed 43, 24 epochs"

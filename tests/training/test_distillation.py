@@ -11,10 +11,17 @@ from bloodkeras.bloodmnist import bloodmnist
 from bloodkeras.data.splits import Split, Splits
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.images.synthetic import draw_arrays
-from bloodkeras.recipe import RECIPES, override, taught
+from bloodkeras.recipe import RECIPES, override, taught, untaught
 from bloodkeras.studies.study import Study
 from bloodkeras.training.callbacks import Keeper
-from bloodkeras.training.distillation import Teacher, Teachers, open_teachers, teacher_answers
+from bloodkeras.training.distillation import (
+    Teacher,
+    Teachers,
+    inherit,
+    open_teachers,
+    teacher_answers,
+)
+from bloodkeras.training.models import build_model, predict_proba
 from bloodkeras.training.pipeline import train_dataset
 from bloodkeras.training.run_folder import load_run
 from bloodkeras.training.train import train
@@ -126,7 +133,9 @@ def test_share_and_temperature_shape_the_label(few):
         assert labels.max(axis=1) == pytest.approx(0.75 + 0.25 / 8, abs=1e-3)
 
 
-@pytest.mark.parametrize("view", [{"shift_pixels": "2"}, {"turns": "true", "views": "1"}])
+@pytest.mark.parametrize(
+    "view", [{"shift_pixels": "2"}, {"turns": "true", "views": "1", "inherit": "true"}]
+)
 def test_a_stopped_student_goes_on_to_the_same_bits(
     few, large, teachers, view, tmp_path, monkeypatch
 ):
@@ -151,6 +160,36 @@ def test_a_stopped_student_goes_on_to_the_same_bits(
         assert (stopped / name).read_bytes() == (whole / name).read_bytes()
     with pytest.raises(BloodkerasError, match=others):
         train(recipe, few, stopped, resume=True, teachers=teachers[:1])
+
+
+@pytest.mark.parametrize(("side", "alike"), [(28, 43), (64, 42)])
+def test_a_student_inherits_what_is_alike(few, side, alike, tmp_path, caplog):
+    """All, or all but the first convolution, which depends on the size."""
+    caplog.set_level("INFO")
+    recipe = override(RECIPES["residual"], {"width": "0.25", "precision": "float32"})
+    build_model(recipe, bloodmnist(side)).save(tmp_path / "teacher.keras")
+    teacher = keras.saving.load_model(tmp_path / "teacher.keras")  # lists layers in another order
+    student = build_model(dataclasses.replace(recipe, train_seed=1))
+    inherit(student, Teachers((Teacher(teacher, few.train.images),), [{"run": "large"}]))
+    assert f"{alike} of 43 layers begin with the weights of large" in caplog.text
+    if side == 28:
+        images = few.val.images
+        assert np.array_equal(predict_proba(student, images), predict_proba(teacher, images))
+
+
+def test_what_is_not_alike_is_not_inherited(few, caplog):
+    caplog.set_level("INFO")
+    teacher = Teachers((colour_teacher(few.train.images),), [{"run": "colours"}])
+    inherit(build_model(RECIPES["tiny"]), teacher)
+    assert "0 of " in caplog.text
+
+
+def test_a_taught_recipe_differs_only_where_it_says():
+    """A student that is not told otherwise has its model's recipe and a share for teachers."""
+    assert taught(RECIPES["deeper"]) == override(RECIPES["deeper"], {"teacher_share": "0.9"})
+    assert taught(RECIPES["residual"]).train_inherit
+    with pytest.raises(UsageError, match="--inherit needs teachers"):
+        untaught(override(RECIPES["deeper"], {"inherit": "true"}))
 
 
 def test_the_run_names_its_teachers(few, large, teachers, tmp_path):
