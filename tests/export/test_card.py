@@ -15,5 +15,6 @@ def test_a_card_names_the_teachers():
     )
     card["recipe"]["train_inherit"] = True
     assert describe_training(card) == f"{said}, begun with the first one's weights"
-    del card["recipe"]["train_inherit"], card["training"]["teachers"]  # as in cards of earlier versions
+    del card["recipe"]["train_inherit"]
+    del card["training"]["teachers"]  # as in cards of earlier versions
     assert describe_training(card) == "seed 43, 24 epochs"
