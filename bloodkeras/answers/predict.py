@@ -18,7 +18,7 @@ import numpy as np
 from bloodkeras.answers.answer import Answers, doubted
 from bloodkeras.answers.classifier import Classifier, advise, stacked
 from bloodkeras.answers.copies import Copies
-from bloodkeras.answers.exports import PHOTOGRAPHS, SMALL, default_export, say_default
+from bloodkeras.answers.exports import PHOTOGRAPHS, SIDES, default_export, say_default
 from bloodkeras.answers.formats import import_pyarrow, valid_text
 from bloodkeras.answers.html_page import Page
 from bloodkeras.answers.origin import describe_asking, describe_model
@@ -35,7 +35,6 @@ from bloodkeras.answers.table import (
     rows_path,
     table_format,
 )
-from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.contract import FOREIGN, UNSURE, VERDICTS
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.images.arrays import Item
@@ -131,8 +130,10 @@ def score(
 
 
 def kind_of_images(words: Iterable[str]) -> str:
-    """Return PHOTOGRAPHS, or SMALL where no photograph is among what the words mean."""
-    return SMALL if all_have_side(words, BLOODMNIST.image_side) else PHOTOGRAPHS
+    """Return PHOTOGRAPHS, or SMALL or LARGER where all that the words mean has that side."""
+    words = list(words)
+    kinds = (kind for side, kind in SIDES.items() if all_have_side(words, side))
+    return next(kinds, PHOTOGRAPHS)
 
 
 def _estimate_prior(

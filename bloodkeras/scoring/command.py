@@ -13,12 +13,11 @@ from functools import partial
 from pathlib import Path
 
 from bloodkeras.answers.classifier import Classifier, advise
-from bloodkeras.answers.exports import PHOTOGRAPHS, SMALL, default_export, say_default
+from bloodkeras.answers.exports import PHOTOGRAPHS, SIDES, default_export, say_default
 from bloodkeras.answers.formats import import_pyarrow
 from bloodkeras.answers.origin import describe_asking, describe_model
 from bloodkeras.answers.predict import kind_of_images
 from bloodkeras.answers.prior import refuse_estimate
-from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.contract import VERDICTS
 from bloodkeras.cores import core_count
 from bloodkeras.errors import BloodkerasError, UsageError, missing_package
@@ -120,10 +119,11 @@ def score_source(options: Options) -> None:
 
 
 def _kind_of_images(source: str) -> str:
-    """Return PHOTOGRAPHS or SMALL: a folder's images, or raw pixels in Parquet, may be small."""
+    """Return PHOTOGRAPHS, or SMALL or LARGER: a folder's images, or raw pixels in Parquet."""
     if kind_of_source(source) == FOLDER:
         return kind_of_images([source])
-    return SMALL if holds_raw(source, BLOODMNIST.image_side) else PHOTOGRAPHS
+    kinds = (kind for side, kind in SIDES.items() if holds_raw(source, side))
+    return next(kinds, PHOTOGRAPHS)
 
 
 def _refuse_out_in_source(out: Path, source: Path) -> None:

@@ -15,7 +15,9 @@ import bloodkeras
 from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.exports import (
     DEFAULTS,
+    LARGER,
     PHOTOGRAPHS,
+    SIDES,
     SMALL,
     find_export,
     is_export,
@@ -26,7 +28,7 @@ from bloodkeras.answers.predict import kind_of_images
 from bloodkeras.errors import BloodkerasError
 
 ROOT = Path(__file__).parents[2]
-NAMES = ["deeper", "joined", "residual", "robust", "simple", "tiny"]
+NAMES = ["deeper", "joined", "residual", "residual-64", "robust", "simple", "tiny"]
 
 
 @pytest.fixture
@@ -123,7 +125,7 @@ def test_a_wrong_word_is_refused_never_replaced(elsewhere, word, meant):
     with pytest.raises(BloodkerasError) as refused:
         find_export(word)
     assert str(refused.value).startswith(f"there is no export {word}: ")
-    assert "deeper, joined, residual, robust, simple, tiny" in str(refused.value)
+    assert ", ".join(NAMES) in str(refused.value)
     assert (f"did you mean {meant}?" in str(refused.value)) == bool(meant)
 
 
@@ -153,8 +155,7 @@ def test_what_is_public_comes_lazily():
 
 
 def test_what_answers_by_default_is_published_for_its_kind():
-    small = {bloodkeras.load(name).dataset.image_side for name in (DEFAULTS[SMALL],)}
-    assert small == {28}
+    assert all(bloodkeras.load(DEFAULTS[k]).dataset.image_side == s for s, k in SIDES.items())
     assert set(DEFAULTS.values()) <= set(published())
     assert bloodkeras.load().card["model"] == DEFAULTS[PHOTOGRAPHS]
 
@@ -175,7 +176,7 @@ def test_one_photograph_among_small_images_makes_all_of_them_photographs(elsewhe
     assert kind_of_images(["cell.png"]) == SMALL
 
 
-@pytest.mark.parametrize("side", [27, 29, 64, 360])
+@pytest.mark.parametrize("side", [27, 29, 63, 360])
 def test_any_other_side_is_a_photographs(elsewhere, side):
     draw(elsewhere / "other.png", side)
     assert kind_of_images(["other.png"]) == PHOTOGRAPHS
@@ -188,11 +189,13 @@ def test_arrays_are_small_by_their_shape_and_a_list_is_of_photographs(elsewhere)
     np.save("large.npy", np.zeros((3, 64, 64, 3), np.uint8))
     np.save("floats.npy", np.zeros((3, 28, 28, 3)))
     assert kind_of_images(["small.npy", "small.npz", "cell.png"]) == SMALL
-    assert kind_of_images(["large.npy"]) == kind_of_images(["floats.npy"]) == PHOTOGRAPHS
+    assert kind_of_images(["large.npy"]) == LARGER
+    assert kind_of_images(["large.npy", "small.npy"]) == PHOTOGRAPHS
+    assert kind_of_images(["floats.npy"]) == PHOTOGRAPHS
     assert kind_of_images(["-"]) == kind_of_images(["cell.png", "-"]) == PHOTOGRAPHS
 
 
-@pytest.mark.parametrize(("side", "kind"), [(28, SMALL), (360, PHOTOGRAPHS)])
+@pytest.mark.parametrize(("side", "kind"), [(28, SMALL), (64, LARGER), (360, PHOTOGRAPHS)])
 def test_predict_and_score_take_the_same_one_and_say_so(elsewhere, side, kind):
     pytest.importorskip("pyarrow")
     draw(elsewhere / "cells/a.png", side)
@@ -215,8 +218,9 @@ def test_score_of_raw_pixels_is_of_small_images(elsewhere):
         parquet.write_table(pyarrow.table({"image": pyarrow.array(values, kind)}), name)
 
     write("raw.parquet", [bytes(28 * 28 * 3)], pyarrow.binary(28 * 28 * 3))
+    write("larger.parquet", [bytes(64 * 64 * 3)], pyarrow.binary(64 * 64 * 3))
     write("files.parquet", [Path("cell.png").read_bytes()], pyarrow.binary())
-    for source, kind in (("raw", SMALL), ("files", PHOTOGRAPHS)):
+    for source, kind in (("raw", SMALL), ("larger", LARGER), ("files", PHOTOGRAPHS)):
         done = command("score", f"{source}.parquet", "--out", f"{source}-scored")
         assert f"{DEFAULTS[kind]} answers" in done.stderr, done.stderr
 

@@ -12,7 +12,15 @@ from bloodkeras.images.synthetic import draw_arrays
 from bloodkeras.laboratory.activation_map import ActivationMap
 
 EXPORTS = Path(__file__).parents[2] / "exports"
-SIDES = {"simple": 7, "deeper": 3, "tiny": 7, "residual": 7, "robust": 7, "joined": 7}
+SIDES = {
+    "simple": 7,
+    "deeper": 3,
+    "tiny": 7,
+    "residual": 7,
+    "residual-64": 8,
+    "robust": 7,
+    "joined": 7,
+}
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +30,8 @@ def cells() -> np.ndarray:
 
 @pytest.mark.parametrize("name", SIDES)
 def test_a_map_has_a_place_for_each_of_the_last_convolution(name, cells):
+    if name == "residual-64":
+        cells = cells.repeat(3, axis=1).repeat(3, axis=2)[:, 10:74, 10:74]
     maps = ActivationMap(EXPORTS / name).maps(cells)
     assert maps.shape == (12, 8, SIDES[name], SIDES[name])
     assert np.isfinite(maps).all()
