@@ -12,14 +12,12 @@ import os
 from difflib import get_close_matches
 from pathlib import Path
 
-from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.contract import MODEL_FILE
 from bloodkeras.errors import BloodkerasError
 
 LOG = logging.getLogger(__name__)
 
 PHOTOGRAPHS, SMALL, LARGER = "photographs", "images of 28 pixels", "images of 64 pixels"
-SIDES = {BLOODMNIST.image_side: SMALL, 64: LARGER}
 # What answers where no export is named. At home `joined` is right in 97.9 %, as `residual` is in
 # 98.2 %; with a fifth more or less light in 94.8 % (81.7: the cards' shifts), in another laboratory
 # in 72 % (3: docs/another_laboratory.md). What has the benchmark's side is taken for it.

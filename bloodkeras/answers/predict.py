@@ -18,7 +18,7 @@ import numpy as np
 from bloodkeras.answers.answer import Answers, doubted
 from bloodkeras.answers.classifier import Classifier, advise, stacked
 from bloodkeras.answers.copies import Copies
-from bloodkeras.answers.exports import PHOTOGRAPHS, SIDES, default_export, say_default
+from bloodkeras.answers.exports import LARGER, PHOTOGRAPHS, SMALL, default_export, say_default
 from bloodkeras.answers.formats import import_pyarrow, valid_text
 from bloodkeras.answers.html_page import Page
 from bloodkeras.answers.origin import describe_asking, describe_model
@@ -35,6 +35,7 @@ from bloodkeras.answers.table import (
     rows_path,
     table_format,
 )
+from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.contract import FOREIGN, UNSURE, VERDICTS
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.images.arrays import Item
@@ -47,6 +48,7 @@ from bloodkeras.progress import Progress
 
 LOG = logging.getLogger(__name__)
 
+SIDES = {BLOODMNIST.image_side: SMALL, 64: LARGER}  # whose images are taken as they are
 MANY_FOREIGN = 1 / 3  # of the images: then something is different about all of them
 MANY_UNSURE = 1 / 2  # or foreign: no export's share on the test split
 

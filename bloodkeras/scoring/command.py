@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 
 from bloodkeras.answers.classifier import Classifier, advise
-from bloodkeras.answers.exports import PHOTOGRAPHS, SIDES, default_export, say_default
+from bloodkeras.answers.exports import PHOTOGRAPHS, default_export, say_default
 from bloodkeras.answers.formats import import_pyarrow
 from bloodkeras.answers.origin import describe_asking, describe_model
-from bloodkeras.answers.predict import kind_of_images
+from bloodkeras.answers.predict import SIDES, kind_of_images
 from bloodkeras.answers.prior import refuse_estimate
 from bloodkeras.contract import VERDICTS
 from bloodkeras.cores import core_count

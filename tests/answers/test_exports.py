@@ -17,14 +17,13 @@ from bloodkeras.answers.exports import (
     DEFAULTS,
     LARGER,
     PHOTOGRAPHS,
-    SIDES,
     SMALL,
     find_export,
     is_export,
     published,
     results_name,
 )
-from bloodkeras.answers.predict import kind_of_images
+from bloodkeras.answers.predict import SIDES, kind_of_images
 from bloodkeras.errors import BloodkerasError
 
 ROOT = Path(__file__).parents[2]
