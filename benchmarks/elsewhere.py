@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from sklearn.metrics import recall_score
+from scales import balanced
 
 from bloodkeras.images.framing import Framing
 from bloodkeras.laboratory.labelled import read_labelled
@@ -40,7 +40,7 @@ def report(folder: str, table: str, scales: list[float], runs: list[Run]) -> Non
             folder, table, runs[0].dataset.class_names, Framing(scale, image_side=side)
         )
         for row, run in enumerate(runs):
-            found[:, row, column] = _balanced(predict_proba(run.model, cells.images), cells.labels)
+            found[:, row, column] = balanced(predict_proba(run.model, cells.images), cells.labels)
     for name, table_of in zip(("all classes open", "those that occur"), found, strict=True):
         print(f"{side} pixels, {name}")
         for run, shares in zip(runs, table_of, strict=True):
@@ -48,13 +48,6 @@ def report(folder: str, table: str, scales: list[float], runs: list[Run]) -> Non
         means, spreads = table_of.mean(axis=0), table_of.std(axis=0, ddof=min(1, len(runs) - 1))
         said = (f"{mean:5.1%} ± {spread:4.1%}" for mean, spread in zip(means, spreads, strict=True))
         print("    " + "".join(f"{text:>13}" for text in said), "  mean", flush=True)
-
-
-def _balanced(probs: np.ndarray, classes: np.ndarray) -> tuple[float, float]:
-    """Return balanced accuracy with all classes open, and with those that occur."""
-    occur = np.unique(classes)
-    chosen = probs.argmax(axis=1), occur[probs[:, occur].argmax(axis=1)]
-    return tuple(recall_score(classes, answer, labels=occur, average="macro") for answer in chosen)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def report(classifier: Classifier, paths: list[Path], classes: np.ndarray, facto
     said = "; ".join(f"{size} {scale}".strip() for size, scale in scales.items())
     print(f"{title}: {said or 'framed as at home'}")
     print(f"    nuclei take {redness:.2f} times as much red light as green")
-    rows = np.array([_balanced(classifier.predict_proba(frame), classes) for frame in frames])
+    rows = np.array([balanced(classifier.predict_proba(frame), classes) for frame in frames])
     print("    micrometres " + "".join(f"{framing.microns_per_pixel:7.4f}" for framing in tried))
     for name, row in zip(("all classes", "that occur"), rows.T, strict=True):
         print(
@@ -78,7 +78,7 @@ def _changed(path: Path, factor: float) -> Image.Image:
     return image.crop((left, top, left + size[0], top + size[1]))
 
 
-def _balanced(probs: np.ndarray, classes: np.ndarray) -> tuple[float, float]:
+def balanced(probs: np.ndarray, classes: np.ndarray) -> tuple[float, float]:
     """Return balanced accuracy with all classes open, and with those that occur."""
     occur = np.unique(classes)
     open_to_all = probs.argmax(1) == classes

@@ -6,7 +6,7 @@ of copies and a page to look at.
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -133,9 +133,12 @@ def score(
 
 def kind_of_images(words: Iterable[str]) -> str:
     """Return PHOTOGRAPHS, or SMALL or LARGER where all that the words mean has that side."""
-    words = list(words)
-    kinds = (kind for side, kind in SIDES.items() if all_have_side(words, side))
-    return next(kinds, PHOTOGRAPHS)
+    return kind_by(partial(all_have_side, list(words)))
+
+
+def kind_by(have_side: Callable[[int], bool]) -> str:
+    """Return the kind of images of which only that is known, whether all have a side."""
+    return next((kind for side, kind in SIDES.items() if have_side(side)), PHOTOGRAPHS)
 
 
 def _estimate_prior(

@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 
 from bloodkeras.answers.classifier import Classifier, advise
-from bloodkeras.answers.exports import PHOTOGRAPHS, default_export, say_default
+from bloodkeras.answers.exports import default_export, say_default
 from bloodkeras.answers.formats import import_pyarrow
 from bloodkeras.answers.origin import describe_asking, describe_model
-from bloodkeras.answers.predict import SIDES, kind_of_images
+from bloodkeras.answers.predict import kind_by, kind_of_images
 from bloodkeras.answers.prior import refuse_estimate
 from bloodkeras.contract import VERDICTS
 from bloodkeras.cores import core_count
@@ -122,8 +122,7 @@ def _kind_of_images(source: str) -> str:
     """Return PHOTOGRAPHS, or SMALL or LARGER: a folder's images, or raw pixels in Parquet."""
     if kind_of_source(source) == FOLDER:
         return kind_of_images([source])
-    kinds = (kind for side, kind in SIDES.items() if holds_raw(source, side))
-    return next(kinds, PHOTOGRAPHS)
+    return kind_by(partial(holds_raw, source))
 
 
 def _refuse_out_in_source(out: Path, source: Path) -> None:

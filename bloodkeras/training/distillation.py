@@ -8,7 +8,6 @@ Sources: Hinton et al. 2015 (arXiv:1503.02531); one view for both, Beyer et al. 
 """
 
 import logging
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -120,14 +119,19 @@ def inherit(student: keras.Model, teachers: Teachers) -> None:
 def _layers_by_kind(model: keras.Model) -> defaultdict[str, list[keras.Layer]]:
     """Return the layers that have weights, those of each kind from the last one made back.
 
-    By the number in their names: a model that was read back lists them in another order.
+    By the number that their names end in: a model that was read back lists them in another order.
     """
+
+    def number(layer: keras.Layer) -> int:
+        last = layer.name.rpartition("_")[2]
+        return int(last) if last.isdecimal() else 0
+
     found = defaultdict(list)
     for layer in model.layers:
         if layer.weights:
             found[type(layer).__name__].append(layer)
     for layers in found.values():
-        layers.sort(key=lambda layer: int(re.sub(r"\D", "", layer.name) or 0), reverse=True)
+        layers.sort(key=number, reverse=True)
     return found
 
 

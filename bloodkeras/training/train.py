@@ -23,7 +23,7 @@ import tensorflow as tf
 from bloodkeras.data.splits import Splits
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.named_types import Json
-from bloodkeras.recipe import Recipe, settled
+from bloodkeras.recipe import Recipe, settled, untaught
 from bloodkeras.training import layers  # noqa: F401  registered for load_model
 from bloodkeras.training.callbacks import Keeper, LossGuard
 from bloodkeras.training.checkpoint import remove_checkpoints, written_plainly
@@ -80,6 +80,8 @@ def train(
     """
     if bool(teachers) != bool(recipe.train_teacher_share):
         raise UsageError("--teacher and --teacher-share come together: give both, or neither")
+    if not teachers:
+        untaught(recipe)
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise BloodkerasError("--tensorboard needs a package: run `pip install tensorboard`")
     if folder.resolve() in [teacher.resolve() for teacher in teachers]:
@@ -102,8 +104,6 @@ def train(
     info: Json = {"status": "running", "precision": precision} | size | conditions(not fast)
     if taught:
         info["teachers"] = taught.named
-    if recipe.train_inherit:
-        inherit(model, taught)
     state = None
     if going_on:
         state = take_up(folder, recipe, splits, info)
@@ -113,6 +113,8 @@ def train(
         if resume:
             LOG.info(f"there is no {folder} to go on with: starting at the beginning")
         begin_run(folder, recipe, splits, info)
+    if recipe.train_inherit and state is None:
+        inherit(model, taught)
     _run_epochs(model, Keeper(folder, recipe, state), splits, taught, tensorboard, info)
     return folder
 

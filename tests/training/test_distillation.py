@@ -237,6 +237,8 @@ def test_what_cannot_teach_is_refused(few, large, teachers, tmp_path):
         open_teachers([tmp_path], few, large, "float32")
     with pytest.raises(UsageError, match="give both, or neither"):
         train(STUDENT, few, tmp_path / "alone")
+    with pytest.raises(UsageError, match="--inherit needs teachers"):
+        train(override(RECIPES["simple"], {"inherit": "true"}), few, tmp_path / "alone")
     with pytest.raises(UsageError, match="cannot be its own teacher"):
         train(STUDENT, few, teachers[0], teachers=teachers[:1])
     other = load_run(teachers[0])
