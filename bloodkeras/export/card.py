@@ -240,9 +240,8 @@ def describe_training(card: Json) -> str:
         for each in card["training"].get("teachers", [])
     ]
     text += f", taught by {', '.join(teachers)}" if teachers else ""
-    return text + ", begun with the first one's weights" * card["recipe"].get(
-        "train_inherit", False
-    )
+    inherits = card["recipe"].get("train_inherit")  # which earlier recipes do not say
+    return f"{text}, begun with the first one's weights" if inherits else text
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
