@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from bloodkeras.data.splits import Splits, read_npz
 from bloodkeras.images.synthetic import draw_arrays
 
 ROOT = Path(__file__).parents[1]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # A shell lets what it runs in the background ignore Ctrl-C, and the commands tested inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -111,3 +113,18 @@ def study_folder(drawn, tmp_path_factory) -> Path:
         patch.setattr(export, "quantise", partial(export.quantise, max_fall=0.1))
         Study(drawn, folder / "runs", folder / "exports").everything(recipes)
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Return a real browser, without a window; skip where none is installed."""
+    reason = "needs playwright, of the group dev"
+    playwright = pytest.importorskip("playwright.sync_api", reason=reason)
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip(f"needs a browser that is installed as one of {', '.join(BROWSERS)}")
+    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=found, args=options)
+        yield browser
+        browser.close()

@@ -146,11 +146,12 @@ figure { margin: 0; background: var(--card); border: 1px solid var(--line); over
 .tiles img { display: block; width: 100%; aspect-ratio: 1; image-rendering: pixelated; }
 figcaption { padding: 5px 8px 7px; font-size: 13px; line-height: 1.35; }
 figcaption > * { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
-figcaption b, figcaption i { display: flex; justify-content: space-between; gap: 0 4px; }
+figcaption b, figcaption i { display: flex; flex-wrap: wrap; justify-content: space-between;
+                             gap: 0 4px; white-space: normal; }
 figcaption s { text-decoration: none; white-space: nowrap; font-variant-numeric: tabular-nums; }
 figure[data-v=unsure] b { color: var(--unsure); }
 figure[data-v=foreign] b { color: var(--foreign); }
-figcaption i { font-style: normal; color: var(--soft); white-space: normal; }
+figcaption i { font-style: normal; color: var(--soft); }
 figcaption span { color: var(--soft); font-size: 12px; }
 figcaption em { font-size: 12px; white-space: normal; }
 @media (max-width: 640px) {

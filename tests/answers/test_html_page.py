@@ -130,6 +130,20 @@ def test_every_picture_says_what_it_shows(tmp_path, verdict, first):
     assert f'alt="a.png: {verdict}, monocyte"' in figure
 
 
+@pytest.mark.parametrize("width", [1200, 390])
+def test_no_caption_is_cut(tmp_path, browser, width):
+    """The longest name with the longest number, on a desktop and on a phone."""
+    rows = [row(f"{name}.png", label=name, confidence=0.999) for name in CLASS_NAMES]
+    html_of(tmp_path, rows)
+    shown = browser.new_page(viewport={"width": width, "height": 800})
+    shown.goto((tmp_path / "page.html").as_uri())
+    lines = "[...document.querySelectorAll('figcaption b, figcaption i')]"
+    assert shown.evaluate(f"{lines}.length") == 2 * len(CLASS_NAMES)
+    cut = f"{lines}.filter(line => line.scrollWidth > line.clientWidth).map(e => e.textContent)"
+    assert shown.evaluate(cut) == []
+    shown.close()
+
+
 def test_the_page_is_bounded_and_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "MAX_TILES", 3)
     monkeypatch.setattr(module, "MAX_ERRORS", 2)

@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,7 +20,6 @@ if sys.platform == "win32":
 pytest.importorskip("gradio", reason="needs the extra demo: pip install 'bloodkeras[demo]'")
 pytest.importorskip("playwright", reason="needs playwright, of the group dev")
 import psutil
-from playwright.sync_api import sync_playwright
 
 from bloodkeras.answers.classifier import Classifier
 from bloodkeras.contract import FOREIGN, VERDICTS
@@ -30,20 +28,7 @@ from bloodkeras.demo.tile import tile
 from bloodkeras.images.synthetic import draw_arrays
 
 EXPORTS = Path(__file__).parents[2] / "exports"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 COMMAND = [sys.executable, "-m", "bloodkeras", "demo"]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip(f"needs a browser that is installed as one of {', '.join(BROWSERS)}")
-    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=options)
-        yield browser
-        browser.close()
 
 
 def start(*options: str) -> tuple[subprocess.Popen, str]:
