@@ -101,14 +101,17 @@ def walk(title: str) -> list[tuple[str, str]]:
 
 
 TRACED = """
-import json, sys, threading
+import json, os, sys, threading
+import bloodkeras
 from bloodkeras.__main__ import main
+package = os.path.dirname(bloodkeras.__file__) + os.sep  # not a checkout of that name, with .venv
 met = []
 def watch(frame, event, argument):
-    if event == "call" and "bloodkeras" in frame.f_code.co_filename:
-        place = frame.f_code.co_filename.replace("\\\\", "/").split("/bloodkeras/")[-1]
-        if [place, frame.f_code.co_name] not in met:
-            met.append([place, frame.f_code.co_name])
+    path = frame.f_code.co_filename
+    if event == "call" and path.startswith(package):
+        place = [path[len(package):].replace(os.sep, "/"), frame.f_code.co_name]
+        if place not in met:
+            met.append(place)
 threading.setprofile(watch)
 sys.setprofile(watch)
 try:
