@@ -17,7 +17,7 @@ BELOW := $(patsubst %,%/,$(filter-out 28,$(SIZE)))
 OF_SIZE := $(patsubst %,-%,$(filter-out 28,$(SIZE)))
 MADE = $(firstword $(if $(filter-out synthetic,$(DATA)),$(wildcard runs/$(BELOW)exports)) $(wildcard runs/synthetic/$(BELOW)exports) runs/$(BELOW)exports)
 FROM := $(strip --data $(DATA) $(if $(SIZE),--size $(SIZE)))
-LARGE := runs/$(if $(filter synthetic,$(DATA)),synthetic/)64/residual-seed
+LARGE := runs/64/residual-seed
 SHORTER := $(if $(EPOCHS),--epochs $(EPOCHS))
 
 .DEFAULT_GOAL := help
@@ -72,11 +72,11 @@ all: env ## all of the above in one go, each step timed
 best: env ## tiny and residual: train, evaluate, export (about 20 minutes)
 	$(RUN) study tiny residual $(FROM) $(SHORTER)
 
-taught: env ## residual of 64 pixels, twice, and tiny taught by both: train, export (one to four hours)
-	$(RUN) train residual --data $(DATA) --size 64 --seeds 42,43 $(SHORTER)
-	$(RUN) train tiny --data $(DATA) --runs runs/taught --teacher $(LARGE)42,$(LARGE)43 $(SHORTER)
-	$(RUN) export $(LARGE)42 --data $(DATA)
-	$(RUN) export tiny --data $(DATA) --runs runs/taught
+taught: env ## residual of 64 pixels, twice, and tiny taught by both: train, export (one to four hours; not drawn cells)
+	$(RUN) train residual --size 64 --seeds 42,43 $(SHORTER)
+	$(RUN) train tiny --runs runs/taught --teacher $(LARGE)42,$(LARGE)43 $(SHORTER)
+	$(RUN) export $(LARGE)42
+	$(RUN) export tiny --runs runs/taught
 
 joined: env ## residual and robust in one, for other laboratories: train, join, evaluate, export (about an hour)
 	$(RUN) train residual $(FROM) $(SHORTER)

@@ -121,6 +121,10 @@ class Study:
             targets: Model names or run folders.
             data: The file of the same cells at the teachers' size; "" where they take the
                 student's, or BloodMNIST at their size, which is found by itself.
+
+        Raises:
+            BloodkerasError: Their data cannot be read, or both are drawn: at another size that
+                draws other cells.
         """
         if not targets:
             return {}
@@ -130,8 +134,13 @@ class Study:
         others = sorted(sides - {0, self.splits.dataset.image_side})
         if not data and not others:
             return {"teachers": teachers}
+        if drawn and not data:
+            raise BloodkerasError(
+                f"the teachers look at {others[0]} pixels, and cells drawn at that size are not "
+                "the student's: this needs BloodMNIST, or teachers of the student's size"
+            )
         try:
-            found = load_splits(data or drawn or None, 0 if data else others[0])
+            found = load_splits(data or None, 0 if data else others[0])
         except BloodkerasError as error:
             raise BloodkerasError(f"what the teachers look at (--teacher-data): {error}") from None
         return {"teachers": teachers, "teacher_splits": found}

@@ -221,6 +221,14 @@ def test_several_students_are_trained_once_for_each_teacher(few, tmp_path):
     assert taught_run(str(tmp_path / "simple-seed2"))[1] == ["simple-seed2"]
 
 
+def test_drawn_cells_of_another_size_are_not_the_students(few, large, tmp_path):
+    recipe = override(RECIPES["simple"], SMALL)
+    drawn = [dataclasses.replace(splits, synthetic=True) for splits in (few, large)]
+    teacher = str(Study(drawn[1], str(tmp_path)).train(recipe).folder)
+    with pytest.raises(BloodkerasError, match=r"look at 56 pixels.*needs BloodMNIST"):
+        Study(drawn[0], str(tmp_path)).taught_by([teacher], "")
+
+
 def test_what_cannot_teach_is_refused(few, large, teachers, tmp_path):
     """Another size, other cells, other classes, a share without a teacher."""
     with pytest.raises(BloodkerasError, match=r"56x56 pixels.*--teacher-data"):
