@@ -24,13 +24,19 @@ from bloodkeras.training.stain import (
     RandomSurroundings,
     Seed,
     Sometimes,
+    Undisturbed,
 )
 
 PIXEL_RANGE = (0, 255)
 
 
-def build_augmentation(recipe: Recipe) -> list[keras.layers.Layer]:
-    """Return the recipe's augmentation layers, in the order in which they are applied."""
+def build_augmentation(recipe: Recipe, teacher: bool = False) -> list[keras.layers.Layer]:
+    """Return the recipe's augmentation layers, in the order in which they are applied.
+
+    Args:
+        recipe: Every setting.
+        teacher: Leave out what only a student is shown: its cells as another laboratory's.
+    """
     # Corners are filled by reflection: black corners would be a shape no photograph has.
     nearest = {"fill_mode": "reflect", "interpolation": "nearest"}
     turn = recipe.augment_rotation_degrees / 360
@@ -38,7 +44,7 @@ def build_augmentation(recipe: Recipe) -> list[keras.layers.Layer]:
     # In pixels of BloodMNIST, as the recipe says; of any other side the same part.
     scale, shift = recipe.augment_scale, recipe.augment_shift_pixels / BLOODMNIST.image_side
     random = keras.layers
-    other_laboratory = build_other_laboratory(recipe)
+    other_laboratory = build_other_laboratory(recipe, Undisturbed if teacher else Sometimes)
     chosen: list[tuple[object, Callable[[], keras.layers.Layer]]] = [
         (recipe.augment_flip, lambda: random.RandomFlip("horizontal")),
         (recipe.augment_turns, RandomTurn),
@@ -57,7 +63,7 @@ def build_augmentation(recipe: Recipe) -> list[keras.layers.Layer]:
     return [build() for wanted, build in chosen if wanted]
 
 
-def build_other_laboratory(recipe: Recipe) -> Sometimes | None:
+def build_other_laboratory(recipe: Recipe, kind: type[Sometimes] = Sometimes) -> Sometimes | None:
     """Return the layer that shows some cells as another laboratory might; None without any."""
     prefix = "augment_stain_"
     stain = {
@@ -73,7 +79,7 @@ def build_other_laboratory(recipe: Recipe) -> Sometimes | None:
         (recipe.augment_noise, lambda: RandomNoise(recipe.augment_noise)),
     ]
     layers = [build() for wanted, build in chosen if wanted]
-    return Sometimes(layers, recipe.augment_kept) if layers else None
+    return kind(layers, recipe.augment_kept) if layers else None
 
 
 class RandomTurn(ImageLayer):

@@ -1,8 +1,8 @@
 """What teachers say of the images that a student learns from: its labels, wholly or in part.
 
 Flow: takes run folders and the data that they were trained on; gives `Teachers`, whose answers
-`pipeline.py` mixes into the labels. A teacher sees each image exactly as the student does (turned,
-shifted, stained alike), only at its own size.
+`pipeline.py` mixes into the labels. A teacher sees each image as the student does (turned, shifted,
+lit alike), at its own size, but never as another laboratory's: it does not know those.
 Sources: Hinton et al. 2015 (arXiv:1503.02531); one view for both, Beyer et al. 2022
     (arXiv:2106.05237).
 """
@@ -138,12 +138,13 @@ def _layers_by_kind(model: keras.Model) -> defaultdict[str, list[keras.Layer]]:
 def teacher_answers(teachers: Teachers, recipe: Recipe) -> Taught:
     """Return what the pipeline asks for a batch: the mean of the teachers' probabilities.
 
-    They see the view that the student gets. What they say is kept where the recipe repeats views.
+    They see the view that the student gets, in its own laboratory's stain and optics. What they say
+    is kept where the recipe repeats views.
 
     Returns:
         A function of view (), step () and rows int32 (B,), which gives float32 (B, K).
     """
-    layers = build_augmentation(recipe)
+    layers = build_augmentation(recipe, teacher=True)
     held = {id(teacher.images): tf.constant(teacher.images) for teacher in teachers.members}
     members = [(teacher.model, held[id(teacher.images)]) for teacher in teachers.members]
 

@@ -92,6 +92,20 @@ class Sometimes(ImageLayer):
         return ops.where(ops.reshape(changed, (-1, 1, 1, 1)), found, images)
 
 
+class Undisturbed(Sometimes):
+    """Draws as `Sometimes` does and changes nothing.
+
+    What a teacher is shown: the same turns and shifts, whose random numbers come from one sequence,
+    and the cell as its own laboratory photographed it, which is what the teacher knows.
+    """
+
+    def transform_images(
+        self, images: Tensor, transformation: Tensor, training: bool = True
+    ) -> Tensor:
+        """Return the images."""
+        return images
+
+
 class RandomStain(ImageLayer):
     """Stains, lights and photographs each image afresh.
 

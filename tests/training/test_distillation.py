@@ -109,6 +109,21 @@ def test_a_teacher_sees_mixed_images_too(few, large, mixing):
     assert labels_at(few) == pytest.approx(labels_at(large), abs=0.05)
 
 
+def test_a_teacher_does_not_see_the_stain_of_another_laboratory(few):
+    """It answers as without, in whatever stain the student sees the turned and shifted cell."""
+    members = (colour_teacher(few.train.images),)
+
+    def seen_by_both(settings):
+        recipe = override(VIEWED, {"teacher_share": "1", "shift_pixels": "2"} | settings)
+        return first_batches(few.train, recipe, teacher_answers(Teachers(members), recipe))
+
+    stained = {"stain_tint": "0.6", "stain_mix": "0.4"}
+    plain, same = seen_by_both(stained | {"kept": "0.99999"}), seen_by_both(stained)
+    for (usual, answers), (unusual, others) in zip(plain, same, strict=True):
+        assert (others == answers).all()
+        assert not np.allclose(unusual, usual, atol=20)
+
+
 @pytest.mark.parametrize(("views", "alike"), [("1", True), ("2", False), ("0", False)])
 def test_what_teachers_said_of_a_view_is_kept(few, views, alike):
     """Whoever asks again, after the teacher has forgotten everything, hears the first answer."""
