@@ -121,20 +121,24 @@ def frames(
 
 
 def judge(
-    export: Export,
-    *,
+    *exports: Export,
     photos: Photos,
     labels: Labels = "",
+    foreign: str = "",
     runs: Runs = RUNS,
     tightness: float = 1.0,
     asking: Asking = Asking(),  # noqa: B008 (frozen)
 ) -> None:
-    """Judge an export on your own labelled cells: no other data and no TensorFlow are needed.
+    """Judge exports on your own labelled cells: no other data and no TensorFlow are needed.
 
     Accuracy is given plainly, as `predict --prior estimate` and blood make it, and with only the
-    classes that occur open.
+    classes that occur open. Several exports, and several folders separated by commas, are put side
+    by side at the end; --labels and --foreign then name a table for each folder.
 
     Args:
+        exports: One or more.
+        foreign: A CSV with the columns file and label, of cells in the folder that are none of the
+            classes, such as blast: how many are accepted as one nevertheless.
         runs: The results lie in <runs>/onnx-<export>/photos-<folder>[-table][-scale][-views].
         tightness: Show cells larger than in BloodMNIST, to try what that does: 1.4 is a crop of
             0.7 of the usual side.
@@ -144,19 +148,52 @@ def judge(
     from bloodkeras.bloodmnist import runs_of
     from bloodkeras.images.framing import Framing
     from bloodkeras.laboratory.judge import evaluate_photos
+    from bloodkeras.laboratory.judge_table import table
 
-    if not labels and not Path(photos).is_dir():
-        raise UsageError(
-            f"--photos {photos} is not a folder: expected one with a folder for each class"
-        )
+    if not exports:
+        raise UsageError("judge needs an export, or several: judge EXPORT... --photos DIR")
     if asking.prior in (BLOOD, ESTIMATE):
         raise UsageError(f"--prior {asking.prior} is judged with all --photos: leave it out")
     framing = Framing(asking.microns_per_pixel, tightness)
-    folder = Path(export_folder(export)).resolve()
-    below = runs_of(Path(runs), Classifier.load(folder).dataset)
-    out = below / _results(folder, photos, labels, tightness, asking)
     asked = asking.views, asking.classes, asking.prior, asking.precision
-    evaluate_photos(str(folder), photos, labels, out, framing, *asked)
+    folders = [Path(export_folder(export)).resolve() for export in exports]
+    below = [runs_of(Path(runs), Classifier.load(folder).dataset) for folder in folders]
+    found = []
+    for place, names, others in _laboratories(photos, labels, foreign):
+        for folder, top in zip(folders, below, strict=True):
+            out = top / _results(folder, place, names, tightness, asking)
+            found.append(
+                evaluate_photos(str(folder), place, names, out, framing, *asked, foreign=others)
+            )
+    if len(found) > 1:
+        print(f"\n{table(found)}")
+
+
+def _laboratories(photos: str, labels: str, foreign: str) -> list[tuple[str, str, str]]:
+    """Return folder, table and table of foreign cells of each laboratory.
+
+    Raises:
+        UsageError: There are not as many tables as folders, or a folder without one is none.
+    """
+    # A folder may have a comma in its name.
+    folders = [photos] if Path(photos).exists() else photos.split(",")
+    given = {"--labels": labels, "--foreign": foreign}
+    lists = {
+        name: [text] if len(folders) == 1 else text.split(",") if text else [""] * len(folders)
+        for name, text in given.items()
+    }
+    for name, tables in lists.items():
+        if len(tables) != len(folders):
+            raise UsageError(
+                f"{name} names {len(tables)} tables and --photos {len(folders)} folders: expected "
+                "as many, separated by commas; an empty one for a folder without"
+            )
+    for folder, table in zip(folders, lists["--labels"], strict=True):
+        if not table and not Path(folder).is_dir():
+            raise UsageError(
+                f"--photos {folder} is not a folder: expected one with a folder for each class"
+            )
+    return list(zip(folders, *lists.values(), strict=True))
 
 
 def _results(export: Path, photos: str, labels: str, tightness: float, asking: Asking) -> Path:

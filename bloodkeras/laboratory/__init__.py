@@ -4,6 +4,7 @@ shift_score.py     do these images look like the training data?
 labelled.py        a folder, with a table or folders -> photographs with labels
 mistakes_page.py   wrong answers -> one HTML page
 judge.py           export + labelled photographs -> how good it is there
+judge_table.py     several exports on several folders -> one table
 graph.py           the last layer of an ONNX file, to read and to replace
 activation_map.py  an export -> what its network looked at
 fit.py             some tens of cells -> last layer, temperature, thresholds

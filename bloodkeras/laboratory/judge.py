@@ -16,10 +16,10 @@ from bloodkeras.answers.answer import Answers
 from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.formats import one_line
 from bloodkeras.answers.prior import Prior, describe
-from bloodkeras.contract import VERDICTS
+from bloodkeras.contract import ACCEPTED, VERDICTS
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.images.framing import UNKNOWN, Framing
-from bloodkeras.laboratory.labelled import Labelled, read_labelled
+from bloodkeras.laboratory.labelled import Labelled, read_labelled, read_others
 from bloodkeras.laboratory.mistakes_page import render_mistakes
 from bloodkeras.laboratory.shift_score import judge_colours, sentence
 from bloodkeras.named_types import Json, Labels
@@ -50,6 +50,7 @@ def evaluate_photos(
     classes: str = "",
     prior: str = "",
     precision: str = "float32",
+    foreign: str = "",
 ) -> Json:
     """Judge an export on a labelled folder; print the numbers and leave them in a folder.
 
@@ -63,9 +64,10 @@ def evaluate_photos(
         classes: Names of the classes that can occur, separated by commas, to judge that too.
         prior: A file that weighs the classes, to judge that too.
         precision: float32, or int8 for the smaller, quicker file of the export.
+        foreign: CSV as the table, of cells in that folder which are none of the classes.
 
     Returns:
-        What `judge` returned.
+        What `judge` returned; with foreign cells "foreign" too, {kind: {"cells", "accepted"}}.
 
     Raises:
         BloodkerasError: The export, the folder or the table cannot be read, the place cannot be
@@ -81,6 +83,8 @@ def evaluate_photos(
     answers = Answers.joined(told(partial(classifier.answer, views=views), cells.images))
     answers = answers.doubted(cells.doubts)
     found = judge(classifier, cells, answers, views, asked)
+    if foreign:
+        found["foreign"] = judge_foreign(classifier, photos, foreign, cells.framing, views)
     found |= {"framing": cells.framing.described()} | source
     numbers = render_text(found)
     text = f"{numbers}\n\n{found['sentence']}"
@@ -183,6 +187,25 @@ def judge(
     }
 
 
+def judge_foreign(
+    classifier: Classifier, photos: str, table: str, framing: Framing, views: bool = False
+) -> Json:
+    """Return of each kind of cell that is none of the classes how many are accepted as one.
+
+    Returns:
+        {kind: {"cells": how many, "accepted": share}}.
+    """
+    cells, kinds = read_others(photos, table, classifier.labels, framing)
+    answers = Answers.joined(told(partial(classifier.answer, views=views), cells.images))
+    accepted = answers.doubted(cells.doubts).verdicts == ACCEPTED
+    members = {kind: cells.labels == place for place, kind in enumerate(kinds)}
+    return {
+        kind: {"cells": int(rows.sum()), "accepted": float(accepted[rows].mean())}
+        for kind, rows in members.items()
+        if rows.any()
+    }
+
+
 def score_answers(answers: Answers, labels: Labels) -> Json:
     """Return accuracy with its interval and by class, coverage, and accuracy of the accepted."""
     right = answers.probs.argmax(1) == labels
@@ -236,6 +259,10 @@ def render_text(found: Json) -> str:
     rows += [f"verdicts: {verdicts}"]
     if found.get("doubtful"):
         rows += [f"unsure because their frame is in doubt, as in predict: {found['doubtful']}"]
+    if "foreign" in found:
+        kinds = found["foreign"].items()
+        said = (f"{of['accepted']:.1%} of {of['cells']} {kind}" for kind, of in kinds)
+        rows += [f"none of the classes, and accepted: {', '.join(said)}"]
     rows += ["", *_confusion(found)]
     return "\n".join(rows)
 

@@ -141,6 +141,35 @@ def read_labelled(
     )
 
 
+def read_others(
+    photos: str, table: str, class_names: tuple[str, ...], framing: Framing
+) -> tuple[Labelled, tuple[str, ...]]:
+    """Read photographs of what is none of the classes.
+
+    Args:
+        photos: A folder.
+        table: CSV with the columns file and label; a label is any word, such as blast.
+        class_names: All class names, which are no such words.
+        framing: By which the photographs are cut.
+
+    Returns:
+        The photographs, and the words, whose places their labels are.
+
+    Raises:
+        BloodkerasError: As `read_labelled`, or a label is a class.
+    """
+    path = Path(table)
+    words = {label for _, (_, label) in parse_rows(read_text(path), path, ("file", "label"))}
+    kinds = tuple(sorted(filter(None, words)))
+    for kind in kinds:
+        if PLACE.fullmatch(kind) or any(spells_out(kind, name) for name in class_names):
+            raise BloodkerasError(
+                f"{table}: {kind} is one of the classes: expected cells that are none of them, "
+                "such as blast; list this one in --labels"
+            )
+    return read_labelled(photos, table, kinds, framing), kinds
+
+
 # --- labels from a table --------------------------------------------------------------------------
 
 

@@ -20,9 +20,11 @@ from tiny_export import build_export, write_sums
 from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.predict import score
 from bloodkeras.bloodmnist import CLASS_NAMES
+from bloodkeras.cli.judging import judge as judge_cells
 from bloodkeras.contract import CARD_FILE
-from bloodkeras.errors import BloodkerasError
+from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.laboratory.judge import ROWS, evaluate_photos, judge, wilson
+from bloodkeras.laboratory.judge_table import table
 from bloodkeras.laboratory.labelled import read_labelled, read_table
 from bloodkeras.laboratory.shift_score import colours, describe_colours, judge_colours, sentence
 
@@ -300,6 +302,97 @@ def test_the_card_of_an_export_is_asked(export, lab, described):
     found = judge(classifier, cells, classifier.answer(cells.images))
     assert found["shift"]["shifted"]
     assert "R/G/B 153/51/51" in found["sentence"]
+
+
+# --- several exports, several laboratories, cells that are none -------------------------------
+
+
+@pytest.fixture
+def strangers(lab):
+    """Name two photographs of the lab, one of which the network takes for a class, as none."""
+    path = lab.parent / "strangers.csv"
+    rows = ("file,label", "0.png,blast", "3.png,blast", "2.png,smudge cell")
+    path.write_text("\n".join(rows), encoding="utf-8")
+    return path
+
+
+def test_foreign_cells_that_are_accepted_are_counted(export, lab, strangers, tmp_path):
+    shown = read_labelled(str(lab), str(strangers), ("blast", "smudge cell")).images
+    taken = Classifier.load(export).answer(shown).verdicts == "accepted"
+    labels = str(lab / "labels.csv")
+    out, others = tmp_path / "out", str(strangers)
+    found = evaluate_photos(str(export), str(lab), labels, out, foreign=others)
+    assert found["foreign"] == {
+        "blast": {"cells": 2, "accepted": taken[:2].mean()},
+        "smudge cell": {"cells": 1, "accepted": taken[2]},
+    }
+    assert taken.any()
+    text = (tmp_path / "out/photos.txt").read_text(encoding="utf-8")
+    assert f"none of the classes, and accepted: {taken[:2].mean():.1%} of 2 blast" in text
+
+
+def test_a_class_is_not_foreign(export, lab, tmp_path):
+    labels = str(lab / "labels.csv")
+    with pytest.raises(BloodkerasError, match="1 is one of the classes"):
+        evaluate_photos(str(export), str(lab), labels, tmp_path / "out", foreign=labels)
+
+
+def numbers(model, photos, accuracy, **more):
+    found = {"accuracy": accuracy, "balanced_accuracy": 0.5, "coverage": 0.25}
+    found["selective_accuracy"] = more.pop("right", 1.0)
+    both = {"all_classes": found, "present_classes": found}
+    return {"model": model, "photos": photos, "images": 40} | both | more
+
+
+def test_the_table_has_a_mean_over_seeds_alone():
+    foreign = {"blast": {"cells": 30, "accepted": 0.1}, "smudge": {"cells": 10, "accepted": 0.5}}
+    text = table(
+        [
+            numbers("robust", "/near", 0.7, foreign=foreign),
+            numbers("robust", "/near", 0.9, foreign=foreign),
+            numbers("tiny", "/near", 0.1),
+            numbers("tiny", "/far", 0.2, right=None),
+        ]
+    )
+    lines = [line.split() for line in text.splitlines()]
+    assert ["robust", "40", "70.0%", "50.0%", "50.0%", "25.0%", "100.0%", "20.0%"] in lines
+    assert ["tiny", "40", "20.0%", "50.0%", "50.0%", "25.0%", "-", "-"] in lines
+    (mean,) = (line for line in lines if line[:1] == ["mean"])
+    assert mean[:7] == ["mean", "of", "2", "40", "80.0%", "±", "14.1"]
+    assert [line[0] for line in lines if line[:1] in (["/near"], ["/far"])] == ["/near", "/far"]
+
+
+def test_several_folders_with_a_table_each(export, lab, strangers, tmp_path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(lab / "more", other / "neutrophil")
+    judge_cells(
+        str(export),
+        photos=f"{lab},{other}",
+        labels=f"{lab / 'labels.csv'},",
+        foreign=f"{strangers},",
+        runs=str(tmp_path / "runs"),
+    )
+    said = capsys.readouterr().out
+    rows = said[said.index("occurring") :].splitlines()
+    assert [line for line in rows if line.startswith(str(tmp_path))] == [str(lab), str(other)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"labels": "a.csv"}, "--labels names 1 tables and --photos 2 folders"),
+        ({"foreign": "a,b,c"}, "--foreign names 3 tables and --photos 2 folders"),
+        ({}, "nowhere is not a folder"),
+    ],
+)
+def test_tables_that_do_not_fit_the_folders(options, message, export, lab, tmp_path):
+    with pytest.raises(UsageError, match=message):
+        judge_cells(str(export), photos=f"{lab},nowhere", runs=str(tmp_path), **options)
+
+
+def test_no_export_to_judge(lab):
+    with pytest.raises(UsageError, match="judge needs an export"):
+        judge_cells(photos=str(lab))
 
 
 # --- the command ------------------------------------------------------------------------------
