@@ -37,7 +37,8 @@ def predict(
     is 1. An error beside a label is why that is unsure: the photograph's framing is in doubt.
 
     Args:
-        model: By default joined; residual where all images have 28 pixels already.
+        model: By default joined; residual where all images have 28 pixels already, and residual-64
+            where all have 64.
         out: Write a table instead of printing one: .csv, .jsonl or .parquet (needs pyarrow).
             Beside it, <out>.origin.json says which model wrote it.
         format: csv, jsonl or parquet, where the suffix of out does not say it or there is no out.
@@ -77,7 +78,8 @@ def score(
             with a column image of files (binary) or raw pixels (fixed_size_binary, uint8 of the
             network's size); a column path or id names the rows.
         out: The folder of the answers.
-        model: By default joined; residual where all images have 28 pixels already.
+        model: By default joined; residual where all images have 28 pixels already, and residual-64
+            where all have 64.
         engine: local: this machine; ray: a session on every core of a cluster, and a lost worker
             costs a retry.
         address: Of a running Ray cluster; default: RAY_ADDRESS, or else one on this machine.

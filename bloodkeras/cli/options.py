@@ -63,7 +63,7 @@ Size = Annotated[
     int,
     "Side of the images in pixels: 28, 64, 128 or 224, as MedMNIST publishes them; drawn cells and "
     "a file of your own may have any. By default that of the run or export that is named, or of "
-    "the file, or else 28. What comes of another side than 28 lies in <runs>/<side>.",
+    "the file, or else 28. What comes of BloodMNIST at another side lies in <runs>/<side>.",
 ]
 Runs = Annotated[str, "Folder of all runs."]
 RUNS = "runs"  # below the current folder

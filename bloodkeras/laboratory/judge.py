@@ -19,12 +19,12 @@ from bloodkeras.answers.prior import Prior, describe
 from bloodkeras.contract import ACCEPTED, VERDICTS
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.images.framing import UNKNOWN, Framing
-from bloodkeras.laboratory.labelled import Labelled, read_labelled, read_others
+from bloodkeras.laboratory.labelled import Labelled, check_tables, read_labelled, read_others
 from bloodkeras.laboratory.mistakes_page import render_mistakes
 from bloodkeras.laboratory.shift_score import judge_colours, sentence
 from bloodkeras.named_types import Json, Labels
 from bloodkeras.progress import told
-from bloodkeras.whole_file import make_folder, whole_file
+from bloodkeras.whole_file import check_folder, make_folder, whole_file
 
 WILSON = 1.96  # standard errors of a 95 % interval
 SHOWN_ERRORS = 5
@@ -77,6 +77,7 @@ def evaluate_photos(
     source = {"photos": str(Path(photos).resolve()), "table": table and str(Path(table).resolve())}
     _check_place(out, source)
     classifier = Classifier.load(export, precision=precision)
+    check_tables(photos, table, foreign, classifier.labels)
     asked = classifier.read_prior(classes, prior)
     framing = dataclasses.replace(framing, image_side=classifier.dataset.image_side)
     cells = read_labelled(photos, table, classifier.labels, framing)
@@ -85,6 +86,7 @@ def evaluate_photos(
     found = judge(classifier, cells, answers, views, asked)
     if foreign:
         found["foreign"] = judge_foreign(classifier, photos, foreign, cells.framing, views)
+        found["unlabelled"] -= sum(kind["cells"] for kind in found["foreign"].values())
     found |= {"framing": cells.framing.described()} | source
     numbers = render_text(found)
     text = f"{numbers}\n\n{found['sentence']}"
@@ -94,6 +96,7 @@ def evaluate_photos(
         "mistakes.html": render_mistakes(found, numbers, cells, answers),
     }
     try:
+        make_folder(out)
         for name, content in texts.items():
             with whole_file(out / name) as file:
                 file.write(content.encode("utf-8", "backslashreplace"))
@@ -120,7 +123,7 @@ def _check_place(out: Path, source: dict[str, str]) -> None:
         raise BloodkerasError(
             f"{out} holds the results of {earlier['photos']}: choose another --runs folder"
         )
-    make_folder(out)
+    check_folder(out)
 
 
 def judge(
@@ -195,7 +198,7 @@ def judge_foreign(
     Returns:
         {kind: {"cells": how many, "accepted": share}}.
     """
-    cells, kinds = read_others(photos, table, classifier.labels, framing)
+    cells, kinds = read_others(photos, table, framing)
     answers = Answers.joined(told(partial(classifier.answer, views=views), cells.images))
     accepted = answers.doubted(cells.doubts).verdicts == ACCEPTED
     members = {kind: cells.labels == place for place, kind in enumerate(kinds)}
@@ -231,7 +234,8 @@ def render_text(found: Json) -> str:
     left_out = f", {found['unlabelled']} more have no label" if found["unlabelled"] else ""
     how = ", mean of eight views" if found["views"] else ""
     copies = f", {found['copies']} of them copies of others" if found["copies"] else ""
-    rows = [f"{found['model']} on {found['images']} photographs{copies}{how}{left_out}", ""]
+    place = f" of {Path(found['photos']).name}" if "photos" in found else ""
+    rows = [f"{found['model']} on {found['images']} photographs{place}{copies}{how}{left_out}", ""]
     rows.append(
         f"{'':26}{'accuracy':>9}  {'95 % interval':18}{'balanced':>9}{'accepted':>9}{'right':>9}"
     )

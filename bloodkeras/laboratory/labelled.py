@@ -98,10 +98,7 @@ def read_labelled(
         BloodkerasError: The folder or the table cannot be read, a column is missing, a class or a
             file that is named does not exist, or no photograph can be read.
     """
-    folder = Path(photos)
-    if not folder.is_dir():
-        found = "it is a file" if folder.exists() else "there is no such folder"
-        raise BloodkerasError(f"{photos}: expected a folder of photographs; {found}")
+    folder = _folder(photos)
     passed = PassedOver(table)
     there = list(walk(photos, passed))
     images = [Path(path) for path, error in there if not error]
@@ -141,40 +138,84 @@ def read_labelled(
     )
 
 
-def read_others(
-    photos: str, table: str, class_names: tuple[str, ...], framing: Framing
-) -> tuple[Labelled, tuple[str, ...]]:
+def read_others(photos: str, table: str, framing: Framing) -> tuple[Labelled, tuple[str, ...]]:
     """Read photographs of what is none of the classes.
 
     Args:
         photos: A folder.
         table: CSV with the columns file and label; a label is any word, such as blast.
-        class_names: All class names, which are no such words.
         framing: By which the photographs are cut.
 
     Returns:
         The photographs, and the words, whose places their labels are.
 
     Raises:
-        BloodkerasError: As `read_labelled`, or a label is a class.
+        BloodkerasError: As `read_labelled`.
     """
-    path = Path(table)
-    words = {label for _, (_, label) in parse_rows(read_text(path), path, ("file", "label"))}
-    kinds = tuple(sorted(filter(None, words)))
+    kinds = _kinds(Path(table))
+    return read_labelled(photos, table, kinds, framing), kinds
+
+
+def check_tables(photos: str, table: str, foreign: str, class_names: tuple[str, ...]) -> None:
+    """Refuse, before a photograph is read, what `read_labelled` and `read_others` would refuse.
+
+    Args:
+        photos: A folder.
+        table: Of its cells; "" where each class has a folder.
+        foreign: Of its cells that are none of the classes; "" without any.
+        class_names: All class names.
+
+    Raises:
+        BloodkerasError: Also if a kind of foreign cells is a class, or a file is in both tables.
+    """
+    folder = _folder(photos)
+    named: set[tuple[Any, ...]] = set()
+    if table:
+        found = _find_files(folder, Path(table), read_table(Path(table), class_names, said=False))
+        named = {_identity(path) for path in found.values()}
+    if not foreign:
+        return
+    kinds = _kinds(Path(foreign))
     for kind in kinds:
-        if PLACE.fullmatch(kind) or any(spells_out(kind, name) for name in class_names):
+        if PLACE.fullmatch(kind) or _means_class(kind, class_names):
             raise BloodkerasError(
-                f"{table}: {kind} is one of the classes: expected cells that are none of them, "
+                f"{foreign}: {kind} is one of the classes: expected cells that are none of them, "
                 "such as blast; list this one in --labels"
             )
-    return read_labelled(photos, table, kinds, framing), kinds
+    others = _find_files(folder, Path(foreign), read_table(Path(foreign), kinds, said=False))
+    if twice := [name for name, path in others.items() if _identity(path) in named]:
+        raise BloodkerasError(f"{twice[0]} is in both {table} and {foreign}: a cell is one or none")
+
+
+def _folder(photos: str) -> Path:
+    folder = Path(photos)
+    if not folder.is_dir():
+        found = "it is a file" if folder.exists() else "there is no such folder"
+        raise BloodkerasError(f"{photos}: expected a folder of photographs; {found}")
+    return folder
+
+
+def _kinds(table: Path) -> tuple[str, ...]:
+    """Return the labels of a table, each once."""
+    words = {label for _, (_, label) in parse_rows(read_text(table), table, ("file", "label"))}
+    return tuple(sorted(filter(None, words)))
+
+
+def _means_class(word: str, class_names: tuple[str, ...]) -> bool:
+    try:
+        return bool(class_name(word, class_names))
+    except UsageError:
+        return False
 
 
 # --- labels from a table --------------------------------------------------------------------------
 
 
-def read_table(path: Path, class_names: tuple[str, ...]) -> dict[str, int]:
-    """Return {file: place of its class} of a table; see `read_labelled`."""
+def read_table(path: Path, class_names: tuple[str, ...], said: bool = True) -> dict[str, int]:
+    """Return {file: place of its class} of a table, and say what was understood.
+
+    See `read_labelled`.
+    """
     places: dict[str, int] = {}
     understood: Counter[tuple[str, str]] = Counter()
     for line, (name, label) in parse_rows(read_text(path), path, ("file", "label")):
@@ -187,7 +228,8 @@ def read_table(path: Path, class_names: tuple[str, ...]) -> dict[str, int]:
         if name in places:
             raise BloodkerasError(f"{where}: {name} is there twice")
         places[name] = _place(label, class_names, where, understood)
-    _say_understood(understood, "row")
+    if said:
+        _say_understood(understood, "row")
     return places
 
 
@@ -229,8 +271,8 @@ def _find_files(folder: Path, table: Path, names: dict[str, int]) -> dict[str, P
     missing = [name for name in names if name not in paths]
     if missing:
         raise BloodkerasError(
-            f"{table} names {len(missing)} of {len(names)} files that are not in {folder}, such "
-            f"as {missing[0]}: expected paths below that folder, with their endings"
+            f"{len(missing)} of the {len(names)} files that {table} names are not in {folder}, "
+            f"such as {missing[0]}: expected paths below that folder, with their endings"
         )
     first: dict[tuple[Any, ...], str] = {}
     for name, path in paths.items():

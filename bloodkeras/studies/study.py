@@ -43,7 +43,7 @@ from bloodkeras.evaluation.evaluate import (
 from bloodkeras.named_types import Json
 from bloodkeras.progress import Stages, about_when, duration
 from bloodkeras.recipe import JOINED, RECIPES, Recipe
-from bloodkeras.studies.targets import Places, side_of
+from bloodkeras.studies.targets import Places, check_target, means_export, side_of
 from bloodkeras.whole_file import make_folder, write_json, write_text
 
 if TYPE_CHECKING:
@@ -128,6 +128,16 @@ class Study:
         """
         if not targets:
             return {}
+        for target in targets:
+            if means_export(target):
+                raise UsageError(f"--teacher {target} is an export: expected a run, which learned")
+            try:
+                check_target(target)
+            except UsageError:
+                raise UsageError(
+                    f"--teacher {target}: expected a finished run's folder, such as "
+                    "runs/64/residual-seed42, or a model's name"
+                ) from None
         teachers = [self.places.run_folder(target) for target in targets]
         drawn = "synthetic" * self.splits.synthetic
         sides = {side_of([str(t)], drawn, str(self.runs)) for t in teachers if t.exists()}
@@ -142,7 +152,19 @@ class Study:
         try:
             found = load_splits(data or None, 0 if data else others[0])
         except BloodkerasError as error:
-            raise BloodkerasError(f"what the teachers look at (--teacher-data): {error}") from None
+            said = f"--teacher-data {data}".strip()
+            raise BloodkerasError(f"{said}, what the teachers look at: {error}") from None
+        side = found.dataset.image_side
+        if others and side not in others:
+            raise BloodkerasError(
+                f"--teacher-data {data} has images of {side} pixels, and the teachers look at "
+                f"{others[0]}: name the same cells at that size"
+            )
+        if found.dataset.class_names != self.splits.dataset.class_names:
+            raise BloodkerasError(
+                f"--teacher-data {found.source} has other classes than the student's data "
+                f"({', '.join(found.dataset.class_names)})"
+            )
         return {"teachers": teachers, "teacher_splits": found}
 
     def join(self, home: str, elsewhere: str, out: str) -> None:

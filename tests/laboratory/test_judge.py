@@ -206,7 +206,7 @@ def test_copies_are_counted(export, lab, tmp_path, capsys):
     with (lab / "labels.csv").open("a") as table:
         table.write("again.png,1\n")
     assert judged(export, lab, tmp_path)["copies"] == before + 1
-    assert f"6 photographs, {before + 1} of them copies of others" in capsys.readouterr().out
+    assert f"6 photographs of lab, {before + 1} of them copies of others" in capsys.readouterr().out
 
 
 def test_results_of_other_photographs_are_not_written_over(export, lab, tmp_path):
@@ -246,7 +246,7 @@ def test_a_place_that_cannot_be_written_is_said_first(export, lab, tmp_path, mon
 def test_missing_files_and_folders_are_named(tmp_path, lab):
     with (lab / "labels.csv").open("a") as table:
         table.write("gone.png,1\n")
-    with pytest.raises(BloodkerasError, match=r"1 of 6 files .* gone\.png"):
+    with pytest.raises(BloodkerasError, match=r"1 of the 6 files .* gone\.png"):
         read_labelled(str(lab), str(lab / "labels.csv"), CLASS_NAMES)
     with pytest.raises(BloodkerasError, match="no such folder"):
         read_labelled(str(tmp_path / "no"), str(lab / "labels.csv"), CLASS_NAMES)
@@ -309,9 +309,11 @@ def test_the_card_of_an_export_is_asked(export, lab, described):
 
 @pytest.fixture
 def strangers(lab):
-    """Name two photographs of the lab, one of which the network takes for a class, as none."""
+    """Add three photographs, one of which at least the network takes for a class."""
+    for place in (0, 3, 2):
+        shutil.copy(lab / f"{place}.png", lab / f"strange{place}.png")
     path = lab.parent / "strangers.csv"
-    rows = ("file,label", "0.png,blast", "3.png,blast", "2.png,smudge cell")
+    rows = ("file,label", "strange0.png,blast", "strange3.png,blast", "strange2.png,smudge cell")
     path.write_text("\n".join(rows), encoding="utf-8")
     return path
 
@@ -331,10 +333,49 @@ def test_foreign_cells_that_are_accepted_are_counted(export, lab, strangers, tmp
     assert f"none of the classes, and accepted: {taken[:2].mean():.1%} of 2 blast" in text
 
 
-def test_a_class_is_not_foreign(export, lab, tmp_path):
-    labels = str(lab / "labels.csv")
-    with pytest.raises(BloodkerasError, match="1 is one of the classes"):
-        evaluate_photos(str(export), str(lab), labels, tmp_path / "out", foreign=labels)
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("0.png,NEU", "NEU is one of the classes"),
+        ("0.png,6", "6 is one of the classes"),
+        ("0.png,blast", r"0\.png is in both"),
+        ("9.png,blast", "1 of the 1 files that .* names are not in"),
+    ],
+)
+def test_a_cell_of_a_class_is_not_foreign(row, message, export, lab, tmp_path):
+    strange = tmp_path / "strange.csv"
+    strange.write_text(f"file,label\n{row}\n", encoding="utf-8")
+    labels, out = str(lab / "labels.csv"), tmp_path / "runs" / "out"
+    with pytest.raises(BloodkerasError, match=message):
+        evaluate_photos(str(export), str(lab), labels, out, foreign=str(strange))
+    assert not out.parent.exists()
+
+
+def test_an_error_in_the_last_folder_comes_before_the_first_is_judged(
+    export, lab, tmp_path, capsys
+):
+    table = tmp_path / "typo.csv"
+    table.write_text("file,label\n0.png,neutrofil\n", encoding="utf-8")
+    other = shutil.copytree(lab, tmp_path / "other")
+    with pytest.raises(BloodkerasError, match="neutrofil"):
+        judge_cells(
+            str(export),
+            photos=f"{lab},{other}",
+            labels=f"{lab / 'labels.csv'},{table}",
+            runs=str(tmp_path / "runs"),
+        )
+    assert not capsys.readouterr().out
+    assert not (tmp_path / "runs").exists()
+
+
+def test_folders_of_one_name_do_not_meet(export, lab, tmp_path):
+    other = shutil.copytree(lab, tmp_path / "second" / "lab")
+    tables = f"{lab / 'labels.csv'},{other / 'labels.csv'}"
+    runs = tmp_path / "runs"
+    judge_cells(str(export), photos=f"{lab}, {other}", labels=tables, runs=str(runs))
+    (results,) = runs.iterdir()
+    names = {path.name for path in results.iterdir()}
+    assert names == {f"photos-{tmp_path.name}-lab-labels", "photos-second-lab-labels"}
 
 
 def numbers(model, photos, accuracy, **more):
@@ -380,14 +421,20 @@ def test_several_folders_with_a_table_each(export, lab, strangers, tmp_path, cap
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"labels": "a.csv"}, "--labels names 1 tables and --photos 2 folders"),
-        ({"foreign": "a,b,c"}, "--foreign names 3 tables and --photos 2 folders"),
+        ({"labels": "a.csv"}, "--labels names 1 table, --photos 2 folders"),
+        ({"foreign": "a,b,c"}, "--foreign names 3 tables, --photos 2 folders"),
         ({}, "nowhere is not a folder"),
+        ({"photos": "a,a"}, "--photos a is named twice"),
+        ({"photos": "a,"}, "on both sides of a comma"),
+        ({"photos": "a", "labels": "a.csv,b.csv"}, "--labels names 2 tables, --photos 1 folder:"),
     ],
 )
 def test_tables_that_do_not_fit_the_folders(options, message, export, lab, tmp_path):
     with pytest.raises(UsageError, match=message):
-        judge_cells(str(export), photos=f"{lab},nowhere", runs=str(tmp_path), **options)
+        judge_cells(
+            str(export), **{"photos": f"{lab},nowhere", "runs": str(tmp_path / "runs")} | options
+        )
+    assert not (tmp_path / "runs").exists()
 
 
 def test_no_export_to_judge(lab):

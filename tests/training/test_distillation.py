@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from bloodkeras.answers.exports import published
 from bloodkeras.bloodmnist import bloodmnist
 from bloodkeras.data.splits import Split, Splits
 from bloodkeras.errors import BloodkerasError, UsageError
@@ -275,6 +276,19 @@ def test_what_cannot_teach_is_refused(few, large, teachers, tmp_path):
     (strange / "data.json").write_text(json.dumps(data), encoding="utf-8")
     with pytest.raises(BloodkerasError, match="knows other classes"):
         open_teachers([strange], few, large, "float32")
+
+
+def test_what_is_no_run_is_no_teacher(few, tmp_path):
+    """Said of the option that names it; a folder of an export is told apart."""
+    study = Study(few, str(tmp_path))
+    with pytest.raises(UsageError, match="--teacher nowhere: expected a finished run"):
+        study.taught_by(["nowhere"], "")
+    with pytest.raises(UsageError, match="is an export: expected a run"):
+        study.taught_by([str(published()["tiny"])], "")
+    with pytest.raises(
+        BloodkerasError, match=r"--teacher-data gone\.npz, what the teachers look at"
+    ):
+        study.taught_by([str(tmp_path)], "gone.npz")
 
 
 def test_images_that_no_teacher_looks_at_are_refused(few, large, teachers):
