@@ -20,7 +20,7 @@ from bloodkeras.contract import CROP_SIDE
 from bloodkeras.images.framing import CROP_MICRONS, Framing
 from bloodkeras.images.preprocess import medmnist_pixels
 from bloodkeras.images.scale import even_sample, measure, pooled, scale_of, with_scales
-from bloodkeras.laboratory.labelled import read_table
+from bloodkeras.laboratory.labels import read_table
 
 RESIZED = (1, 0.5, 0.7, 1.4, 2)
 CROPPED = 0.7

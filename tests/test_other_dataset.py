@@ -184,7 +184,7 @@ def test_priors_are_those_of_its_own_classes(export, five):
 
 @pytest.mark.slow
 def test_a_laboratorys_own_cells_judge_and_calibrate_it(export, photographs, tmp_path, capsys):
-    evaluate_photos(export, str(photographs), "", tmp_path / "judged")
+    evaluate_photos(Classifier.load(export), str(photographs), "", tmp_path / "judged")
     said = capsys.readouterr().out
     assert "giant cell" in said
     assert "blood" not in said

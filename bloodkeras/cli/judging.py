@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bloodkeras.answers.exports import SMALL, published, results_name
+from bloodkeras.answers.exports import SMALL, published
+from bloodkeras.cli.laboratories import check_once, laboratories_of, results_of
 from bloodkeras.cli.opening import open_study, quiet_tensorflow
 from bloodkeras.cli.options import (
     RUNS,
@@ -151,104 +152,32 @@ def judge(
     from bloodkeras.images.framing import Framing
     from bloodkeras.laboratory.judge import evaluate_photos
     from bloodkeras.laboratory.judge_table import table
-    from bloodkeras.laboratory.labelled import check_tables
+    from bloodkeras.laboratory.labels import check_tables
 
     if not exports:
         raise UsageError("judge needs an export, or several: judge EXPORT... --photos DIR")
     if asking.prior in (BLOOD, ESTIMATE):
         raise UsageError(f"--prior {asking.prior} is judged with all --photos: leave it out")
-    framing = Framing(asking.microns_per_pixel, tightness)
-    laboratories = _laboratories(photos, labels, foreign)
-    asked = asking.views, asking.classes, asking.prior, asking.precision
+    laboratories = laboratories_of(photos, labels, foreign)
     folders = [Path(export_folder(export)).resolve() for export in exports]
-    _check_once("export", [str(folder) for folder in folders])
+    check_once("export", [str(folder) for folder in folders])
     opened = [Classifier.load(folder, precision=asking.precision) for folder in folders]
-    for place, names, others in laboratories:  # before the first is judged, which takes a while
+    for laboratory in laboratories:  # before the first is judged, which takes a while
         for classifier in opened:
-            check_tables(place, names, others, classifier.labels)
+            check_tables(*laboratory[:3], classifier.labels)
+    framing = Framing(asking.microns_per_pixel, tightness)
     found: list[dict[str, Any]] = []
-    for place, names, others in laboratories:
+    for laboratory in laboratories:
         for folder, classifier in zip(folders, opened, strict=True):
-            called = _results(folder, place, names, tightness, asking, laboratories)
-            out = runs_of(Path(runs), classifier.dataset) / called
             if found:
                 print()
-            found.append(
-                evaluate_photos(str(folder), place, names, out, framing, *asked, foreign=others)
-            )
+            place, names, others, _ = laboratory
+            called = results_of(folder, laboratory, tightness, asking)
+            out = runs_of(Path(runs), classifier.dataset) / called
+            known = asking.views, asking.classes, asking.prior, others
+            found.append(evaluate_photos(classifier, place, names, out, framing, *known))
     if len(found) > 1:
         print(f"\n{table(found)}")
-
-
-def _laboratories(photos: str, labels: str, foreign: str) -> list[tuple[str, str, str]]:
-    """Return folder, table and table of foreign cells of each laboratory.
-
-    Raises:
-        UsageError: There are not as many tables as folders, a folder is named twice, or one
-            without a table is none.
-    """
-    folders = _listed(photos)
-    _check_once("--photos", folders)
-    if not all(folders):
-        raise UsageError(f"--photos {photos}: expected a folder on both sides of a comma")
-    lists = {
-        name: _listed(text) if text else [""] * len(folders)
-        for name, text in {"--labels": labels, "--foreign": foreign}.items()
-    }
-    for name, tables in lists.items():
-        if len(tables) != len(folders):
-            counted = (f"{len(tables)} table{'s' * (len(tables) != 1)}", len(folders))
-            raise UsageError(
-                f"{name} names {counted[0]}, --photos {counted[1]} folder"
-                f"{'s' * (counted[1] != 1)}: expected as many, separated by commas, and nothing "
-                "between two commas for a folder without"
-            )
-    for folder, table in zip(folders, lists["--labels"], strict=True):
-        if not table and not Path(folder).is_dir():
-            raise UsageError(
-                f"--photos {folder} is not a folder: expected one with a folder for each class"
-            )
-    return list(zip(folders, *lists.values(), strict=True))
-
-
-def _listed(text: str) -> list[str]:
-    """Return what is separated by commas; a file or folder may have one in its name."""
-    return [text] if Path(text).exists() else [word.strip() for word in text.split(",")]
-
-
-def _check_once(what: str, places: list[str]) -> None:
-    """Refuse a place that is named twice: its numbers would look like those of two."""
-    real = [Path(place).resolve() for place in places]
-    if twice := [place for k, place in enumerate(places) if real[k] in real[:k]]:
-        raise UsageError(f"{what} {twice[0]} is named twice")
-
-
-def _results(
-    export: Path,
-    photos: str,
-    labels: str,
-    tightness: float,
-    asking: Asking,
-    laboratories: list[tuple[str, str, str]],
-) -> Path:
-    """Return the folder for what is judged of an export, below that of all runs.
-
-    Folders of one name, judged together, are called by that of their parent too.
-    """
-    place = Path(photos).resolve()
-    same = sum(Path(other).resolve().name == place.name for other, _, _ in laboratories)
-    of = export.name if export.parent.name == "exports" else f"{export.parent.name}-{export.name}"
-    parts = [
-        "photos",
-        place.parent.name * (same > 1),
-        place.name,
-        Path(labels).stem,
-        f"{asking.microns_per_pixel:g}um" * bool(asking.microns_per_pixel),
-        f"tightness{tightness:g}" * (tightness != 1.0),
-        asking.precision * (asking.precision != Asking.precision),
-        "views" * asking.views,
-    ]
-    return Path(results_name(export, of), "-".join(filter(None, parts)))
 
 
 def calibrate(

@@ -1,7 +1,8 @@
 """A laboratory's own cells: how good an export is there, and an export calibrated on them.
 
 shift_score.py     do these images look like the training data?
-labelled.py        a folder, with a table or folders -> photographs with labels
+labels.py          a table, or folders -> what each photograph shows
+labelled.py        a folder and what it shows -> photographs with labels
 mistakes_page.py   wrong answers -> one HTML page
 judge.py           export + labelled photographs -> how good it is there
 judge_table.py     several exports on several folders -> one table

@@ -19,7 +19,7 @@ from bloodkeras.answers.prior import Prior, describe
 from bloodkeras.contract import ACCEPTED, VERDICTS
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.images.framing import UNKNOWN, Framing
-from bloodkeras.laboratory.labelled import Labelled, check_tables, read_labelled, read_others
+from bloodkeras.laboratory.labelled import Labelled, read_labelled, read_others
 from bloodkeras.laboratory.mistakes_page import render_mistakes
 from bloodkeras.laboratory.shift_score import judge_colours, sentence
 from bloodkeras.named_types import Json, Labels
@@ -41,7 +41,7 @@ ROWS = {
 
 
 def evaluate_photos(
-    export: str,
+    classifier: Classifier,
     photos: str,
     table: str,
     out: Path,
@@ -49,13 +49,12 @@ def evaluate_photos(
     views: bool = False,
     classes: str = "",
     prior: str = "",
-    precision: str = "float32",
     foreign: str = "",
 ) -> Json:
     """Judge an export on a labelled folder; print the numbers and leave them in a folder.
 
     Args:
-        export: The folder of an export.
+        classifier: The export.
         photos: A folder of photographs.
         table: CSV with the columns file and label; "" where each class has a folder.
         out: Where photos.json, photos.txt and mistakes.html go.
@@ -63,21 +62,18 @@ def evaluate_photos(
         views: Judge the mean over each cell's eight flips and quarter turns.
         classes: Names of the classes that can occur, separated by commas, to judge that too.
         prior: A file that weighs the classes, to judge that too.
-        precision: float32, or int8 for the smaller, quicker file of the export.
         foreign: CSV as the table, of cells in that folder which are none of the classes.
 
     Returns:
         What `judge` returned; with foreign cells "foreign" too, {kind: {"cells", "accepted"}}.
 
     Raises:
-        BloodkerasError: The export, the folder or the table cannot be read, the place cannot be
+        BloodkerasError: The folder or a table cannot be read, the place cannot be
             written or holds results of other photographs, or (after all others were judged) a
             photograph cannot be read.
     """
     source = {"photos": str(Path(photos).resolve()), "table": table and str(Path(table).resolve())}
     _check_place(out, source)
-    classifier = Classifier.load(export, precision=precision)
-    check_tables(photos, table, foreign, classifier.labels)
     asked = classifier.read_prior(classes, prior)
     framing = dataclasses.replace(framing, image_side=classifier.dataset.image_side)
     cells = read_labelled(photos, table, classifier.labels, framing)

@@ -43,7 +43,7 @@ from bloodkeras.evaluation.evaluate import (
 from bloodkeras.named_types import Json
 from bloodkeras.progress import Stages, about_when, duration
 from bloodkeras.recipe import JOINED, RECIPES, Recipe
-from bloodkeras.studies.targets import Places, check_target, means_export, side_of
+from bloodkeras.studies.targets import Places, check_teacher, side_of
 from bloodkeras.whole_file import make_folder, write_json, write_text
 
 if TYPE_CHECKING:
@@ -129,15 +129,7 @@ class Study:
         if not targets:
             return {}
         for target in targets:
-            if means_export(target):
-                raise UsageError(f"--teacher {target} is an export: expected a run, which learned")
-            try:
-                check_target(target)
-            except UsageError:
-                raise UsageError(
-                    f"--teacher {target}: expected a finished run's folder, such as "
-                    "runs/64/residual-seed42, or a model's name"
-                ) from None
+            check_teacher(target)
         teachers = [self.places.run_folder(target) for target in targets]
         drawn = "synthetic" * self.splits.synthetic
         sides = {side_of([str(t)], drawn, str(self.runs)) for t in teachers if t.exists()}

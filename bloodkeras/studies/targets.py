@@ -199,6 +199,21 @@ def means_export(target: str) -> bool:
     return target not in NAMES and is_export(target)
 
 
+def check_teacher(target: str) -> None:
+    """Refuse what can be neither a model nor a run folder.
+
+    Raises:
+        UsageError: The message says what is no teacher.
+    """
+    if means_export(target):
+        raise UsageError(f"--teacher {target} is an export: expected the run that it was made of")
+    if target not in NAMES and not Path(target).is_dir():
+        raise UsageError(
+            f"--teacher {target}: expected a finished run's folder, such as "
+            "runs/64/residual-seed42, or a model's name"
+        )
+
+
 def check_target(target: str) -> None:
     """Refuse what can be neither a model, a run folder nor an export.
 

@@ -18,7 +18,8 @@ from bloodkeras.answers.class_names import class_name
 from bloodkeras.answers.prior import read_prior
 from bloodkeras.bloodmnist import ABBREVIATIONS, AMBIGUOUS, CLASS_NAMES
 from bloodkeras.errors import BloodkerasError, UsageError
-from bloodkeras.laboratory.labelled import read_labelled, read_table
+from bloodkeras.laboratory.labelled import read_labelled
+from bloodkeras.laboratory.labels import read_table
 
 ROOT = Path(__file__).parents[2]
 NEUTROPHIL = CLASS_NAMES.index("neutrophil")

@@ -210,10 +210,10 @@ def test_noise_is_not_learnt_but_a_rule_is():
 
 def test_a_new_last_layer_learns_what_is_different_here(export, lab, tmp_path, capsys):
     others = (str(lab), str(lab / "others.csv"))
-    before = evaluate_photos(str(export), *others, tmp_path / "before")
+    before = evaluate_photos(Classifier.load(export), *others, tmp_path / "before")
     folder = calibrated(export, lab, last_layer=True)
     printed = capsys.readouterr().out
-    after = evaluate_photos(str(folder), *others, tmp_path / "after")
+    after = evaluate_photos(Classifier.load(folder), *others, tmp_path / "after")
     assert before["all_classes"]["accuracy"] < 0.2
     assert after["all_classes"]["accuracy"] > 0.9
     assert after["all_classes"]["coverage"] > 0.5

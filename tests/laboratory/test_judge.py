@@ -25,7 +25,8 @@ from bloodkeras.contract import CARD_FILE
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.laboratory.judge import ROWS, evaluate_photos, judge, wilson
 from bloodkeras.laboratory.judge_table import table
-from bloodkeras.laboratory.labelled import read_labelled, read_table
+from bloodkeras.laboratory.labelled import read_labelled
+from bloodkeras.laboratory.labels import read_table
 from bloodkeras.laboratory.shift_score import colours, describe_colours, judge_colours, sentence
 
 RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (90, 90, 90)
@@ -58,7 +59,9 @@ def lab(tmp_path):
 
 
 def judged(export, lab, tmp_path):
-    return evaluate_photos(str(export), str(lab), str(lab / "labels.csv"), tmp_path / "out")
+    return evaluate_photos(
+        Classifier.load(export), str(lab), str(lab / "labels.csv"), tmp_path / "out"
+    )
 
 
 def test_numbers_by_hand(export, lab, tmp_path):
@@ -99,7 +102,7 @@ def test_what_the_user_knows_is_judged_too(export, lab, tmp_path, capsys):
     (tmp_path / "prior.csv").write_text(
         "class,weight\neosinophil,1\nneutrophil,1\n", encoding="utf-8"
     )
-    words = str(export), str(lab), str(lab / "labels.csv"), tmp_path / "out"
+    words = Classifier.load(export), str(lab), str(lab / "labels.csv"), tmp_path / "out"
     by_file = evaluate_photos(*words, prior=str(tmp_path / "prior.csv"))
     assert "as you weigh them" in capsys.readouterr().out
     by_names = evaluate_photos(*words, classes="eosinophil,neutrophil")
@@ -323,7 +326,7 @@ def test_foreign_cells_that_are_accepted_are_counted(export, lab, strangers, tmp
     taken = Classifier.load(export).answer(shown).verdicts == "accepted"
     labels = str(lab / "labels.csv")
     out, others = tmp_path / "out", str(strangers)
-    found = evaluate_photos(str(export), str(lab), labels, out, foreign=others)
+    found = evaluate_photos(Classifier.load(export), str(lab), labels, out, foreign=others)
     assert found["foreign"] == {
         "blast": {"cells": 2, "accepted": taken[:2].mean()},
         "smudge cell": {"cells": 1, "accepted": taken[2]},
@@ -345,10 +348,10 @@ def test_foreign_cells_that_are_accepted_are_counted(export, lab, strangers, tmp
 def test_a_cell_of_a_class_is_not_foreign(row, message, export, lab, tmp_path):
     strange = tmp_path / "strange.csv"
     strange.write_text(f"file,label\n{row}\n", encoding="utf-8")
-    labels, out = str(lab / "labels.csv"), tmp_path / "runs" / "out"
+    options = {"labels": str(lab / "labels.csv"), "foreign": str(strange)}
     with pytest.raises(BloodkerasError, match=message):
-        evaluate_photos(str(export), str(lab), labels, out, foreign=str(strange))
-    assert not out.parent.exists()
+        judge_cells(str(export), photos=str(lab), runs=str(tmp_path / "runs"), **options)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_an_error_in_the_last_folder_comes_before_the_first_is_judged(

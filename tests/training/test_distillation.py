@@ -283,7 +283,7 @@ def test_what_is_no_run_is_no_teacher(few, tmp_path):
     study = Study(few, str(tmp_path))
     with pytest.raises(UsageError, match="--teacher nowhere: expected a finished run"):
         study.taught_by(["nowhere"], "")
-    with pytest.raises(UsageError, match="is an export: expected a run"):
+    with pytest.raises(UsageError, match="is an export: expected the run"):
         study.taught_by([str(published()["tiny"])], "")
     with pytest.raises(
         BloodkerasError, match=r"--teacher-data gone\.npz, what the teachers look at"
