@@ -240,7 +240,10 @@ def shifts(runs: Path, synthetic: bool, split: str = "test") -> Path:
             axis.plot([100 * s["accuracy"] for s in scores], marker="o", ms=3, label=label)
         axis.set(title=name, ylim=(0, 100), xlabel="strength (0: no shift)", ylabel="accuracy, %")
         axis.label_outer()
-    axes[0, 0].legend(frameon=False, fontsize=8, title="mean over all shifts", title_fontsize=8)
+    # In the panel of translations, which cost little: its lower half is free.
+    axes[-1, -1].legend(
+        frameon=False, fontsize=8, title="mean over all shifts", title_fontsize=8, loc="lower left"
+    )
     figure.suptitle(f"Simulated shifts of the {split} split", fontsize=11)
     path = runs / shifts_file(split).replace(".json", ".png")
     save_figure(figure, [], path, synthetic)
