@@ -261,8 +261,8 @@ def render_text(found: Json) -> str:
         rows += [f"unsure because their frame is in doubt, as in predict: {found['doubtful']}"]
     if "foreign" in found:
         kinds = found["foreign"].items()
-        said = (f"{of['accepted']:.1%} of {of['cells']} {kind}" for kind, of in kinds)
-        rows += [f"none of the classes, and accepted: {', '.join(said)}"]
+        rows += ["none of the classes, and accepted as one:"]
+        rows += [f"{of['accepted']:>8.1%} of {of['cells']} {kind}" for kind, of in kinds]
     rows += ["", *_confusion(found)]
     return "\n".join(rows)
 

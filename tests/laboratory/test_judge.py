@@ -333,7 +333,7 @@ def test_foreign_cells_that_are_accepted_are_counted(export, lab, strangers, tmp
     }
     assert taken.any()
     text = (tmp_path / "out/photos.txt").read_text(encoding="utf-8")
-    assert f"none of the classes, and accepted: {taken[:2].mean():.1%} of 2 blast" in text
+    assert f"accepted as one:\n{taken[:2].mean():>8.1%} of 2 blast\n" in text
 
 
 @pytest.mark.parametrize(
