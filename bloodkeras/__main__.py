@@ -18,7 +18,6 @@ COMMANDS = {
         making.data,
         making.eda,
         making.train,
-        making.join,
         judging.evaluate,
         judging.shifts,
         making.export,

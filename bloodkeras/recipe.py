@@ -80,7 +80,9 @@ class Recipe:
         1.0, "times the filters of every convolution, in steps of eight", allowed=ABOVE_ZERO
     )
     model_depth: int = number(0, "further blocks at the end of every stage", "blocks")
-    model_balance: bool = switch("show every image in one light and one stain, in the network")
+    model_balance: bool = switch(
+        "show every image in one light, stain and sharpness, in the network"
+    )
 
     augment_flip: bool = switch("mirror half of the images left-right: a cell has no left")
     augment_turns: bool = switch("all eight flips and quarter turns, which lose no pixel")
@@ -109,7 +111,9 @@ class Recipe:
     augment_stain_tint: float = number(0.0, "background of up to this density, by channel")
     augment_field: float = number(0.0, "field of view times 1 / (1 + this) to 1 + this")
     augment_surroundings: float = share(0.0, "share of images without anything around the cell")
-    augment_focus: float = number(0.0, "blur or sharpen by up to this share")
+    augment_focus: float = number(
+        0.0, "blur by a Gaussian of up to this deviation, or sharpen as much", "pixels"
+    )
     augment_noise: float = number(
         0.0, "noise of up to this standard deviation", "grey levels of 255"
     )
@@ -180,8 +184,8 @@ class Recipe:
         )
 
 
-# Of recipes that named no architecture: the networks that are not called as their recipe.
-RENAMED = {"robust": "residual", "joined": "residual"}
+# Of recipes that named no architecture: the network that is not called as its recipe.
+RENAMED = {"robust": "residual"}
 
 
 def settings() -> dict[str, dataclasses.Field[Any]]:
@@ -260,7 +264,7 @@ RECIPES["robust"] = dataclasses.replace(
     augment_stain_tint=0.6,
     augment_field=0.4,
     augment_surroundings=0.5,
-    augment_focus=0.7,
+    augment_focus=1.0,
     augment_noise=6.0,
     augment_kept=0.5,
     augment_mixup=0.4,
@@ -278,11 +282,23 @@ TAUGHT: dict[str, dict[str, Any]] = {
         "train_learning_rate": 3e-3,  # it begins with weights that are nearly right
         "train_inherit": True,
     },
+    "robust": {
+        # In one light and stain whatever the lamp, so nothing else has to teach that.
+        "model_balance": True,
+        "augment_brightness": 0.0,
+        "augment_contrast": 0.0,
+        "model_dropout": 0.0,
+        "augment_mixup": 0.0,
+        "train_label_smoothing": 0.0,
+        "train_epochs": 24,
+        "train_views": 12,
+        "train_learning_rate": 4e-3,
+        "train_inherit": True,
+    },
     "tiny": {"train_epochs": 96, "train_views": 8, "train_precision": "auto"},
 }
 TEACHER_SHARE = 0.9  # of a student's labels, where nothing else is said
 
-JOINED = "joined"  # what `join` makes of two runs: no recipe trains it
 STUDIED = ("simple", "deeper")  # the baseline and its improvement: what `make all` compares
 
 

@@ -286,14 +286,12 @@ def test_every_network_is_built_for_any_side_and_classes(side):
     import dataclasses
 
     from bloodkeras.recipe import RECIPES
-    from bloodkeras.training.join import build_joined
     from bloodkeras.training.models import build_model, predict_proba
 
     dataset = dataclasses.replace(FIVE, image_side=side)
     images = draw_arrays({"train": 5, "val": 5, "test": 5}, dataset=dataset)["test_images"]
     narrow = {n: dataclasses.replace(r, model_width=0.25) for n, r in RECIPES.items()}
     models = {name: build_model(recipe, dataset) for name, recipe in narrow.items()}
-    models["joined"] = build_joined(models["tiny"], models["residual"])
     for model in models.values():
         probs = predict_proba(model, images)
         assert probs.shape == (5, 5)

@@ -138,7 +138,7 @@ def test_every_setting_says_what_it_does_and_which_values_it_takes():
 
 @pytest.mark.parametrize(
     ("written", "architecture"),
-    [("simple", "simple"), ("robust", "residual"), ("joined", "residual"), ("tiny", "tiny")],
+    [("simple", "simple"), ("robust", "residual"), ("tiny", "tiny")],
 )
 def test_a_recipe_from_before_architectures_gives_the_same_network(tmp_path, written, architecture):
     path = tmp_path / "recipe.json"

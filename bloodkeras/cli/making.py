@@ -107,30 +107,6 @@ def train(
         study.train(chosen, out or None, **options)
 
 
-def join(
-    home: Target = "residual",
-    elsewhere: Target = "robust",
-    *,
-    data: Data = "",
-    size: Size = 0,
-    runs: Runs = RUNS,
-    out: str = "",
-) -> None:
-    """Join two trained models into one: by an image's colours it decides whom to ask.
-
-    Where they are those of the training data it answers the mean of both, elsewhere what the
-    second says. `evaluate` and `export` take the run folder that comes of it.
-
-    Args:
-        home: The run that is better on images like the training data.
-        elsewhere: The run that is better on another laboratory's.
-        data: It must be what both were trained on.
-        out: The new run folder; default: <runs>/joined-seed<seed of elsewhere>.
-    """
-    _check_targets(home, elsewhere)
-    open_study(data, runs, size=size, targets=(home, elsewhere)).join(home, elsewhere, out)
-
-
 def export(
     *models: Target, data: Data = "", size: Size = 0, runs: Runs = RUNS, exports: Exports = ""
 ) -> None:

@@ -70,14 +70,14 @@ def fit_calibration(model: keras.Model, splits: Splits, recipe: Recipe) -> Calib
     """
     network = with_features(model)
     train, val = as_elsewhere(splits.train, recipe), as_elsewhere(splits.val, recipe)
-    features, _ = predict_features(network, train.images)
-    statistics = feature_statistics(features, train.labels)
+    features, logits = predict_features(network, train.images)
+    statistics = feature_statistics(features, train.labels, logits)
     answers = predict_features(network, val.images)
     temperature = likeliest_temperature(answers[1], val.labels)
     aurocs = compare_scores(network, statistics, val)
     score = choose_score(aurocs)
 
-    def judge(features: Floats, logits: Floats) -> tuple[Floats, Floats]:
+    def judge(features: dict[str, Floats], logits: Floats) -> tuple[Floats, Floats]:
         doubt = ops.convert_to_numpy(SCORES[score](features, logits, statistics))
         return softmax(logits / temperature), doubt
 

@@ -74,7 +74,6 @@ def build_card(run: Run, splits: Splits, calibration: Calibration) -> Json:
             "best_epoch": run.best_epoch,
             "best_val_accuracy": run.best_val_accuracy,
             "weights_sha256": run.weights,
-            "joined": run.info.get("joined"),
             "teachers": run.info.get("teachers", []),
         },
         "training_data": run.data,
@@ -225,15 +224,6 @@ def render_page(card: Json, splits: Splits, classifier: Classifier) -> str:
 
 def describe_training(card: Json) -> str:
     """Say in a few words how the weights came about."""
-    if parts := card["training"].get("joined"):
-        home, elsewhere = (
-            f"`{part['model']}` (weights `{part['weights_sha256'][:12]}`)"
-            for part in (parts["home"], parts["elsewhere"])
-        )
-        return (
-            f"two networks joined: where an image's colours are usual the mean of {home} and "
-            f"{elsewhere}, otherwise the second alone; the recipe in card.json is the second's"
-        )
     text = f"seed {card['recipe']['train_seed']}, {card['recipe']['train_epochs']} epochs"
     teachers = [
         f"`{each['run']}` ({each['image_side']} pixels, weights `{each['weights_sha256'][:12]}`)"

@@ -17,51 +17,68 @@ from sklearn.metrics import roc_auc_score
 from bloodkeras.data.ood_images import cut_corners, draw_foreign
 from bloodkeras.data.splits import Split
 from bloodkeras.named_types import Floats, Json, Labels, Pixels, Tensor
-from bloodkeras.training.colours import COLOUR_COUNT, Colours
+from bloodkeras.training.colours import Colours
 from bloodkeras.training.gaussian import gaussian
 from bloodkeras.training.models import predict_outputs
 
+FEATURES = ("blocks", "pooled", "colours")  # what a network is asked for beside its logits
+BLOCKS = 3  # poolings that "blocks" looks at: the last, and those of the last two blocks' attention
 # Which of the features a distance looks at.
 PARTS = {
-    "pooled": slice(None, -COLOUR_COUNT),
-    "colours": slice(-COLOUR_COUNT, None),
-    "both": slice(None),
+    "pooled": ("pooled",),
+    "colours": ("colours",),
+    "both": ("pooled", "colours"),
+    "blocks": ("blocks",),
 }
+Features = dict[str, Tensor]  # of FEATURES, each (B, F)
 Statistics = dict[str, dict[str, Floats]]  # of each kind of features: see gaussian.py
 TIE = 0.005  # of a mean AUROC: less is no difference between scores
 
 
 def with_features(model: keras.Model) -> keras.Model:
-    """Return the same network with two outputs: features (B, F + 15) and logits (B, K).
+    """Return the same network with the FEATURES as outputs, each (B, F), and then its logits.
 
-    The first F features are the pooled ones of the last convolution. They are averages over all
-    places, so that a platelet is mostly background to them, and background mostly a platelet:
-    hence 15 numbers more that say what colours there are, and which of them in the centre.
+    "pooled" are those of the last convolution. They are averages over all places, so that a
+    platelet is mostly background to them, and background mostly a platelet: hence the 15 "colours",
+    those of the centre too. The last convolution has forgotten what does not tell the eight classes
+    apart, and a cell of another kind may differ in just that: hence "blocks".
     """
     pooling = [x for x in model.layers if isinstance(x, keras.layers.GlobalAveragePooling2D)]
-    features = ops.concatenate([pooling[-1].output, Colours()(model.input)], axis=-1)
-    return keras.Model(model.input, [features, model.output])
+    blocks = [ops.reshape(x.output, (-1, x.output.shape[-1])) for x in pooling[-BLOCKS:]]
+    features = [ops.concatenate(blocks, axis=-1), pooling[-1].output, Colours()(model.input)]
+    return keras.Model(model.input, [*features, model.output])
 
 
-def predict_features(network: keras.Model, images: Pixels) -> tuple[Floats, Floats]:
-    """Return features float32 (N, F) and logits float32 (N, K) of uint8 (N, S, S, 3)."""
-    features, logits = predict_outputs(network, images)
-    return features, logits
+def named(outputs: list[Tensor]) -> tuple[Features, Tensor]:
+    """Return features by their names, and logits, of the outputs of `with_features`."""
+    *features, logits = outputs
+    return dict(zip(FEATURES, features, strict=True)), logits
 
 
-def feature_statistics(features: Floats, labels: Labels) -> Statistics:
+def predict_features(network: keras.Model, images: Pixels) -> tuple[dict[str, Floats], Floats]:
+    """Return features, each float32 (N, F), and logits float32 (N, K) of uint8 (N, S, S, 3)."""
+    return named(predict_outputs(network, images))
+
+
+def feature_statistics(features: dict[str, Floats], labels: Labels, logits: Floats) -> Statistics:
     """Return what the scores must know of the training split.
 
     Args:
-        features: float (N, F + 15), of `with_features`.
+        features: Of `predict_features`.
         labels: int (N,); a class may be missing.
+        logits: float (N, K).
 
     Returns:
-        {name of some features: `gaussian` of them}.
+        {name of some features: `gaussian` of them}, and "spread": the standard deviations of what
+        is added up.
     """
-    found = {name: gaussian(features[:, part], labels) for name, part in PARTS.items()}
-    alike = gaussian(features[:, PARTS["pooled"]], np.zeros_like(labels))
-    return found | {"pooled, all classes as one": alike}
+    found = {
+        name: gaussian(np.hstack([features[each] for each in part]), labels)
+        for name, part in PARTS.items()
+    }
+    found["pooled, all classes as one"] = gaussian(features["pooled"], np.zeros_like(labels))
+    parts = {"energy": _energy(features, logits, {}), "blocks": _square(features, "blocks", found)}
+    return found | {"spread": {name: np.array(np.std(values), np.float32) for name, values in parts.items()}}
 
 
 def compare_scores(network: keras.Model, statistics: Statistics, cells: Split) -> Json:
@@ -96,32 +113,50 @@ def score_images(network: keras.Model, statistics: Statistics, images: Pixels) -
     return {name: ops.convert_to_numpy(f(*answers, statistics)) for name, f in SCORES.items()}
 
 
-def _unlikelihood(features: Tensor, logits: Tensor, statistics: Statistics) -> Tensor:
+def _unlikelihood(features: Features, logits: Tensor, statistics: Statistics) -> Tensor:
     """One minus the largest probability, (B,)."""
     return 1 - ops.max(ops.softmax(logits), axis=-1)
 
 
-def _energy(features: Tensor, logits: Tensor, statistics: Statistics) -> Tensor:
+def _energy(features: Features, logits: Tensor, statistics: Statistics) -> Tensor:
     """Negative log-sum-exp of the logits, (B,)."""
     return -ops.logsumexp(logits, axis=-1)
 
 
-def _distance(part: str) -> Callable[[Tensor, Tensor, Statistics], Tensor]:
+def _distance(part: str) -> Callable[[Features, Tensor, Statistics], Tensor]:
     """Return the score that is the distance of some of the features."""
 
-    def score(features: Tensor, logits: Tensor, statistics: Statistics) -> Tensor:
-        # A slice of everything would be a node of the graph that changes nothing.
-        seen = features if part == "both" else features[:, PARTS[part]]
-        return ops.sqrt(_square_distance(seen, statistics[part]))
+    def score(features: Features, logits: Tensor, statistics: Statistics) -> Tensor:
+        return ops.sqrt(_square(features, part, statistics))
 
     return score
 
 
-def _relative_distance(features: Tensor, logits: Tensor, statistics: Statistics) -> Tensor:
+def _relative_distance(features: Features, logits: Tensor, statistics: Statistics) -> Tensor:
     """How much farther from the nearest class than from cells in general, squared, (B,)."""
-    pooled = features[:, PARTS["pooled"]]
-    to_all = _square_distance(pooled, statistics["pooled, all classes as one"])
-    return _square_distance(pooled, statistics["pooled"]) - to_all
+    to_all = _square_distance(features["pooled"], statistics["pooled, all classes as one"])
+    return _square(features, "pooled", statistics) - to_all
+
+
+def _energy_and_distance(features: Features, logits: Tensor, statistics: Statistics) -> Tensor:
+    """Energy, and the squared distance of all blocks' features, each by its spread at home, (B,).
+
+    Energy alone takes for a cell what resembles one class; the distance alone refuses what is only
+    blurred.
+    """
+    spread = statistics["spread"]
+    energy = _energy(features, logits, statistics) / spread["energy"]
+    return energy + _square(features, "blocks", statistics) / spread["blocks"]
+
+
+def _square(features: Features, part: str, statistics: Statistics) -> Tensor:
+    """Squared distance of some of the features, (B,)."""
+    names = PARTS[part]
+    # To put one with none would be a node of the graph that changes nothing.
+    seen = [features[name] for name in names]
+    return _square_distance(
+        ops.concatenate(seen, axis=-1) if len(seen) > 1 else seen[0], statistics[part]
+    )
 
 
 def _square_distance(features: Tensor, fitted: dict[str, Floats]) -> Tensor:
@@ -143,4 +178,5 @@ SCORES = {  # what looks at more comes later
     "relative feature distance": _relative_distance,
     "colour distance": _distance("colours"),
     "distance of features and colours": _distance("both"),
+    "energy and distance of blocks": _energy_and_distance,
 }

@@ -28,7 +28,7 @@ from bloodkeras.export.calibration import Calibration, fit_calibration
 from bloodkeras.export.card import build_card, describe_int8, judge, render_card, render_page
 from bloodkeras.export.empty_batch import allow_empty_batch
 from bloodkeras.export.half_weights import halve_weights
-from bloodkeras.export.ood_score import SCORES, with_features
+from bloodkeras.export.ood_score import SCORES, named, with_features
 from bloodkeras.export.quantise import Quantised, quantise
 from bloodkeras.named_types import Json, Pixels, Probs, Tensor
 from bloodkeras.progress import Stages, told
@@ -172,7 +172,7 @@ def convert(model: keras.Model, calibration: Calibration) -> onnx.ModelProto:
 
     @tf.function(input_signature=[pixels])
     def classify(images: Tensor) -> dict[str, Tensor]:
-        features, logits = network(tf.cast(images, tf.float32), training=False)
+        features, logits = named(network(tf.cast(images, tf.float32), training=False))
         return {
             contract.OUTPUT_NAME: tf.nn.softmax(logits / calibration.temperature),
             contract.FOREIGN_NAME: score(features, logits, calibration.statistics),

@@ -11,36 +11,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from bloodkeras.contract import INPUT_NAME, MODEL_FILE, OUTPUT_NAME
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.laboratory.graph import constants_of, kernel_of, load_model, makers_of, open_at
 from bloodkeras.named_types import Array, Floats, Pixels
 
 if TYPE_CHECKING:
-    from bloodkeras.laboratory.graph import ModelProto, NodeProto
+    from bloodkeras.laboratory.graph import ModelProto
 
 
 @dataclass(frozen=True)
 class _Head:
-    """The dense layers of one network, of which there are two in a joined model.
+    """The dense layers of a network.
 
     Attributes:
         layers: From the last back to the pooling: the kernel (F, K) of a dense layer, or the name
             of what comes out of a ReLU.
         features: The name of what is pooled, (N, F, H, W).
-        weight: The name of what the network's answer is weighed by, (N, 1); "" for nothing.
     """
 
     layers: tuple[Floats | str, ...]
     features: str
-    weight: str
 
     def tensors(self) -> list[str]:
         """Return the names of all that `map` needs."""
-        names = (self.features, self.weight, *self.layers)
-        return [name for name in names if isinstance(name, str) and name]
+        return [self.features, *(name for name in self.layers if isinstance(name, str))]
 
     def map(self, found: dict[str, Array]) -> Array:
         """Return the network's maps, (N, K, H, W), from its tensors by name."""
@@ -54,7 +49,7 @@ class _Head:
         images, channels, *places = features.shape
         spoken = says @ features.reshape(images, channels, -1)
         maps: Array = spoken.reshape(images, -1, *places)
-        return maps * found[self.weight][:, :, None, None] if self.weight else maps
+        return maps
 
 
 class ActivationMap:
@@ -67,8 +62,8 @@ class ActivationMap:
             BloodkerasError: onnx is not installed, or the graph is not built as an export's.
         """
         model = load_model(Path(folder, MODEL_FILE))
-        self._heads = _find_heads(model)
-        self._tensors = list(dict.fromkeys(n for head in self._heads for n in head.tensors()))
+        self._head = _find_head(model)
+        self._tensors = self._head.tensors()
         self._session = open_at(model, self._tensors)
 
     def maps(self, images: Pixels) -> Floats:
@@ -79,46 +74,25 @@ class ActivationMap:
             is the class's logit without what does not depend on the image's features.
         """
         values = self._session.run(self._tensors, {INPUT_NAME: images})
-        found = dict(zip(self._tensors, values, strict=True))
-        maps: Floats = np.sum([head.map(found) for head in self._heads], axis=0)
-        return maps
+        return self._head.map(dict(zip(self._tensors, values, strict=True)))
 
 
-def _find_heads(model: "ModelProto") -> list[_Head]:
-    """Walk from the probabilities back to the poolings."""
+def _find_head(model: "ModelProto") -> _Head:
+    """Walk from the probabilities back to the pooling."""
     makers, constants = makers_of(model), constants_of(model)
-
-    def head(node: "NodeProto | None", weight: str) -> _Head:
-        layers: list[Floats | str] = []
-        while node is not None and node.op_type in ("Gemm", "Relu", "Squeeze"):
-            if node.op_type == "Gemm":
-                layers.append(kernel_of(node, constants))
-            elif node.op_type == "Relu":
-                layers.append(node.output[0])
-            node = makers.get(node.input[0])
-        if node is None or node.op_type != "GlobalAveragePool":
-            raise BloodkerasError("this graph has no pooling before its dense layers")
-        return _Head(tuple(layers), node.input[0], weight)
-
-    def heads(name: str, weight: str = "") -> list[_Head]:
-        node = makers.get(name)
-        if node is None:
-            return []
+    node = makers.get(OUTPUT_NAME)
+    while node is not None and node.op_type in ("Softmax", "Mul", "Div"):
+        node = makers.get(node.input[0])
+    layers: list[Floats | str] = []
+    while node is not None and node.op_type in ("Gemm", "Relu", "Squeeze"):
         if node.op_type == "Gemm":
-            return [head(node, weight)]
-        if node.op_type == "Add":
-            return [found for each in node.input for found in heads(each, weight)]
-        if node.op_type == "Mul" and node.input[1] not in constants:
-            one, other = node.input
-            return heads(one, other) or heads(other, one)
-        if node.op_type in ("Softmax", "Log", "Mul", "Div"):
-            return heads(node.input[0], weight)
-        return []
-
-    found = heads(OUTPUT_NAME)
-    if not found:
+            layers.append(kernel_of(node, constants))
+        elif node.op_type == "Relu":
+            layers.append(node.output[0])
+        node = makers.get(node.input[0])
+    if node is None or node.op_type != "GlobalAveragePool" or not layers:
         raise BloodkerasError(
             "this graph does not end in a pooling, dense layers and a softmax, as an export does: "
             "export the model again"
         )
-    return found
+    return _Head(tuple(layers), node.input[0])

@@ -93,8 +93,7 @@ def calibrate_photos(
     if last_layer and len(np.unique(cells.labels)) < 2:
         name = classifier.labels[cells.labels[0]]
         raise BloodkerasError(f"all cells are {name}: a last layer needs every class that occurs")
-    head, facts = fit(model, cells, classifier, last_layer)
-    write_head(model, head)
+    facts = fit(model, cells, classifier, last_layer)
     digest = sha256_of(table) if table else _sha256_of_folders(found, classifier.labels)
     source = {
         "model": classifier.card.get("model", ""),
@@ -124,18 +123,16 @@ def _sha256_of_folders(found: Labelled, labels: tuple[str, ...]) -> str:
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def fit(
-    model: "ModelProto", cells: Labelled, classifier: Classifier, last_layer: bool
-) -> tuple[Head, Json]:
-    """Return a new head, and what the card says of it.
+def fit(model: "ModelProto", cells: Labelled, classifier: Classifier, last_layer: bool) -> Json:
+    """Give a model a new head; return what the card says of it.
 
     With a new last layer all that is said, thresholds too, is from fits that had not seen the cell.
     """
     head = read_head(model)
     views = np.stack(eight_views(cells.images), 1)  # (N, 8, S, S, 3)
-    features, logits, foreign = features_and_logits(model, np.concatenate(views))
+    features, logits, _ = features_and_logits(model, np.concatenate(views))
     features, logits = (x.reshape(len(cells), 8, -1) for x in (features, logits))
-    before, foreign = logits[:, 0].astype(float), foreign.reshape(len(cells), 8)[:, 0]
+    before = logits[:, 0].astype(float)
     fitted = Fit(head.weights, head.bias, None, before[None])
     if last_layer:
         fitted = fit_last_layer(features, cells.labels, head.weights, head.bias)
@@ -145,6 +142,8 @@ def fit(
     ]
     temperature = float(np.exp(np.mean(np.log(temperatures))))
     probs = softmax(fitted.left_out / temperature)  # (divisions, N, 8)
+    write_head(model, Head(fitted.weights, fitted.bias, temperature))
+    *_, foreign = features_and_logits(model, cells.images)  # in which the new logits may count
     # To the graph's precision, or a cell's own confidence might miss the threshold that it set.
     sure, right = probs.max(-1).astype(np.float32), probs.argmax(-1) == cells.labels
     framed = cells.framed  # an answer to any other is unsure, whatever the threshold
@@ -166,7 +165,7 @@ def fit(
         "coverage": float(accepted.mean()),
         "selective_accuracy": float(right[accepted].mean()) if accepted.any() else None,
     }
-    return Head(fitted.weights, fitted.bias, temperature), facts
+    return facts
 
 
 def new_card(card: Json, name: str, facts: Json) -> Json:
@@ -180,7 +179,7 @@ def new_card(card: Json, name: str, facts: Json) -> Json:
         "coverage_on_val": None,
     }
     if facts["last_layer"]:  # it expects the classes to be as common as among these cells
-        counts = np.array(list(facts["cells"].values())) + UNSEEN_CELLS
+        counts = np.sqrt(list(facts["cells"].values())) + UNSEEN_CELLS  # as the fit counted them
         kept["class_shares"] = (counts / counts.sum()).round(6).tolist()
     return kept | {
         "model": name,

@@ -43,6 +43,9 @@ class Fit:
 def fit_last_layer(features: Floats, labels: Labels, weights: Floats, bias: Floats) -> Fit:
     """Fit a last layer; the penalty is the one that does best on cells left out.
 
+    A cell counts by one over the root of its class' number. Balanced accuracy gains more by that
+    than accuracy loses; if all classes counted alike it would be the other way.
+
     Args:
         features: float (N, V, F): V views (flips and quarter turns) of each cell, the first as it
             is.
@@ -59,7 +62,8 @@ def fit_last_layer(features: Floats, labels: Labels, weights: Floats, bias: Floa
             for place, found in enumerate(path):
                 logits = features[~seen, 0] @ found[0] + found[1]
                 left_out[place, division, ~seen] = logits
-    losses = [[cross_entropy(logits, labels) for logits in each] for each in left_out]
+    counts = balanced(labels)
+    losses = [[cross_entropy(logits, labels, counts) for logits in each] for each in left_out]
     best = int(np.argmin(np.mean(losses, axis=1)))
     *_, found = _descend(features, labels, weights, bias, PENALTIES[: best + 1])
     return Fit(*found, PENALTIES[best], left_out[best])
@@ -114,11 +118,18 @@ def even_odds_threshold(confidence: Floats, right: Flags) -> float:
     return float(confidence[order[good[-1]]]) if good else 1.01
 
 
-def cross_entropy(logits: Floats, labels: Labels) -> float:
+def balanced(labels: Labels) -> Floats:
+    """Return what each of int (N,) counts: one over the root of its class' number; mean 1."""
+    weights = 1 / np.sqrt(np.bincount(labels)[labels])
+    found: Floats = weights / weights.mean()
+    return found
+
+
+def cross_entropy(logits: Floats, labels: Labels, weights: Floats | float = 1.0) -> float:
     """Return the mean negative log-likelihood of labels int (N,), by logits float (N, K)."""
     shifted = logits - logits.max(1, keepdims=True)
     likelihoods = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
-    return float(-likelihoods[np.arange(len(labels)), labels].mean())
+    return float(-(weights * likelihoods[np.arange(len(labels)), labels]).mean())
 
 
 def softmax(logits: Floats) -> Floats:
@@ -146,13 +157,14 @@ def _descend(
     centre, spread = flat.mean(0), flat.std(0)
     spread = (spread + 0.1 * spread.mean() + 1e-9) * np.sqrt(width)
     scaled = np.hstack([(flat - centre) / spread, np.ones((len(flat), 1), np.float32)])
+    counts = np.repeat(balanced(labels), views).astype(np.float32)[:, None]
     before = (flat @ weights + bias).astype(np.float32)
-    steepest = 0.5 * np.linalg.norm(scaled.T @ scaled, 2) / len(flat)
+    steepest = 0.5 * np.linalg.norm(scaled.T @ (counts * scaled), 2) / len(flat)
     change = np.zeros((width + 1, len(bias)), np.float32)
     for penalty in penalties:
         rate, ahead = 1 / (steepest + penalty), change
         for step in range(STEPS):
-            wrong = scaled.T @ (softmax(before + scaled @ ahead) - truth) / len(flat)
+            wrong = scaled.T @ (counts * (softmax(before + scaled @ ahead) - truth)) / len(flat)
             moved = ahead - np.float32(rate) * (wrong + np.float32(penalty) * ahead)
             ahead = moved + np.float32(step / (step + 3)) * (moved - change)
             change = moved

@@ -151,9 +151,8 @@ def _places(model: "ModelProto") -> _Places:
             node = makers.get(node.input[0])
     if node is None or node.op_type != "Gemm" or not constants.issuperset(node.input[1:3]):
         raise BloodkerasError(
-            "its graph does not end in a dense layer, a temperature and a softmax. A joined model "
-            "is two networks in one: calibrate one of them by itself, such as robust, which is for "
-            "images unlike the training data. Any other model can be exported again"
+            "its graph does not end in a dense layer, a temperature and a softmax: export the "
+            "model again"
         )
     return _Places(node.input[0], node, node.output[0], tuple(scales))
 

@@ -42,7 +42,7 @@ from bloodkeras.evaluation.evaluate import (
 )
 from bloodkeras.named_types import Json
 from bloodkeras.progress import Stages, about_when, duration
-from bloodkeras.recipe import JOINED, RECIPES, Recipe
+from bloodkeras.recipe import RECIPES, Recipe
 from bloodkeras.studies.targets import Places, check_teacher, side_of
 from bloodkeras.whole_file import make_folder, write_json, write_text
 
@@ -158,19 +158,6 @@ class Study:
                 f"({', '.join(found.dataset.class_names)})"
             )
         return {"teachers": teachers, "teacher_splits": found}
-
-    def join(self, home: str, elsewhere: str, out: str) -> None:
-        """Join two runs into one run: for images like the training data, and for all others."""
-        from bloodkeras.training.join import join
-        from bloodkeras.training.run_folder import load_run
-
-        first, second = (load_run(self.places.run_folder(name)) for name in (home, elsewhere))
-        folder = Path(out) if out else self.places.run_folder_of(second.recipe, JOINED)
-        run = load_run(join(first, second, self.splits, folder))
-        LOG.info(
-            f"{JOINED}: {run.info['parameters']:,} parameters, validation accuracy "
-            f"{run.best_val_accuracy:.4f}; run in {folder}\nin plain Keras: {loading(folder)}"
-        )
 
     def evaluate(
         self, target: str, split: str = "test", margins: str = "", views: bool = False

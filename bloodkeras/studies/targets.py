@@ -20,13 +20,13 @@ from bloodkeras.data.splits import named_data
 from bloodkeras.dataset import DataSet
 from bloodkeras.errors import BloodkerasError, UsageError, gist
 from bloodkeras.evaluation.evaluate import PredictProba, Report, load_report
-from bloodkeras.recipe import JOINED, RECIPES, STUDIED, Recipe, hint
+from bloodkeras.recipe import RECIPES, STUDIED, Recipe, hint
 
 if TYPE_CHECKING:
     from bloodkeras.training.run_folder import Run
 
 LOG = logging.getLogger(__name__)
-NAMES = (*RECIPES, JOINED)  # each means its run, whatever folder of that name lies here
+NAMES = tuple(RECIPES)  # each means its run, whatever folder of that name lies here
 
 
 class Opened(NamedTuple):
@@ -147,14 +147,12 @@ class Places:
         """Return the run folder a model name or a path stands for."""
         if target in RECIPES:
             return self.run_folder_of(RECIPES[target])
-        if target == JOINED:
-            return self.run_folder_of(RECIPES["robust"], JOINED)
         check_target(target)
         return Path(target)
 
-    def run_folder_of(self, recipe: Recipe, model: str = "") -> Path:
-        """Return where a recipe's run belongs, or that of another model joined with it."""
-        return self.runs / f"{model or recipe.model_name}-seed{recipe.train_seed}"
+    def run_folder_of(self, recipe: Recipe) -> Path:
+        """Return where a recipe's run belongs."""
+        return self.runs / f"{recipe.model_name}-seed{recipe.train_seed}"
 
 
 def side_of(targets: Iterable[str], data: str, runs: str) -> int:

@@ -15,5 +15,4 @@ callbacks.py   watches the epochs: checkpoints, the best model, a loss that is n
 run_folder.py  begins a run folder, takes one up again, reads it back
 distillation.py  what teachers say of the images that a student learns from
 train.py       recipe + Splits -> run folder
-join.py        two runs -> a run of both in one: for images like training's, and all others
 """

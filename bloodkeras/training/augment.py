@@ -24,7 +24,6 @@ from bloodkeras.training.stain import (
     RandomSurroundings,
     Seed,
     Sometimes,
-    Undisturbed,
 )
 
 PIXEL_RANGE = (0, 255)
@@ -44,7 +43,7 @@ def build_augmentation(recipe: Recipe, teacher: bool = False) -> list[keras.laye
     # In pixels of BloodMNIST, as the recipe says; of any other side the same part.
     scale, shift = recipe.augment_scale, recipe.augment_shift_pixels / BLOODMNIST.image_side
     random = keras.layers
-    other_laboratory = build_other_laboratory(recipe, Undisturbed if teacher else Sometimes)
+    other_laboratory = None if teacher else build_other_laboratory(recipe)
     chosen: list[tuple[object, Callable[[], keras.layers.Layer]]] = [
         (recipe.augment_flip, lambda: random.RandomFlip("horizontal")),
         (recipe.augment_turns, RandomTurn),
@@ -63,7 +62,7 @@ def build_augmentation(recipe: Recipe, teacher: bool = False) -> list[keras.laye
     return [build() for wanted, build in chosen if wanted]
 
 
-def build_other_laboratory(recipe: Recipe, kind: type[Sometimes] = Sometimes) -> Sometimes | None:
+def build_other_laboratory(recipe: Recipe) -> Sometimes | None:
     """Return the layer that shows some cells as another laboratory might; None without any."""
     prefix = "augment_stain_"
     stain = {
@@ -79,7 +78,7 @@ def build_other_laboratory(recipe: Recipe, kind: type[Sometimes] = Sometimes) ->
         (recipe.augment_noise, lambda: RandomNoise(recipe.augment_noise)),
     ]
     layers = [build() for wanted, build in chosen if wanted]
-    return kind(layers, recipe.augment_kept) if layers else None
+    return Sometimes(layers, recipe.augment_kept) if layers else None
 
 
 class RandomTurn(ImageLayer):

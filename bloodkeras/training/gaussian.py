@@ -1,6 +1,6 @@
 """Fits one normal distribution a class, to say how far something is from all of them.
 
-Flow: takes features and labels; gives arrays that `ood_score.py`, `join.py` and `card.py` use.
+Flow: takes features and labels; gives arrays that `ood_score.py` and `card.py` use.
 """
 
 import numpy as np

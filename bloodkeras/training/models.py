@@ -18,19 +18,31 @@ from bloodkeras.dataset import DataSet
 from bloodkeras.named_types import Floats, Pixels, Probs, Tensor
 from bloodkeras.recipe import Recipe
 from bloodkeras.training.device import choose_precision
-from bloodkeras.training.layers import FusedBatchNormalization, StainBalance
+from bloodkeras.training.layers import FocusBalance, FusedBatchNormalization, StainBalance
 
 PREDICT_BATCH = 256  # images a step
 LARGE = 40  # pixels
 
 
-def build_model(recipe: Recipe, dataset: DataSet = BLOODMNIST) -> keras.Model:
-    """Build the network that the recipe names for a data set, with weights drawn from its seed."""
+def build_model(
+    recipe: Recipe, dataset: DataSet = BLOODMNIST, images: Pixels | None = None
+) -> keras.Model:
+    """Build the network that the recipe names, with weights drawn from its seed.
+
+    Args:
+        recipe: Every setting.
+        dataset: Side of the images, and classes.
+        images: uint8 (N, S, S, 3), those of the training, where the network is to be trained: a
+            recipe that balances has to know how sharp they are.
+    """
     keras.utils.set_random_seed(recipe.train_seed)
     usual = keras.config.dtype_policy()
     keras.config.set_dtype_policy(choose_precision(recipe.train_precision))
     try:
-        return MODELS[recipe.model_architecture](recipe, dataset)
+        model = MODELS[recipe.model_architecture](recipe, dataset)
+        if recipe.model_balance and images is not None:
+            model.get_layer("focus").adapt(images)
+        return model
     finally:
         keras.config.set_dtype_policy(usual)
 
@@ -188,6 +200,7 @@ def attend(x: Tensor, units: int) -> Tensor:
 def scale(images: Tensor, recipe: Recipe) -> Tensor:
     """Normalise pixels 0..255 to mean .5, standard deviation .5: to -1..1."""
     if recipe.model_balance:
+        images = FocusBalance(name="focus", dtype="float32")(images)
         images = StainBalance(name="balance", dtype="float32")(images)
     return layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(images)
 

@@ -14,7 +14,9 @@ from bloodkeras.data.splits import Split, class_weights
 from bloodkeras.named_types import Array, Floats, Labels, Pixels
 from bloodkeras.recipe import Recipe
 from bloodkeras.training.augment import build_augmentation, build_other_laboratory
+from bloodkeras.training.stain import Sometimes
 
+CALLS = 1000  # more than the layers of one batch make
 Taught = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]  # view, step, rows -> (B, K)
 
 
@@ -26,10 +28,10 @@ class StepSeed(keras.random.SeedGenerator):
     is derived from where in the training the batch stands.
     """
 
-    def __init__(self, seed: int, epoch: tf.Tensor, step: tf.Tensor) -> None:
+    def __init__(self, seed: int, epoch: tf.Tensor, step: tf.Tensor, sequence: int = 0) -> None:
         # The parent's constructor would create the variable; nothing else of it is needed.
         self._key = tf.random.experimental.stateless_fold_in(_key(seed, epoch), step)
-        self._calls = 0
+        self._calls = sequence * CALLS
 
     def next(self, ordered: bool = True) -> tf.Tensor:
         """Return the next seed, int32 (2,)."""
@@ -80,22 +82,25 @@ def train_dataset(
     layers = build_augmentation(recipe)
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
-        shuffled = _shuffled(split, recipe, epoch)
+        shuffled = _shuffled(split, recipe, _view(recipe, epoch))
         batches = tf.data.Dataset.from_tensor_slices(shuffled).batch(recipe.train_batch_size)
         return batches.enumerate().map(lambda step, batch: (epoch, step, batch))
 
     def load(epoch: tf.Tensor, step: tf.Tensor, batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
         pixels = tf.cast(tf.gather(images, batch), tf.float32)
-        seeds = StepSeed(recipe.train_seed, epoch, step)
-        pixels, answers = augment(pixels, tf.gather(labels, batch), layers, seeds)
+        view = _view(recipe, epoch)
+        # Where views repeat, a cell is still shown as ever other laboratories': its teachers,
+        # whose answers are kept, see it as its own laboratory's.
+        seeds = StepSeed(recipe.train_seed, view, step)
+        others = StepSeed(recipe.train_seed, epoch, step, sequence=1)
+        pixels, answers = augment(pixels, tf.gather(labels, batch), layers, seeds, others)
         if taught is not None:
             share = recipe.train_teacher_share
-            answers = share * taught(epoch, step, batch) + (1 - share) * answers
+            answers = share * taught(view, step, batch) + (1 - share) * answers
         sample = (pixels, answers)
         return (*sample, tf.gather(weights, batch)) if recipe.train_class_weights else sample
 
     epochs = tf.data.Dataset.range(first_epoch, recipe.train_epochs)
-    epochs = epochs.map(lambda epoch: _view(recipe, epoch))
     dataset = epochs.flat_map(epoch_batches).map(load, num_parallel_calls=1)
     return dataset.prefetch(4).with_options(_options())
 
@@ -155,6 +160,7 @@ def augment(
     labels: tf.Tensor,
     layers: list[keras.layers.Layer],
     seeds: keras.random.SeedGenerator,
+    others: keras.random.SeedGenerator | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Apply augmentation layers one after the other.
 
@@ -163,6 +169,7 @@ def augment(
         labels: int (B,), or soft ones float32 (B, K), which layers that mix images need.
         layers: What `build_augmentation` returned.
         seeds: Where each layer's random numbers come from.
+        others: Where those of other laboratories' stain and optics come from; None: `seeds` too.
 
     Returns:
         Images and labels, of the shapes given.
@@ -170,7 +177,8 @@ def augment(
     shape = images.shape  # which Keras' own layers forget: the next one may need it
     for layer in layers:
         sample = {"images": images, "labels": labels}
-        transformation = layer.get_random_transformation(sample, training=True, seed=seeds)
+        seed = others if others and isinstance(layer, Sometimes) else seeds
+        transformation = layer.get_random_transformation(sample, training=True, seed=seed)
         images = layer.transform_images(images, transformation, training=True)
         images.set_shape(shape)
         labels = layer.transform_labels(labels, transformation, training=True)

@@ -10,7 +10,6 @@ Sources: stain separation, Ruifrok & Johnston 2001; its vectors for Giemsa's sta
 Colour Deconvolution; stain augmentation, Tellez et al. 2019 (arXiv:1902.06543).
 """
 
-import math
 from typing import Any
 
 import keras
@@ -30,6 +29,7 @@ FRAME = BLOODMNIST.image_side  # what a frame measures here, whatever its pixels
 BLOCK = 4  # of FRAME; the lightest block of a photograph is empty background
 RADII = (10.0, 17.0)  # of FRAME; white cells have 9 to 13
 SOFT_EDGE = 3.0  # of FRAME
+SHARPEST = 0.1  # of FRAME: a blur that hardly is one
 LEAST_SUM = 0.4  # of what a mixed channel is made of, so that none vanishes
 
 
@@ -38,17 +38,6 @@ def distances(side: int) -> Floats:
     rows, columns = (np.mgrid[:side, :side] - (side - 1) / 2) * (FRAME / side)
     found: Floats = np.hypot(rows, columns).astype(np.float32)
     return found
-
-
-def gaussian_taps(deviation: float) -> list[float]:
-    """Return the binomial coefficients nearest to a Gaussian of that many pixels; their sum is 1.
-
-    For 1 pixel they are 1, 4, 6, 4, 1 sixteenths. Those beyond five deviations are left out.
-    """
-    order = 2 * round(2 * deviation**2)  # their variance is a quarter of it
-    beyond = max(0, order // 2 - math.ceil(5 * deviation))
-    taps = [math.comb(order, place) / 2**order for place in range(order + 1)]
-    return taps[beyond : order + 1 - beyond]
 
 
 class ImageLayer(keras.layers.Layer):
@@ -92,20 +81,6 @@ class Sometimes(ImageLayer):
         return ops.where(ops.reshape(changed, (-1, 1, 1, 1)), found, images)
 
 
-class Undisturbed(Sometimes):
-    """Draws as `Sometimes` does and changes nothing.
-
-    What a teacher is shown: the same turns and shifts, whose random numbers come from one sequence,
-    and the cell as its own laboratory photographed it, which is what the teacher knows.
-    """
-
-    def transform_images(
-        self, images: Tensor, transformation: Tensor, training: bool = True
-    ) -> Tensor:
-        """Return the images."""
-        return images
-
-
 class RandomStain(ImageLayer):
     """Stains, lights and photographs each image afresh.
 
@@ -117,7 +92,8 @@ class RandomStain(ImageLayer):
         grey: Share of the images that lose their colour.
         curve: OD above the background is raised to exp(+- this): faint things, which are red
             cells and cytoplasm, fade or stand out.
-        tint: OD of the background, 0..this in each channel; its own if 0.
+        tint: OD of the background, up to this in each channel; its own if 0. Down to minus half
+            of it: what is overexposed is white, and pale things in it are gone.
     """
 
     def __init__(
@@ -143,7 +119,8 @@ class RandomStain(ImageLayer):
         channels = ops.exp(_uniform(data, (1, 3), -self._strength, self._strength, seed))
         matrix = self._decolour(matrix * channels, data, seed)
         exponent = ops.exp(_uniform(data, (1,), -self._curve, self._curve, seed))
-        return matrix, _uniform(data, (3,), 0, self._tint, seed), exponent
+        light = _uniform(data, (3,), -self._tint / 2, self._tint, seed)
+        return matrix, light, exponent
 
     def transform_images(
         self, images: Tensor, transformation: Tensor, training: bool = True
@@ -237,10 +214,14 @@ class RandomSurroundings(ImageLayer):
 
 
 class RandomFocus(ImageLayer):
-    """Blurs or sharpens each image.
+    """Blurs or sharpens each image, along the two axes each by its own.
+
+    A blurred image keeps nothing of what is finer, as behind other optics: a share of it mixed
+    with the sharp one would leave the finest grain, only paler, and networks learn to read that.
 
     Args:
-        strength: Up to this share of the way to a blurred image (Gaussian, 1 of FRAME), or away.
+        strength: The blur's largest standard deviation, of FRAME. As many images are sharpened: up
+            to this share of what such a blur takes away is added to them.
     """
 
     def __init__(self, strength: float) -> None:
@@ -250,23 +231,25 @@ class RandomFocus(ImageLayer):
     def get_random_transformation(
         self, data: dict[str, Any], training: bool = True, seed: Seed = None
     ) -> Tensor:
-        """Draw which share of the way, (B, 1, 1, 1); below 0 away from it."""
-        return _uniform(data, (1, 1, 1), -self._strength, self._strength, seed)
+        """Draw the deviations (B, 2), and how far to go to the blurred image (B,), below 0 away."""
+        deviations = _uniform(data, (2,), SHARPEST, max(SHARPEST, self._strength), seed)
+        away = _uniform(data, (), -self._strength, self._strength, seed)
+        return deviations, ops.where(away > 0, 1.0, away)
 
     def transform_images(
         self, images: Tensor, transformation: Tensor, training: bool = True
     ) -> Tensor:
         """Blur or sharpen float32 (B, S, S, 3)."""
-        blurred, taps = images, gaussian_taps(images.shape[1] / FRAME)
-        reach = len(taps) // 2
-        for axis in (1, 2):
-            pads = [(reach, reach) if each == axis else (0, 0) for each in range(4)]
-            padded = ops.moveaxis(ops.pad(blurred, pads, "reflect"), axis, 0)
-            blurred = sum(
-                tap * padded[place : place + images.shape[axis]] for place, tap in enumerate(taps)
-            )
-            blurred = ops.moveaxis(blurred, 0, axis)
-        return ops.clip(images + transformation * (blurred - images), 0.0, 255.0)
+        deviations, share = transformation
+        side = images.shape[1]
+        places = np.arange(side, dtype=np.float32) * (FRAME / side)
+        squares = (places[:, None] - places) ** 2
+        kernels = ops.exp(-squares / (2 * deviations[..., None, None] ** 2))  # (B, 2, S, S)
+        kernels = kernels / ops.sum(kernels, -1, keepdims=True)
+        blurred = ops.einsum("bij,bjkc->bikc", kernels[:, 0], images)
+        blurred = ops.einsum("bij,bkjc->bkic", kernels[:, 1], blurred)
+        share = ops.reshape(share, (-1, 1, 1, 1))
+        return ops.clip(images + share * (blurred - images), 0.0, 255.0)
 
 
 class RandomNoise(ImageLayer):

@@ -99,7 +99,7 @@ def train(
         return folder
     # Keras counts layers of a kind in their names: the first in this process or not, equal names.
     keras.utils.clear_session(free_memory=False)
-    model = build_model(settled(recipe, precision), splits.dataset)
+    model = build_model(settled(recipe, precision), splits.dataset, splits.train.images)
     size = {"parameters": parameter_count(model), "multiply_adds": multiply_adds(model)}
     info: Json = {"status": "running", "precision": precision} | size | conditions(not fast)
     if taught:

@@ -84,7 +84,6 @@ def test_it_is_quick_because_nothing_slow_is_imported(words, slow, cell):
         (["predict", ".", "--noout"], "unknown option --noout"),
         (["train", "simple", "--noout"], "unknown option --noout"),
         (["evaluate", "nothing"], "'nothing' is neither"),  # and no download before it is said
-        (["join", "nothing"], "'nothing' is neither"),
         (["train", "tiny", "--teacher", "nothing"], "'nothing' is neither"),
         (["seeds", "tiny", "--teacher", "nothing"], "'nothing' is neither"),
         (["seeds", "tiny", "--teacher", ","], "--teacher , names no run"),
@@ -306,7 +305,7 @@ def test_make_judges_ones_own_exports_and_never_replaces_the_published(tmp_path)
     assert "evaluate runs/exports/simple " in planned("evaluate-onnx")
     assert "evaluate runs/synthetic/exports/simple " in planned("evaluate-onnx", "DATA=synthetic")
     assert "benchmark runs/exports/deeper " in planned("benchmark")
-    for target in ("export", "all", "best", "joined"):
+    for target in ("export", "all", "best", "robust"):
         assert "--exports" not in planned(target)
 
 

@@ -7,7 +7,7 @@ def test_a_card_names_the_teachers():
     teacher = {"run": "residual-seed42", "weights_sha256": "ab" * 32, "image_side": 64}
     card = {
         "recipe": {"train_seed": 43, "train_epochs": 24},
-        "training": {"joined": None, "teachers": [teacher]},
+        "training": {"teachers": [teacher]},
     }
     said = describe_training(card)
     assert said == (

@@ -7,7 +7,13 @@ from PIL import Image
 
 from bloodkeras.data.ood_images import CORNER_SIDE, cut_corners, cut_margins
 from bloodkeras.errors import BloodkerasError
-from bloodkeras.export.ood_score import SCORES, choose_score, feature_statistics, with_features
+from bloodkeras.export.ood_score import (
+    SCORES,
+    choose_score,
+    feature_statistics,
+    predict_features,
+    with_features,
+)
 from bloodkeras.recipe import RECIPES
 from bloodkeras.training.colours import COLOUR_COUNT, Colours
 from bloodkeras.training.gaussian import gaussian
@@ -24,6 +30,13 @@ def mahalanobis(features: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> 
     return np.einsum("nkf,fg,nkg->nk", offsets, np.linalg.inv(covariance), offsets).min(1)
 
 
+def parted(features: np.ndarray) -> dict[str, np.ndarray]:
+    """Return features as a network gives them: its blocks' are here those it pools."""
+    pooled, colours = features[:, :-COLOUR_COUNT], features[:, -COLOUR_COUNT:]
+    parts = {"blocks": pooled, "pooled": pooled, "colours": colours}
+    return {name: part.astype(np.float32) for name, part in parts.items()}
+
+
 @pytest.fixture
 def cloud():
     """Features of three classes, far from zero, and their labels."""
@@ -35,10 +48,11 @@ def cloud():
 
 def test_distances_are_mahalanobis_distances(cloud):
     features, labels = cloud
-    statistics = feature_statistics(features, labels)
-    asked = np.concatenate([features[:50], features[:50] * 1.05])
-    logits = np.zeros((100, 8), np.float32)
-    found = {n: np.asarray(SCORES[n](asked.astype(np.float32), logits, statistics)) for n in SCORES}
+    logits = np.random.default_rng(1).normal(size=(600, 8)).astype(np.float32)
+    statistics = feature_statistics(parted(features), labels, logits)
+    asked, logits = np.concatenate([features[:50], features[:50] * 1.05]), logits[:100]
+    seen = parted(asked)
+    found = {n: np.asarray(SCORES[n](seen, logits, statistics)) for n in SCORES}
     parts = {
         "distance of features and colours": slice(None),
         "feature distance": slice(None, -COLOUR_COUNT),
@@ -52,6 +66,14 @@ def test_distances_are_mahalanobis_distances(cloud):
         pooled[0], 0 * labels, pooled[1]
     )
     assert found["relative feature distance"] == pytest.approx(relative, rel=0.05, abs=0.05)
+    energy, far = statistics["spread"]["energy"], statistics["spread"]["blocks"]
+    squares = mahalanobis(features[:, :-COLOUR_COUNT], labels, asked[:, :-COLOUR_COUNT])
+    expected = -np.log(np.exp(logits).sum(1)) / energy + squares / far
+    assert found["energy and distance of blocks"] == pytest.approx(expected, rel=1e-2)
+    assert far == pytest.approx(
+        mahalanobis(features[:, :-COLOUR_COUNT], labels, features[:, :-COLOUR_COUNT]).std(),
+        rel=1e-2,
+    )
 
 
 def test_a_feature_that_never_varies_does_no_harm(cloud):
@@ -82,9 +104,11 @@ def test_colours_by_hand():
 def test_every_model_gives_features_and_its_own_logits(name, drawn):
     model = build_model(RECIPES[name])
     images = drawn.test.images[:4].astype(np.float32)
-    features, logits = with_features(model).predict(images, verbose=0)
-    assert features.shape[1] > COLOUR_COUNT
-    assert features[:, -COLOUR_COUNT:] == pytest.approx(np.asarray(Colours()(images)), abs=1e-5)
+    features, logits = predict_features(with_features(model), images.astype(np.uint8))
+    assert features["colours"] == pytest.approx(np.asarray(Colours()(images)), abs=1e-5)
+    pooled = features["pooled"].shape[1]
+    assert features["blocks"][:, -pooled:] == pytest.approx(features["pooled"], abs=1e-5)
+    assert (features["blocks"].shape[1] > pooled) == (name in ("residual", "tiny"))
     assert logits == pytest.approx(model.predict(images, verbose=0), abs=1e-6)
     keras.backend.clear_session()
 

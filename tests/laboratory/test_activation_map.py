@@ -89,17 +89,6 @@ def intermediate(model, name: str, images: np.ndarray) -> np.ndarray:
     return session.run([name], {"images": images})[0]
 
 
-def test_joined_networks_speak_as_loud_as_they_are_heard(cells):
-    """Cells with red and blue exchanged are for the second network alone; of others, the mean."""
-    home, elsewhere, joined = (ActivationMap(EXPORTS / n) for n in ("residual", "robust", "joined"))
-    strange = cells[..., ::-1].copy()
-    assert joined.maps(strange) == pytest.approx(elsewhere.maps(strange), abs=2e-3)
-    mean = (home.maps(cells) + elsewhere.maps(cells)) / 2
-    usual = np.abs(joined.maps(cells) - mean).max((1, 2, 3)) < 2e-3
-    assert usual.any()
-    assert joined.maps(cells)[~usual] == pytest.approx(elsewhere.maps(cells)[~usual], abs=2e-3)
-
-
 def test_another_graph_is_refused(tmp_path):
     with pytest.raises(BloodkerasError, match="pooling"):
         ActivationMap(build_export(tmp_path / "tiny"))

@@ -11,7 +11,6 @@ import pytest
 from bloodkeras.recipe import RECIPES, override
 from bloodkeras.studies.study import loading
 from bloodkeras.training.callbacks import model_file
-from bloodkeras.training.join import build_joined
 from bloodkeras.training.models import build_model
 from bloodkeras.training.run_folder import TO_LOAD
 from bloodkeras.training.train import compile_model
@@ -58,7 +57,6 @@ def loaded(drawn, tmp_path_factory):
         start = RECIPES.get(name, RECIPES["deeper"])
         recipe = override(start, {"precision": "float32", "width": "0.25"} | settings)
         models[name] = compiled(recipe)
-    models["joined"] = build_joined(models["residual"], models["robust"])
     paths = {}
     for name, model in models.items():
         paths[name] = folder / f"{name}.keras"
@@ -73,11 +71,11 @@ def loaded(drawn, tmp_path_factory):
     return {n: (m, *found[str(paths[n])]) for n, m in models.items()}, images
 
 
-@pytest.mark.parametrize("name", [*KINDS, "joined"])
+@pytest.mark.parametrize("name", KINDS)
 def test_plain_keras_loads_it_with_its_optimiser_and_answers_alike(loaded, name):
     (model, steps, answers), images = loaded[0][name], loaded[1]
     assert np.array_equal(answers, np.asarray(model(images), float))
-    assert steps == (None if name == "joined" else STEPS)  # a joined network is not trained
+    assert steps == STEPS
 
 
 def test_without_the_import_it_is_not_loaded(loaded, tmp_path):

@@ -9,7 +9,7 @@ from bloodkeras.export.ood_score import score_images, with_features
 from bloodkeras.recipe import RECIPES, override
 from bloodkeras.training.augment import build_augmentation
 from bloodkeras.training.models import build_model
-from bloodkeras.training.pipeline import StepSeed, as_elsewhere, augment
+from bloodkeras.training.pipeline import StepSeed, as_elsewhere, augment, train_dataset
 from bloodkeras.training.stain import (
     RandomFieldOfView,
     RandomFocus,
@@ -17,7 +17,6 @@ from bloodkeras.training.stain import (
     RandomStain,
     RandomSurroundings,
     Sometimes,
-    gaussian_taps,
 )
 
 SILENT = [
@@ -49,6 +48,10 @@ def changed(images, layers, step=0):
     found, answers = augment(images, labels, layers, StepSeed(42, 0, step))
     assert np.array_equal(answers, labels)
     return np.asarray(found)
+
+
+def kind(layer):
+    return type(layer).__name__
 
 
 def density(images):
@@ -117,6 +120,36 @@ def test_focus_blurs_half_of_the_images_and_sharpens_the_others(images):
     assert (detail < before).mean() == pytest.approx(0.5, abs=0.2)
 
 
+@pytest.mark.parametrize("side", [28, 64, 224])
+def test_a_blur_is_as_wide_on_the_cell_at_any_size_and_leaves_nothing_finer(side):
+    """A step becomes a slope as steep as the Gaussian's middle; a fine grating is gone."""
+    step = np.zeros((600, side, side, 3), np.float32)
+    step[:, :, side // 2 :] = 200
+    found = changed(step, [RandomFocus(1.0)])
+    slope = np.diff(found[:, side // 2, :, 0], axis=1).max(1) * side / 28  # a pixel of 28
+    blurred = slope < 0.9 * 200 * side / 28
+    narrowest = 200 / np.sqrt(2 * np.pi)  # deviation 1, the widest blur there is
+    assert slope.min() == pytest.approx(narrowest, rel=0.1)
+    assert blurred.mean() > 0.2
+    grating = np.zeros((600, side, side, 3), np.float32)
+    grating[:, ::2] = grating[:, :, ::2] = 200
+    left = changed(grating, [RandomFocus(1.0)])[:, side // 4 : -side // 4, side // 4 : -side // 4]
+    assert left.std((1, 2, 3)).min() < 3
+
+
+def test_other_laboratories_differ_where_views_repeat(drawn):
+    """And the teachers, who are shown neither, still see the student's turns and shifts."""
+    words = {"views": "1", "epochs": "2", "batch_size": "16", "class_weights": "false"}
+    recipe = override(RECIPES["robust"], words | {"mixup": "0", "label_smoothing": "0"})
+    batches = list(train_dataset(drawn.train, recipe).as_numpy_iterator())
+    first, again = batches[0], batches[len(batches) // 2]
+    assert np.array_equal(first[1], again[1])  # the same cells
+    alike = (np.abs(first[0] - again[0]) < 1e-3).all((1, 2, 3))
+    assert 0 < alike.mean() < 0.7  # a quarter is left alone both times
+    layers = list(map(kind, build_augmentation(recipe, teacher=True)))
+    assert layers == [n for n in map(kind, build_augmentation(recipe)) if n != "Sometimes"]
+
+
 def test_surroundings_are_emptied_and_the_cell_is_left_alone(images):
     found = changed(np.tile(images, (4, 1, 1, 1)), [RandomSurroundings(0.5)])
     emptied = np.ptp(found[:, [0, 0, -1, -1], [0, -1, 0, -1]], axis=1).max(-1) == 0
@@ -163,14 +196,3 @@ def test_another_stain_is_not_foreign_to_a_network_trained_for_it(drawn):
         doubt = score_images(with_features(network), found.statistics, stained.images)
         acceptance.append((doubt[found.score] <= found.thresholds.foreign).mean())
     assert acceptance[0] + 0.2 < acceptance[1]
-
-
-@pytest.mark.parametrize(("side", "reach"), [(28, 2), (64, 10), (224, 40)])
-def test_a_blur_is_as_wide_on_the_cell_at_any_size(side, reach):
-    """Its standard deviation is one 28th of the side; at 28 pixels its taps are 1 4 6 4 1."""
-    taps = np.array(gaussian_taps(side / 28))
-    places = np.arange(len(taps)) - reach
-    assert taps.sum() == pytest.approx(1)
-    assert np.sqrt((taps * places**2).sum()) == pytest.approx(side / 28, rel=0.03)
-    if side == 28:
-        assert (16 * taps).tolist() == [1, 4, 6, 4, 1]
