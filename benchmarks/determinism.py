@@ -23,7 +23,7 @@ from pathlib import Path
 
 from bloodkeras.data.splits import load_splits
 from bloodkeras.errors import BloodkerasError
-from bloodkeras.recipe import RECIPES, named_recipe
+from bloodkeras.recipes import RECIPES, named_recipe
 
 WAYS = ("deterministic", "fast")
 

@@ -17,7 +17,8 @@ import os
 import statistics
 import time
 
-from bloodkeras.recipe import RECIPES, named_recipe, override
+from bloodkeras.recipe import override
+from bloodkeras.recipes import RECIPES, named_recipe
 
 PRECISIONS = ("float32", "mixed_bfloat16")
 

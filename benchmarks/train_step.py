@@ -30,7 +30,7 @@ from concurrent.futures import ProcessPoolExecutor
 from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.data.splits import class_weights, load_splits
 from bloodkeras.errors import BloodkerasError
-from bloodkeras.recipe import named_recipe
+from bloodkeras.recipes import named_recipe
 
 THREADS = 2
 PARAMETERS = 313_192  # trainable, of `deeper`

@@ -11,7 +11,8 @@ folder lists its own files in the same order.
     cores.py       how many cores of the processor this process may use
     interrupts.py  Ctrl-C and SIGTERM, which must not get lost
     whole_file.py  a file that is whole or not there
-    recipe.py      choices: one frozen dataclass, the named recipes, typed overrides
+    recipe.py      every setting of a training, as one frozen dataclass, and typed overrides
+    recipes.py     choices: the named recipes
     progress.py    how far it is and when it ends: a bar, or a line now and then
 
   What a deployment installs: numpy, onnxruntime, Pillow; never TensorFlow.

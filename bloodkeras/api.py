@@ -17,7 +17,8 @@ from bloodkeras.errors import missing_package
 from bloodkeras.images.framing import Framing
 from bloodkeras.images.preprocess import Photograph, read_any
 from bloodkeras.named_types import Pixels
-from bloodkeras.recipe import Recipe, named_recipe, override
+from bloodkeras.recipe import Recipe, override
+from bloodkeras.recipes import named_recipe
 
 if TYPE_CHECKING:
     from bloodkeras.evaluation.evaluate import Report

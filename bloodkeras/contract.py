@@ -1,6 +1,6 @@
 """Facts: what files, tensors and verdicts are called, and how an exported model is checked.
 
-Flow: imports nothing, is imported by everything; a choice belongs in `recipe.py` instead, and what
+Flow: imports nothing, is imported by everything; a choice belongs in `recipes.py` instead, and what
 is true of one data set alone in its `DataSet`.
 """
 

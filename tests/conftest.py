@@ -102,7 +102,8 @@ def study_folder(drawn, tmp_path_factory) -> Path:
     from functools import partial
 
     from bloodkeras.export import publish as export
-    from bloodkeras.recipe import RECIPES, override
+    from bloodkeras.recipe import override
+    from bloodkeras.recipes import RECIPES
     from bloodkeras.studies.study import Study
 
     folder = tmp_path_factory.mktemp("study")

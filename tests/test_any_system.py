@@ -96,7 +96,8 @@ def test_text_is_read_and_written_in_a_named_encoding(path):
 
 
 def test_a_recipe_that_an_editor_began_with_a_mark_is_read(tmp_path):
-    from bloodkeras.recipe import named_recipe, read_recipe, write_recipe
+    from bloodkeras.recipe import read_recipe, write_recipe
+    from bloodkeras.recipes import named_recipe
 
     write_recipe(named_recipe("tiny"), tmp_path / "recipe.json")
     text = (tmp_path / "recipe.json").read_text(encoding="utf-8")

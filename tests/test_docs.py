@@ -143,7 +143,8 @@ def test_a_field_walks_as_the_map_says():
     stations = walk("A recipe field, from the command line to its layer")
     assert len(stations) == 6
     assert stations[-1] == ("training/augment.py", "build_augmentation")
-    from bloodkeras.recipe import RECIPES, override
+    from bloodkeras.recipe import override
+    from bloodkeras.recipes import RECIPES
     from bloodkeras.training.augment import build_augmentation
 
     plain, turned = RECIPES["simple"], override(RECIPES["simple"], {"rotation_degrees": "20"})
@@ -152,19 +153,19 @@ def test_a_field_walks_as_the_map_says():
 
 
 def test_a_new_model_takes_what_the_map_says(monkeypatch):
-    from bloodkeras import recipe
+    from bloodkeras import recipes
     from bloodkeras.training import models
 
     section = MAP.split("## A new model in two places")[1].split("\n## ")[0]
     code = [re.sub("^    ", "", block, flags=re.M) for block in section.split("```")[1::2]]
     building, choosing = (block.removeprefix("python\n") for block in code)
-    monkeypatch.setattr(recipe, "RECIPES", dict(recipe.RECIPES))
+    monkeypatch.setattr(recipes, "RECIPES", dict(recipes.RECIPES))
     monkeypatch.setattr(models, "MODELS", dict(models.MODELS))
     space = dict(vars(models))
     exec(building, space)
     models.MODELS["mine"] = space["build_mine"]
-    exec(choosing, dict(vars(recipe)))
-    model = models.build_model(recipe.named_recipe("mine"))
+    exec(choosing, dict(vars(recipes)))
+    model = models.build_model(recipes.named_recipe("mine"))
     assert model.output_shape == (None, 8)
     assert model.count_params() == 3 * 3 * 3 * 32 + 32 + 32 * 8 + 8
 

@@ -13,7 +13,7 @@ from bloodkeras.answers.export_folder import verify_checksums
 from bloodkeras.bloodmnist import CLASS_NAMES
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.evaluation.evaluate import load_report
-from bloodkeras.recipe import RECIPES
+from bloodkeras.recipes import RECIPES
 from bloodkeras.studies.report import interpret
 from bloodkeras.studies.study import Study
 from bloodkeras.training.run_folder import load_run

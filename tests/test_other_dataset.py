@@ -285,7 +285,7 @@ def test_the_demo_explains_it(export, photographs, tmp_path):
 def test_every_network_is_built_for_any_side_and_classes(side):
     import dataclasses
 
-    from bloodkeras.recipe import RECIPES
+    from bloodkeras.recipes import RECIPES
     from bloodkeras.training.models import build_model, predict_proba
 
     dataset = dataclasses.replace(FIVE, image_side=side)
@@ -301,7 +301,8 @@ def test_every_network_is_built_for_any_side_and_classes(side):
 @pytest.mark.slow
 def test_a_run_of_an_earlier_version_is_bloodmnists(runs, drawn, drawn_file, tmp_path):
     """data.json said nothing of the data set: it is evaluated, exported and gone on with as was."""
-    from bloodkeras.recipe import RECIPES, override
+    from bloodkeras.recipe import override
+    from bloodkeras.recipes import RECIPES
     from bloodkeras.training.run_folder import finished_run, load_run
     from bloodkeras.training.train import train
 

@@ -57,7 +57,8 @@ def test_the_file_holds_the_reference_designs_score(judged):
 
 
 def test_exports_were_trained_on_photographs_with_the_recipe_that_the_docs_name():
-    from bloodkeras.recipe import RECIPES, Recipe, override, taught
+    from bloodkeras.recipe import Recipe, override
+    from bloodkeras.recipes import RECIPES, taught
 
     # docs/accuracy.md, "Commands"
     otherwise = {

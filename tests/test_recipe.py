@@ -7,18 +7,8 @@ import typing
 import pytest
 
 from bloodkeras.errors import BloodkerasError, UsageError
-from bloodkeras.recipe import (
-    RECIPES,
-    Recipe,
-    convert,
-    named_recipe,
-    override,
-    quick,
-    read_recipe,
-    settings,
-    taught,
-    write_recipe,
-)
+from bloodkeras.recipe import Recipe, convert, override, read_recipe, settings, write_recipe
+from bloodkeras.recipes import RECIPES, named_recipe, quick, taught
 
 
 @pytest.mark.parametrize("name", ["simple", "deeper"])

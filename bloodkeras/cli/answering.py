@@ -37,8 +37,8 @@ def predict(
     is 1. An error beside a label is why that is unsure: the photograph's framing is in doubt.
 
     Args:
-        model: By default joined; residual where all images have 28 pixels already, and residual-64
-            where all have 64.
+        model: By default robust-64; residual where all images have 28 pixels already, and
+            residual-64 where all have 64.
         out: Write a table instead of printing one: .csv, .jsonl or .parquet (needs pyarrow).
             Beside it, <out>.origin.json says which model wrote it.
         format: csv, jsonl or parquet, where the suffix of out does not say it or there is no out.
@@ -78,8 +78,8 @@ def score(
             with a column image of files (binary) or raw pixels (fixed_size_binary, uint8 of the
             network's size); a column path or id names the rows.
         out: The folder of the answers.
-        model: By default joined; residual where all images have 28 pixels already, and residual-64
-            where all have 64.
+        model: By default robust-64; residual where all images have 28 pixels already, and
+            residual-64 where all have 64.
         engine: local: this machine; ray: a session on every core of a cluster, and a lost worker
             costs a retry.
         address: Of a running Ray cluster; default: RAY_ADDRESS, or else one on this machine.
@@ -122,8 +122,8 @@ def serve(
 
     Args:
         model: Exports separated by commas: FOLDER, NAME=FOLDER or NAME:VERSION=FOLDER, each FOLDER
-            a published name or a folder, as in `predict`. By default joined, for photographs, and
-            residual, for images of 28 pixels.
+            a published name or a folder, as in `predict`. By default robust-64, for photographs,
+            residual, for images of 28 pixels, and residual-64.
         workers: Processes, each with its own session of every model.
         batch: Images that go through a network together, at most.
         wait_ms: How long an image waits for others to join it; 0: only while the network is busy.
@@ -175,7 +175,7 @@ def demo(
     It works without internet (docs/demo.md). Ctrl-C or SIGTERM stops it. Needs the extra demo.
 
     Args:
-        model: By default joined.
+        model: By default robust-64.
     """
     _need("demo", "gradio", "onnx")
     if not 0 <= port <= 65535:

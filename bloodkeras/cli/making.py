@@ -11,17 +11,8 @@ from bloodkeras.cli.opening import open_study, quiet_tensorflow
 from bloodkeras.cli.options import RUNS, Data, Exports, Model, Runs, Size, Target, seed_numbers
 from bloodkeras.errors import UsageError
 from bloodkeras.interrupts import heed_stops
-from bloodkeras.recipe import (
-    STUDIED,
-    Recipe,
-    named_recipe,
-    override,
-    quick,
-    read_recipe,
-    shared,
-    taught,
-    untaught,
-)
+from bloodkeras.recipe import Recipe, override, read_recipe
+from bloodkeras.recipes import STUDIED, named_recipe, quick, shared, taught, untaught
 
 
 def data(*, data: Data = "", size: Size = 0) -> None:

@@ -24,16 +24,8 @@ from bloodkeras.answers.exports import (
     published,
 )
 from bloodkeras.errors import UsageError
-from bloodkeras.recipe import (
-    RECIPES,
-    TAUGHT,
-    convert,
-    option,
-    settings,
-    short,
-    taught,
-    unknown_option,
-)
+from bloodkeras.recipe import convert, option, settings, short, unknown_option
+from bloodkeras.recipes import RECIPES, TAUGHT, taught
 
 FLAG = re.compile(r"--?([a-zA-Z][\w-]*)")  # what fire takes for an option
 ARGS = re.compile(r"^    (\w+): (.+(?:\n {8,}.+)*)", re.M)  # of a docstring

@@ -78,7 +78,9 @@ def feature_statistics(features: dict[str, Floats], labels: Labels, logits: Floa
     }
     found["pooled, all classes as one"] = gaussian(features["pooled"], np.zeros_like(labels))
     parts = {"energy": _energy(features, logits, {}), "blocks": _square(features, "blocks", found)}
-    return found | {"spread": {name: np.array(np.std(values), np.float32) for name, values in parts.items()}}
+    return found | {
+        "spread": {name: np.array(np.std(values), np.float32) for name, values in parts.items()}
+    }
 
 
 def compare_scores(network: keras.Model, statistics: Statistics, cells: Split) -> Json:

@@ -42,7 +42,8 @@ from bloodkeras.evaluation.evaluate import (
 )
 from bloodkeras.named_types import Json
 from bloodkeras.progress import Stages, about_when, duration
-from bloodkeras.recipe import RECIPES, Recipe
+from bloodkeras.recipe import Recipe
+from bloodkeras.recipes import RECIPES
 from bloodkeras.studies.targets import Places, check_teacher, side_of
 from bloodkeras.whole_file import make_folder, write_json, write_text
 

@@ -20,7 +20,8 @@ from bloodkeras.data.splits import named_data
 from bloodkeras.dataset import DataSet
 from bloodkeras.errors import BloodkerasError, UsageError, gist
 from bloodkeras.evaluation.evaluate import PredictProba, Report, load_report
-from bloodkeras.recipe import RECIPES, STUDIED, Recipe, hint
+from bloodkeras.recipe import Recipe, hint
+from bloodkeras.recipes import RECIPES, STUDIED
 
 if TYPE_CHECKING:
     from bloodkeras.training.run_folder import Run

@@ -23,7 +23,8 @@ import tensorflow as tf
 from bloodkeras.data.splits import Splits
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.named_types import Json
-from bloodkeras.recipe import Recipe, settled, untaught
+from bloodkeras.recipe import Recipe, settled
+from bloodkeras.recipes import untaught
 from bloodkeras.training import layers  # noqa: F401  registered for load_model
 from bloodkeras.training.callbacks import Keeper, LossGuard
 from bloodkeras.training.checkpoint import remove_checkpoints, written_plainly

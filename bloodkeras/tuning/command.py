@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bloodkeras.errors import UsageError, missing_package
-from bloodkeras.recipe import full_names, hint, named_recipe, override, untaught
+from bloodkeras.recipe import full_names, hint, override
+from bloodkeras.recipes import named_recipe, untaught
 from bloodkeras.tuning.plan import Plan
 from bloodkeras.tuning.search_space import OBJECTIVES, STRATEGIES
 

@@ -10,7 +10,8 @@ from bloodkeras.answers.session import open_session
 from bloodkeras.export.calibration import fit_calibration
 from bloodkeras.export.half_weights import halve_weights, restore_weights
 from bloodkeras.export.publish import convert
-from bloodkeras.recipe import RECIPES, override
+from bloodkeras.recipe import override
+from bloodkeras.recipes import RECIPES
 from bloodkeras.training.models import build_model
 
 ROUNDING = 2**-11  # of eleven bits, relative

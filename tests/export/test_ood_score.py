@@ -14,7 +14,7 @@ from bloodkeras.export.ood_score import (
     predict_features,
     with_features,
 )
-from bloodkeras.recipe import RECIPES
+from bloodkeras.recipes import RECIPES
 from bloodkeras.training.colours import COLOUR_COUNT, Colours
 from bloodkeras.training.gaussian import gaussian
 from bloodkeras.training.models import MODELS, build_model

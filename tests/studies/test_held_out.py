@@ -9,7 +9,8 @@ import pytest
 from bloodkeras.bloodmnist import BLOODMNIST, CLASS_NAMES
 from bloodkeras.data.splits import class_weights, read_npz
 from bloodkeras.images.synthetic import draw_arrays
-from bloodkeras.recipe import RECIPES, override
+from bloodkeras.recipe import override
+from bloodkeras.recipes import RECIPES
 from bloodkeras.studies import held_out as module
 
 

@@ -13,7 +13,7 @@ from bloodkeras.bloodmnist import BLOODMNIST, CLASS_NAMES
 from bloodkeras.contract import SYNTHETIC_STAMP
 from bloodkeras.evaluation.evaluate import Report
 from bloodkeras.evaluation.metrics import summarise
-from bloodkeras.recipe import RECIPES
+from bloodkeras.recipes import RECIPES
 from bloodkeras.studies.report import write_report
 
 LABELS = np.repeat(np.arange(8), 10)

@@ -5,7 +5,8 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from bloodkeras.recipe import RECIPES, Recipe, override
+from bloodkeras.recipe import Recipe, override
+from bloodkeras.recipes import RECIPES
 from bloodkeras.training.augment import RandomTurn, build_augmentation
 from bloodkeras.training.pipeline import StepSeed, augment
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from bloodkeras.recipe import RECIPES, override
+from bloodkeras.recipe import override
+from bloodkeras.recipes import RECIPES
 from bloodkeras.training.layers import MOST_SHARPENED, FocusBalance
 from bloodkeras.training.models import build_model, predict_proba
 

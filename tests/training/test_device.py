@@ -7,7 +7,8 @@ import keras
 import pytest
 
 from bloodkeras.errors import BloodkerasError
-from bloodkeras.recipe import RECIPES, override, write_recipe
+from bloodkeras.recipe import override, write_recipe
+from bloodkeras.recipes import RECIPES
 from bloodkeras.training import device
 from bloodkeras.training.run_folder import begun_in, conditions, finished_run, load_run, take_up
 from bloodkeras.training.train import train

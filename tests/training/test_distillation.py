@@ -12,7 +12,8 @@ from bloodkeras.bloodmnist import bloodmnist
 from bloodkeras.data.splits import Split, Splits
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.images.synthetic import draw_arrays
-from bloodkeras.recipe import RECIPES, override, taught, untaught
+from bloodkeras.recipe import override
+from bloodkeras.recipes import RECIPES, taught, untaught
 from bloodkeras.studies.study import Study
 from bloodkeras.training.callbacks import Keeper
 from bloodkeras.training.distillation import (

@@ -15,7 +15,8 @@ from bloodkeras import progress
 from bloodkeras.contract import SYNTHETIC_STAMP
 from bloodkeras.data.splits import Split, Splits
 from bloodkeras.progress import Line, Stages, about_when, told
-from bloodkeras.recipe import RECIPES, override
+from bloodkeras.recipe import override
+from bloodkeras.recipes import RECIPES
 from bloodkeras.training import forecast
 from bloodkeras.training.forecast import Forecast, guessed_seconds
 from bloodkeras.training.models import build_model

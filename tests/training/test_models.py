@@ -6,7 +6,8 @@ import pytest
 
 from bloodkeras.bloodmnist import bloodmnist
 from bloodkeras.images.synthetic import draw_arrays
-from bloodkeras.recipe import RECIPES, override
+from bloodkeras.recipe import override
+from bloodkeras.recipes import RECIPES
 from bloodkeras.training.layers import FusedBatchNormalization, StainBalance
 from bloodkeras.training.models import (
     MODELS,

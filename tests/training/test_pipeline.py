@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from bloodkeras.data.splits import class_weights
-from bloodkeras.recipe import RECIPES, override
+from bloodkeras.recipe import override
+from bloodkeras.recipes import RECIPES
 from bloodkeras.training.pipeline import eval_dataset, steps_per_epoch, train_dataset
 
 PLAIN = override(RECIPES["simple"], {"epochs": "3", "batch_size": "64"})

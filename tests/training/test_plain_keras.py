@@ -8,7 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from bloodkeras.recipe import RECIPES, override
+from bloodkeras.recipe import override
+from bloodkeras.recipes import RECIPES
 from bloodkeras.studies.study import loading
 from bloodkeras.training.callbacks import model_file
 from bloodkeras.training.models import build_model

@@ -6,7 +6,8 @@ import pytest
 from bloodkeras.data.splits import Split
 from bloodkeras.export.calibration import fit_calibration
 from bloodkeras.export.ood_score import score_images, with_features
-from bloodkeras.recipe import RECIPES, override
+from bloodkeras.recipe import override
+from bloodkeras.recipes import RECIPES
 from bloodkeras.training.augment import build_augmentation
 from bloodkeras.training.models import build_model
 from bloodkeras.training.pipeline import StepSeed, as_elsewhere, augment, train_dataset

@@ -22,7 +22,8 @@ from bloodkeras.data.splits import read_npz
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.images.synthetic import draw_arrays
 from bloodkeras.interrupts import heed_stops
-from bloodkeras.recipe import RECIPES, override
+from bloodkeras.recipe import override
+from bloodkeras.recipes import RECIPES
 from bloodkeras.training import callbacks as keeper
 from bloodkeras.training import train
 from bloodkeras.training.checkpoint import (

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from bloodkeras.recipe import RECIPES, override
+from bloodkeras.recipe import override
+from bloodkeras.recipes import RECIPES
 from bloodkeras.training.models import build_model, predict_proba
 from bloodkeras.training.run_folder import in_float32, load_run
 from bloodkeras.training.train import build_optimizer, train

@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 
 from bloodkeras.errors import BloodkerasError, UsageError
-from bloodkeras.recipe import RECIPES, Recipe, override, read_recipe
+from bloodkeras.recipe import Recipe, override, read_recipe
+from bloodkeras.recipes import RECIPES
 from bloodkeras.training.models import build_model, parameter_count
 from bloodkeras.tuning import plots, search, trial
 from bloodkeras.tuning.command import check_options
