@@ -361,15 +361,17 @@ def load(
 
 
 def advise(folder: str | Path, precision: str) -> None:
-    """Warn where int8 is not the quicker way to run an export.
+    """Warn where an export was trained on drawn cells, or int8 is not the quicker way to run it.
 
     Args:
         folder: An export that `Classifier.load` has loaded.
         precision: "float32" or "int8".
     """
+    card = json.loads((Path(folder) / CARD_FILE).read_text(encoding="utf-8"))
+    if card.get("training_data", {}).get("synthetic"):
+        LOG.warning(f"{folder} was trained on drawn cells: of photographs it knows nothing")
     if precision != "int8":
         return
-    card = json.loads((Path(folder) / CARD_FILE).read_text(encoding="utf-8"))
     if must_be_exact(card, precision):
         LOG.warning(
             f"the int8 file of {folder} was made by an earlier version and is run in a slower way, "

@@ -24,13 +24,15 @@ def open_study(
         runs: Folder of all runs.
         exports: Folder of all exports; "" for the usual one.
         size: As in `load_splits`; 0: that of the targets.
-        targets: Runs and exports that the data are for.
+        targets: Runs and exports that the data are for. Where no data are named, those of drawn
+            cells are judged on drawn cells.
     """
     from bloodkeras.data.splits import load_splits
     from bloodkeras.studies.study import Study
-    from bloodkeras.studies.targets import side_of
+    from bloodkeras.studies.targets import data_for
 
-    return Study(load_splits(data or None, size or side_of(targets, data, runs)), runs, exports)
+    data, side = data_for(targets, data, runs)
+    return Study(load_splits(data or None, size or side), runs, exports)
 
 
 def quiet_tensorflow() -> None:

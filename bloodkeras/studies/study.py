@@ -44,7 +44,7 @@ from bloodkeras.named_types import Json
 from bloodkeras.progress import Stages, about_when, duration
 from bloodkeras.recipe import Recipe
 from bloodkeras.recipes import RECIPES
-from bloodkeras.studies.targets import Places, check_teacher, side_of
+from bloodkeras.studies.targets import Places, check_teacher, data_for
 from bloodkeras.whole_file import make_folder, write_json, write_text
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Study:
             check_teacher(target)
         teachers = [self.places.run_folder(target) for target in targets]
         drawn = "synthetic" * self.splits.synthetic
-        sides = {side_of([str(t)], drawn, str(self.runs)) for t in teachers if t.exists()}
+        sides = {data_for([str(t)], drawn, str(self.runs))[1] for t in teachers if t.exists()}
         others = sorted(sides - {0, self.splits.dataset.image_side})
         if not data and not others:
             return {"teachers": teachers}

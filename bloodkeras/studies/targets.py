@@ -20,6 +20,7 @@ from bloodkeras.data.splits import named_data
 from bloodkeras.dataset import DataSet
 from bloodkeras.errors import BloodkerasError, UsageError, gist
 from bloodkeras.evaluation.evaluate import PredictProba, Report, load_report
+from bloodkeras.named_types import Json
 from bloodkeras.recipe import Recipe, hint
 from bloodkeras.recipes import RECIPES, STUDIED
 
@@ -156,8 +157,8 @@ class Places:
         return self.runs / f"{recipe.model_name}-seed{recipe.train_seed}"
 
 
-def side_of(targets: Iterable[str], data: str, runs: str) -> int:
-    """Return the side of the BloodMNIST that the first of some targets was made for.
+def data_for(targets: Iterable[str], data: str, runs: str) -> tuple[str, int]:
+    """Return the data that are meant, and their size, by the first of some targets.
 
     Args:
         targets: Model names, run folders, export folders.
@@ -165,30 +166,35 @@ def side_of(targets: Iterable[str], data: str, runs: str) -> int:
         runs: Folder of all runs.
 
     Returns:
-        Pixels; 0 where the user names the file, or no target says a side of BloodMNIST's.
+        What the user names; where that is nothing and the target was made of drawn cells,
+        "synthetic". And the side of its BloodMNIST, in pixels; 0 where the user names the file, or
+        no target says a side of BloodMNIST's.
     """
     named = named_data(data)
     if data and named == data != "synthetic":
-        return 0
+        return data, 0
     home = Path(runs, "synthetic") if named == "synthetic" else Path(runs)
     for target in targets:
         folder = Places(home, home).run_folder(target)
         if not folder.exists():
             folder = published().get(target, folder)
         if is_export(folder):
-            dataset = Classifier.load(folder).dataset
+            classifier = Classifier.load(folder)
+            dataset, made_of = classifier.dataset, classifier.card.get("training_data", {})
         elif (folder / contract.RUN_DATA).exists():
-            dataset = _dataset_of_run(folder)
+            dataset, made_of = _data_of_run(folder)
         else:
             continue
-        return dataset.image_side if dataset.name == BLOODMNIST.name else 0
-    return 0
+        drawn = not named and made_of.get("synthetic")
+        side = dataset.image_side if dataset.name == BLOODMNIST.name else 0
+        return "synthetic" if drawn else data, side
+    return data, 0
 
 
-def _dataset_of_run(folder: Path) -> DataSet:
+def _data_of_run(folder: Path) -> tuple[DataSet, Json]:
     try:
         said = json.loads((folder / contract.RUN_DATA).read_text(encoding="utf-8"))
-        return DataSet.from_dict(said["dataset"]) if "dataset" in said else BLOODMNIST
+        return DataSet.from_dict(said["dataset"]) if "dataset" in said else BLOODMNIST, said
     except (OSError, ValueError, TypeError) as error:
         raise BloodkerasError(f"{folder} is not a usable run ({gist(error)})") from None
 

@@ -166,7 +166,7 @@ def test_results_of_each_side_lie_apart():
 
 def test_a_run_or_an_export_says_its_side(tmp_path, monkeypatch):
     """Without TensorFlow, and before the images are looked for."""
-    from bloodkeras.studies.targets import side_of
+    from bloodkeras.studies.targets import data_for
 
     def run(name, **said):
         folder = tmp_path / "runs" / name
@@ -176,16 +176,33 @@ def test_a_run_or_an_export_says_its_side(tmp_path, monkeypatch):
 
     runs = str(tmp_path / "runs")
     large = run("64/tiny-seed42", dataset=bloodmnist(64).as_dict())
-    assert side_of([large], "", runs) == side_of([large], "synthetic", runs) == 64
-    assert side_of(["deeper", large], "", runs) == 28  # published, where there is no such run
-    assert side_of([run("earlier")], "", runs) == 28  # it did not say
-    assert side_of([run("mine", dataset=DataSet("Mine", ("a", "b"), 40).as_dict())], "", runs) == 0
-    assert side_of([], "", runs) == side_of([large], str(tmp_path / "named.npz"), runs) == 0
+    mine = run("mine", dataset=DataSet("Mine", ("a", "b"), 40).as_dict())
+    named = str(tmp_path / "named.npz")
+    assert data_for([large], "", runs) == ("", 64)
+    assert data_for([large], "synthetic", runs) == ("synthetic", 64)
+    assert data_for(["deeper", large], "", runs) == ("", 28)  # published: there is no such run
+    assert data_for([run("earlier")], "", runs) == ("", 28)  # it did not say
+    assert data_for([mine], "", runs) == data_for([], "", runs) == ("", 0)
+    assert data_for([large], named, runs) == (named, 0)
     monkeypatch.setenv(contract.DATA_VARIABLE, str(tmp_path / "bloodmnist.npz"))
-    assert side_of([large], "", runs) == 64
+    assert data_for([large], "", runs) == ("", 64)
     Path(large, contract.RUN_DATA).write_text("{", encoding="utf-8")
     with pytest.raises(BloodkerasError, match="is not a usable run"):
-        side_of([large], "", runs)
+        data_for([large], "", runs)
+
+
+def test_what_was_made_of_drawn_cells_is_judged_on_drawn_cells(tmp_path, monkeypatch):
+    """Unless other data are named: BloodMNIST would be looked for, and downloaded, for nothing."""
+    from bloodkeras.studies.targets import data_for
+
+    run = tmp_path / "runs/synthetic/tiny-seed42"
+    run.mkdir(parents=True)
+    said = {"dataset": bloodmnist(64).as_dict(), "synthetic": True}
+    (run / contract.RUN_DATA).write_text(json.dumps(said), encoding="utf-8")
+    assert data_for([str(run)], "", str(tmp_path / "runs")) == ("synthetic", 64)
+    assert data_for([str(run)], "auto", str(tmp_path / "runs")) == ("synthetic", 64)
+    monkeypatch.setenv(contract.DATA_VARIABLE, str(tmp_path / "bloodmnist.npz"))
+    assert data_for([str(run)], "", str(tmp_path / "runs")) == ("", 64)
 
 
 def test_make_hands_the_size_on(tmp_path):

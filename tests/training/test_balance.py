@@ -5,6 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from bloodkeras.bloodmnist import bloodmnist
+from bloodkeras.contract import ONNX_OPSET
+from bloodkeras.images.synthetic import draw_arrays
 from bloodkeras.recipe import override
 from bloodkeras.recipes import RECIPES
 from bloodkeras.training.layers import MOST_SHARPENED, FocusBalance
@@ -75,3 +78,28 @@ def test_a_network_that_balances_knows_how_sharp_its_training_was(drawn, tmp_pat
     dull = blurred(drawn.val.images[:8], 1)
     assert np.array_equal(predict_proba(told, dull), predict_proba(again, dull))
     assert np.abs(predict_proba(told, dull) - predict_proba(untold, dull)).max() > 1e-4
+
+
+@pytest.mark.parametrize("side", [28, 64])
+def test_onnxruntime_sharpens_alike_at_any_batch_size(drawn, side):
+    import onnxruntime
+    import tensorflow as tf
+    import tf2onnx
+
+    images = draw_arrays({"train": 8, "val": 8, "test": 8}, dataset=bloodmnist(side))["test_images"]
+    dull = blurred(images, side / 28)
+    layer = FocusBalance()
+    layer.build((None, side, side, 3))
+    layer.adapt(images)
+    shape = [tf.TensorSpec((None, side, side, 3), tf.float32, name="images")]
+    graph, _ = tf2onnx.convert.from_function(
+        tf.function(lambda images: layer(images, training=False), input_signature=shape),
+        input_signature=shape,
+        opset=ONNX_OPSET,
+    )
+    session = onnxruntime.InferenceSession(graph.SerializeToString())
+    expected = balanced(layer, dull)
+    assert np.abs(expected - dull).max() > 10
+    for count in (0, 1, 5, 8):
+        (found,) = session.run(None, {"images": dull[:count].astype(np.float32)})
+        assert found == pytest.approx(expected[:count], abs=0.01)
