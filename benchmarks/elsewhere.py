@@ -1,9 +1,10 @@
 """Compares trained networks on another laboratory's photographs, at scales that are set by hand.
 
-    python benchmarks/elsewhere.py FOLDER LABELS MICRONS[,MICRONS...] RUN [RUN...]
+    python benchmarks/elsewhere.py FOLDER LABELS MICRONS[,MICRONS...] RUN [RUN...] [--unsharpened]
 
-Flow: takes labelled photographs, a table of file and label, the micrometres of a pixel to try, and
-runs of any size; prints balanced accuracy over the classes that occur, with all classes open and
+Flow: takes labelled photographs, a table of file and label, the micrometres of a pixel to try (0:
+the estimate, as by default), and runs of any size, to be asked without their sharpening if that is
+asked for; prints balanced accuracy over the classes that occur, with all classes open and
 with those alone: of each run, and the mean and standard deviation of the runs of each size.
 """
 
@@ -18,11 +19,17 @@ from bloodkeras.laboratory.labelled import read_labelled
 from bloodkeras.training.models import predict_proba
 from bloodkeras.training.run_folder import Run, load_run
 
+UNSHARPENED = "--unsharpened"
+
 
 def main(folder: str, table: str, microns: str, *runs: str) -> None:
     """Print a table for each size."""
     scales = [float(word) for word in microns.split(",")]
-    opened = [load_run(Path(run)) for run in runs]
+    opened = [load_run(Path(run)) for run in runs if run != UNSHARPENED]
+    if UNSHARPENED in runs:
+        for run in opened:
+            focus = run.model.get_layer("focus")
+            focus.set_weights([np.zeros_like(weight) for weight in focus.get_weights()])
     print(
         f"{Path(folder).name}; micrometres a pixel: {', '.join(f'{scale:g}' for scale in scales)}"
     )

@@ -134,7 +134,7 @@ def test_the_wheel_holds_all_modules_and_all_published_exports(wheel):
         names = {name for name in file.namelist() if name.startswith("bloodkeras/")}
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "bloodkeras").rglob("*.py")}
     published = {f"bloodkeras/{p.relative_to(ROOT)}" for p in (ROOT / "exports").glob("*/*")}
-    assert len(published) == 42
+    assert len(published) == 36
     modules.add("bloodkeras/py.typed")  # whoever installs it may check types against it
     modules.add("bloodkeras/images/home.png")  # what `frames` shows beside one's own cells
     assert names == {name.replace(os.sep, "/") for name in modules | published}
@@ -151,7 +151,7 @@ def test_it_is_small(installed):
     assert own + size_mb(required_by(metadata) - counted) < LIMIT_MB
 
 
-@pytest.mark.parametrize("model", [[], ["--model", "tiny"], ["--model", "joined"]])
+@pytest.mark.parametrize("model", [[], ["--model", "tiny"], ["--model", "residual"]])
 def test_its_command_predicts(installed, lab, model):
     table = done(installed, "predict", "cell.jpg", *model, "--format", "csv", cwd=lab)
     assert table.splitlines()[1].startswith("cell.jpg,")
@@ -229,7 +229,7 @@ def test_it_calibrates(with_extras, lab):
 @pytest.mark.parametrize(
     ("package", "words", "path", "expected"),
     [
-        ("fastapi", ["serve"], "v2/models/joined", "uint8"),
+        ("fastapi", ["serve"], "v2/models/robust-64", "uint8"),
         ("fastapi", ["serve", "--model", "tiny"], "v2/models/tiny", "uint8"),
         ("gradio", ["demo", "--model", "tiny"], "", "bloodkeras"),
     ],

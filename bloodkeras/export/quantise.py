@@ -1,8 +1,8 @@
 """Makes the int8 file of a network: a quarter of the weights' bytes, and quicker.
 
 Flow: takes the folded fp32 graph, training images and a split to choose on; gives the int8 graph,
-or none with the reason. Convolutions and what lies between them become int8 (static, per channel,
-QDQ); pooled features, dense layers, softmax and the score for foreign images stay fp32.
+or none with the reason. Convolutions but for the first, and what lies between, become int8 (static,
+per channel, QDQ); pooled features, dense layers, softmax and the score for foreign images stay fp32.
 
 Weights have seven bits. A processor without VNNI multiplies activations (0 to 255) with weights
 (-128 to 127) in pairs, and adds each pair in 16 bits, which saturate: eight bits of both overflow
@@ -165,9 +165,9 @@ def quantise_with(name: str, graph: onnx.ModelProto, images: Pixels) -> onnx.Mod
 def float_nodes(graph: onnx.GraphProto) -> list[str]:
     """Return the names of the nodes that stay fp32, as answers and foreign scores then do.
 
-    They work on one number a channel, or on the image before any convolution: its scaling, and the
-    colours that the foreign score looks at. They cost next to nothing, and quantising them costs
-    more than it saves.
+    They work on one number a channel, or on the image up to the first convolution: its scaling, the
+    colours that the foreign score looks at, and that convolution, whose input has three channels of
+    the widest range. They cost next to nothing, and quantising them costs more than it saves.
     """
     before = {tensor.name for tensor in (*graph.input, *graph.initializer)}
     pooled: set[str] = set()
@@ -177,8 +177,9 @@ def float_nodes(graph: onnx.GraphProto) -> list[str]:
         follows = inputs & pooled and inputs <= pooled | before
         if node.op_type == "GlobalAveragePool" or follows:
             pooled |= set(node.output)
-        elif node.op_type != "Conv" and inputs <= before:
-            before |= set(node.output)
+        elif inputs <= before:
+            if node.op_type != "Conv":
+                before |= set(node.output)
         else:
             continue
         names.append(node.name)

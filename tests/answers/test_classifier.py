@@ -25,7 +25,7 @@ import bloodkeras
 from bloodkeras.answers.answer import Thresholds
 from bloodkeras.answers.classifier import BATCH_SIZE, Classifier, Prediction
 from bloodkeras.answers.exports import published
-from bloodkeras.bloodmnist import CLASS_NAMES
+from bloodkeras.bloodmnist import CLASS_NAMES, bloodmnist
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.images.preprocess import doubt_of, eight_views, read_any
 from bloodkeras.images.synthetic import draw_arrays
@@ -451,8 +451,9 @@ def test_views_are_the_mean_over_flips_and_turns():
 
 
 def test_without_a_name_the_default_is_loaded_and_what_is_none_is_one_line():
-    images = draw_arrays({"train": 8, "val": 8, "test": 8})["test_images"]
-    named, default = bloodkeras.load("joined"), bloodkeras.load(None)
+    sizes = {"train": 8, "val": 8, "test": 8}
+    images = draw_arrays(sizes, dataset=bloodmnist(64))["test_images"]
+    named, default = bloodkeras.load("robust-64"), bloodkeras.load(None)
     assert np.array_equal(named.predict_proba(images), default.predict_proba(images))
     for wrong in (5, b"tiny", ["tiny"], {"tiny": 1}):
         with pytest.raises(UsageError, match="expected a name such as tiny, or a folder"):

@@ -27,7 +27,7 @@ from bloodkeras.answers.predict import SIDES, kind_of_images
 from bloodkeras.errors import BloodkerasError
 
 ROOT = Path(__file__).parents[2]
-NAMES = ["deeper", "joined", "residual", "residual-64", "robust", "simple", "tiny"]
+NAMES = ["deeper", "residual", "residual-64", "robust-64", "simple", "tiny"]
 
 
 @pytest.fixture
@@ -118,7 +118,12 @@ def test_a_name_that_is_not_published_is_ones_own(elsewhere, place):
 
 @pytest.mark.parametrize(
     ("word", "meant"),
-    [("residul", "residual"), ("exports/tiny", "tiny"), ("no/where/robsut", "robust"), ("x", "")],
+    [
+        ("residul", "residual"),
+        ("exports/tiny", "tiny"),
+        ("no/where/robsut", "robust-64"),
+        ("x", ""),
+    ],
 )
 def test_a_wrong_word_is_refused_never_replaced(elsewhere, word, meant):
     with pytest.raises(BloodkerasError) as refused:

@@ -19,6 +19,7 @@ from bloodkeras.bloodmnist import CLASS_NAMES
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.laboratory.calibrate import calibrate_photos
 from bloodkeras.laboratory.fit import (
+    balanced,
     cautious_temperature,
     even_odds_threshold,
     fit_last_layer,
@@ -205,6 +206,16 @@ def test_noise_is_not_learnt_but_a_rule_is():
     assert ((ruled[:, 0] @ found.weights + found.bias).argmax(1) == labels).all()
 
 
+def test_a_rare_class_is_neither_lost_nor_counts_like_a_common_one():
+    """Of 100 cells eight overlap wholly with the others: what is answered are their odds."""
+    assert balanced(np.array([0, 0, 0, 0, 1])) == pytest.approx(np.array([5, 5, 5, 5, 10]) / 6)
+    labels = np.repeat([0, 1], [92, 8])
+    alike = np.ones((100, 8, 1))
+    found = fit_last_layer(alike, labels, np.zeros((1, 2)), np.zeros(2))
+    logits = alike[0, 0] @ found.weights + found.bias
+    assert logits[0] - logits[1] == pytest.approx(np.log(np.sqrt(92 / 8)), abs=0.1)
+
+
 # --- the export ---------------------------------------------------------------------------------
 
 
@@ -252,8 +263,10 @@ def test_the_new_export_is_complete_and_says_what_it_is(export, lab):
     assert card["metrics"] == {}
     shares = dict(zip(classifier.labels, card["class_shares"], strict=True))
     cells = card["calibrated_on"]["cells"]
-    assert shares["platelet"] == pytest.approx(1 / (sum(cells.values()) + 8), abs=1e-6)
-    assert shares["basophil"] == pytest.approx(21 * shares["platelet"], abs=1e-5)
+    counted = {name: np.sqrt(count) + 1 for name, count in cells.items()}  # as the fit counts
+    expected = {name: count / sum(counted.values()) for name, count in counted.items()}
+    assert shares == pytest.approx(expected, abs=1e-6)
+    assert shares["basophil"] > 5 * shares["platelet"]
     assert card["before_calibration"]["metrics"] == {"test": 1}
     assert not card["int8"]["published"]
     metadata = classifier._session.get_modelmeta().custom_metadata_map
@@ -281,10 +294,10 @@ def test_cells_whose_frame_is_in_doubt_are_never_counted_as_accepted(export, lab
     assert facts["selective_accuracy"] is not None
 
 
-def test_a_joined_model_is_refused_before_the_photographs_are_read(lab, tmp_path):
-    joined = Path(__file__).parents[2] / "exports/joined"
-    with pytest.raises(BloodkerasError, match=r"^joined cannot be calibrated: .* robust"):
-        calibrate_photos(str(joined), str(lab / "none"), "", str(tmp_path / "new"))
+def test_another_graph_is_refused_before_the_photographs_are_read(lab, tmp_path):
+    other = build_export(tmp_path / "export")
+    with pytest.raises(BloodkerasError, match=r"^tiny cannot be calibrated: .* export the model"):
+        calibrate_photos(str(other), str(lab / "none"), "", str(tmp_path / "new"))
     assert not (tmp_path / "new").exists()
 
 
