@@ -65,8 +65,10 @@ def fit_calibration(model: keras.Model, splits: Splits, recipe: Recipe) -> Calib
     """Fit temperature, thresholds and the foreign score of a trained model.
 
     A network that was trained for other laboratories is calibrated for them too: on cells as they
-    might look there. Otherwise every other stain would be foreign to it. What cells look like is
-    learned on train, everything else on val.
+    might look there. Otherwise every other stain would be foreign to it. Where foreign begins is
+    set by the photographs as they are all the same: by cells that are drawn as if from elsewhere,
+    leukaemic ones of a real elsewhere pass. What cells look like is learned on train, everything
+    else on val.
     """
     network = with_features(model)
     train, val = as_elsewhere(splits.train, recipe), as_elsewhere(splits.val, recipe)
@@ -81,15 +83,14 @@ def fit_calibration(model: keras.Model, splits: Splits, recipe: Recipe) -> Calib
         doubt = ops.convert_to_numpy(SCORES[score](features, logits, statistics))
         return softmax(logits / temperature), doubt
 
-    probs, doubt = judge(*answers)
+    probs, _ = judge(*answers)
     elsewhere = val is not splits.val
     wanted = SELECTIVE_ACCURACY_ELSEWHERE if elsewhere else SELECTIVE_ACCURACY
-    thresholds = Thresholds(
-        confidence=guaranteed_threshold(probs, val.labels, wanted),
-        foreign=float(np.quantile(doubt, TRUE_ACCEPTANCE)),
-    )
-    if elsewhere:  # the coverage is that of the photographs as they are
-        probs, doubt = judge(*predict_features(network, splits.val.images))
+    confidence = guaranteed_threshold(probs, val.labels, wanted)
+    # Coverage, and what is foreign, are those of the photographs as they are.
+    at_home = predict_features(network, splits.val.images) if elsewhere else answers
+    probs, doubt = judge(*at_home)
+    thresholds = Thresholds(confidence, float(np.quantile(doubt, TRUE_ACCEPTANCE)))
     accepted = (probs.max(1) >= thresholds.confidence) & (doubt <= thresholds.foreign)
     coverage = float(accepted.mean())
     return Calibration(

@@ -280,8 +280,8 @@ def _elsewhere(calibration: Json) -> str:
     if not calibration.get("elsewhere"):
         return ""
     return (
-        "Temperature, score and both thresholds go by cells of the validation split as other\n"
-        "laboratories might show them, which is how the network was trained.\n"
+        "Temperature, score and the threshold of `unsure` go by cells of the validation split as\n"
+        "other laboratories might show them, which is how the network was trained.\n"
     )
 
 
