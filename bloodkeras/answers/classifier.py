@@ -343,7 +343,7 @@ def load(
 
     Args:
         model: A published name, such as "tiny"; or a folder that `export` wrote. By default the
-            one for photographs, "joined".
+            one for photographs, "robust-64".
         threads: As in `Classifier.load`.
         precision: As in `Classifier.load`.
 

@@ -2,7 +2,7 @@
 
 Flow: takes the folded fp32 graph, training images and a split to choose on; gives the int8 graph,
 or none with the reason. Convolutions but for the first, and what lies between, become int8 (static,
-per channel, QDQ); pooled features, dense layers, softmax and the score for foreign images stay fp32.
+per channel, QDQ); pooled features, dense layers, softmax and the foreign score stay fp32.
 
 Weights have seven bits. A processor without VNNI multiplies activations (0 to 255) with weights
 (-128 to 127) in pairs, and adds each pair in 16 bits, which saturate: eight bits of both overflow

@@ -265,7 +265,7 @@ def test_results_of_the_published_and_ones_own_lie_apart(elsewhere):
     assert results_name("runs/exports/tiny", "tiny") == "onnx-tiny"
 
 
-@pytest.mark.parametrize("name", ["tiny", "joined"])
+@pytest.mark.parametrize("name", ["tiny", "robust"])
 def test_a_model_name_means_its_run_also_among_exports(elsewhere, monkeypatch, name):
     """In runs/exports a folder has the model's name; ./tiny is how to mean that."""
     from bloodkeras.studies.targets import Places, means_export
