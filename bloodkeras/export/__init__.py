@@ -1,6 +1,8 @@
 """A run -> a checked ONNX file, its int8 twin, and a card.
 
-ood_score.py    scores that tell them from cells, and the choice of one
+gaussian.py     features, labels -> a normal distribution a class
+colours.py      a layer that looks at the colours of an image alone
+ood_score.py    scores that tell images of no cell from cells, and the choice of one
 calibration.py  model + Splits -> temperature, thresholds, the chosen score
 half_weights.py fp32 graph -> the same in half the bytes
 quantise.py     fp32 graph + Splits -> int8 graph, if it loses little accuracy

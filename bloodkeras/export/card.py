@@ -23,11 +23,11 @@ from bloodkeras.evaluation.doubt import doubt_table, judge_doubt, risk_coverage
 from bloodkeras.evaluation.evaluate import evaluate
 from bloodkeras.export.calibration import TRUE_ACCEPTANCE, Calibration
 from bloodkeras.export.document import render_document, render_figures, render_markdown
+from bloodkeras.export.gaussian import gaussian
 from bloodkeras.export.quantise import Quantised
 from bloodkeras.laboratory.shift_score import colours, describe_colours
 from bloodkeras.named_types import Json
 from bloodkeras.recipe import Recipe
-from bloodkeras.training.gaussian import gaussian
 from bloodkeras.training.run_folder import Run
 
 PREPROCESSING = (

@@ -16,9 +16,9 @@ from sklearn.metrics import roc_auc_score
 
 from bloodkeras.data.ood_images import cut_corners, draw_foreign
 from bloodkeras.data.splits import Split
+from bloodkeras.export.colours import Colours
+from bloodkeras.export.gaussian import gaussian
 from bloodkeras.named_types import Floats, Json, Labels, Pixels, Tensor
-from bloodkeras.training.colours import Colours
-from bloodkeras.training.gaussian import gaussian
 from bloodkeras.training.models import predict_outputs
 
 FEATURES = ("blocks", "pooled", "colours")  # what a network is asked for beside its logits

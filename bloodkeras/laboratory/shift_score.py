@@ -21,7 +21,7 @@ def centre_of(side: int) -> slice:
 def colours(images: Pixels) -> Floats:
     """Return mean and deviation of each channel, those of the centre, and its darkest values.
 
-    What `training.colours.Colours` builds into the graph, in numpy.
+    What `export.colours.Colours` builds into the graph, in numpy.
 
     Args:
         images: uint8 (N, S, S, 3).
@@ -40,7 +40,7 @@ def describe_colours(fitted: Json, images: Pixels, labels: Labels) -> Json:
     """Return what a card must hold for `judge_colours`.
 
     Args:
-        fitted: `training.gaussian.gaussian` of the training split's colours.
+        fitted: `export.gaussian.gaussian` of the training split's colours.
         images: uint8 (N, S, S, 3), the validation split.
         labels: int (N,), its classes.
 

@@ -4,8 +4,6 @@ stain.py       random layers: another laboratory's stain, light, optics, camera
 augment.py     recipe -> Keras random layers
 pipeline.py    Splits -> tf.data: train_dataset(), eval_dataset()
 checkpoint.py  a training's state after an epoch <-> a file that is whole or not there
-gaussian.py    features, labels -> a normal distribution a class
-colours.py     layers that look at an image's colours alone
 optimizers.py  the optimiser Keras lacks: Muon for convolutions
 layers.py      the layers Keras lacks; registers all that a saved model needs
 device.py      what TensorFlow computes on, and in which precision it trains

@@ -7,6 +7,8 @@ from PIL import Image
 
 from bloodkeras.data.ood_images import CORNER_SIDE, cut_corners, cut_margins
 from bloodkeras.errors import BloodkerasError
+from bloodkeras.export.colours import COLOUR_COUNT, Colours
+from bloodkeras.export.gaussian import gaussian
 from bloodkeras.export.ood_score import (
     SCORES,
     choose_score,
@@ -15,8 +17,6 @@ from bloodkeras.export.ood_score import (
     with_features,
 )
 from bloodkeras.recipes import RECIPES
-from bloodkeras.training.colours import COLOUR_COUNT, Colours
-from bloodkeras.training.gaussian import gaussian
 from bloodkeras.training.models import MODELS, build_model
 
 

@@ -261,7 +261,7 @@ def test_missing_files_and_folders_are_named(tmp_path, lab):
 
 
 def test_colours_are_those_of_the_graph(drawn):
-    from bloodkeras.training.colours import Colours
+    from bloodkeras.export.colours import Colours
 
     images = drawn.test.images[:20]
     expected = np.asarray(Colours()(images.astype(np.float32)))
@@ -270,7 +270,7 @@ def test_colours_are_those_of_the_graph(drawn):
 
 @pytest.fixture
 def described(drawn):
-    from bloodkeras.training.gaussian import gaussian
+    from bloodkeras.export.gaussian import gaussian
 
     fitted = gaussian(colours(drawn.train.images), drawn.train.labels)
     return describe_colours(fitted, drawn.val.images, drawn.val.labels)
