@@ -7,7 +7,6 @@ classes; prints means over the draws: accuracy, balanced accuracy over the class
 share that is accepted, how many of those are right, and what is accepted of each foreign kind.
 """
 
-import dataclasses
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -15,9 +14,10 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import balanced_accuracy_score
 
+from bloodkeras.answers.answer import Thresholds
 from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.session import open_session
-from bloodkeras.contract import FOREIGN_NAME, INPUT_NAME, MODEL_FILE, OUTPUT_NAME
+from bloodkeras.contract import ACCEPTED, FOREIGN_NAME, INPUT_NAME, MODEL_FILE, OUTPUT_NAME
 from bloodkeras.images.framing import Framing
 from bloodkeras.laboratory.calibrate import fit
 from bloodkeras.laboratory.graph import load_model
@@ -37,43 +37,33 @@ def main(export: str, folder: str, table: str, foreign: str, cells: str, draws: 
         for draw in range(int(draws)):
             order = np.random.default_rng(draw).permutation(len(known))
             model = load_model(Path(export, MODEL_FILE))
-            facts = fit(model, rows(known, order[:count]), classifier, last_layer=True)
+            facts = fit(model, known.at(order[:count]), classifier, last_layer=True)
+            thresholds = Thresholds(**facts["thresholds"])
             session = open_session(model.SerializeToString())
-            rest = rows(known, order[count:])
-            answers, accepted = ask(session, rest, facts["thresholds"])
+            rest = known.at(order[count:])
+            answers, accepted = ask(session, rest, thresholds)
             right = answers == rest.labels
             found["accuracy"].append(right.mean())
             found["balanced"].append(balanced_accuracy_score(rest.labels, answers))
             found["accepted"].append(accepted.mean())
             found["of those right"].append(right[accepted].mean() if accepted.any() else np.nan)
             if others is not None:
-                _, passed = ask(session, others, facts["thresholds"])
+                _, passed = ask(session, others, thresholds)
                 for place, kind in enumerate(kinds):
                     found[kind].append(passed[others.labels == place].mean())
         means = (f"{name} {np.nanmean(values):.1%}" for name, values in found.items())
         print(f"{Path(folder).name}, {count} cells: {', '.join(means)}", flush=True)
 
 
-def rows(cells: Labelled, chosen: np.ndarray) -> Labelled:
-    """Return some of the cells."""
-    return dataclasses.replace(
-        cells,
-        files=tuple(cells.files[row] for row in chosen),
-        images=cells.images[chosen],
-        labels=cells.labels[chosen],
-        doubts=tuple(cells.doubts[row] for row in chosen if cells.doubts),
-    )
-
-
-def ask(session, cells: Labelled, thresholds: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
+def ask(session, cells: Labelled, thresholds: Thresholds) -> tuple[np.ndarray, np.ndarray]:
     """Return the answers int (N,), and which of them are accepted, bool (N,)."""
     parts = [
         session.run([OUTPUT_NAME, FOREIGN_NAME], {INPUT_NAME: cells.images[start : start + BATCH]})
         for start in range(0, len(cells), BATCH)
     ]
     probs, doubt = (np.concatenate(each) for each in zip(*parts, strict=True))
-    sure = (probs.max(1) >= thresholds["confidence"]) & (doubt <= thresholds["foreign"])
-    return probs.argmax(1), sure & cells.framed
+    accepted = thresholds.verdicts(probs.max(1), doubt) == ACCEPTED
+    return probs.argmax(1), accepted & cells.framed
 
 
 if __name__ == "__main__":

@@ -154,7 +154,7 @@ def _energy_and_distance(features: Features, logits: Tensor, statistics: Statist
 def _square(features: Features, part: str, statistics: Statistics) -> Tensor:
     """Squared distance of some of the features, (B,)."""
     names = PARTS[part]
-    # To put one with none would be a node of the graph that changes nothing.
+    # To concatenate one alone would be a node of the graph that changes nothing.
     seen = [features[name] for name in names]
     return _square_distance(
         ops.concatenate(seen, axis=-1) if len(seen) > 1 else seen[0], statistics[part]

@@ -67,7 +67,10 @@ class Labelled:
     def distinct(self) -> "Labelled":
         """Return the cells without those that show the same pixels as an earlier one."""
         flat = self.images.reshape(len(self), -1)
-        rows = np.sort(np.unique(flat, axis=0, return_index=True)[1])
+        return self.at(np.sort(np.unique(flat, axis=0, return_index=True)[1]))
+
+    def at(self, rows: Labels) -> "Labelled":
+        """Return the cells of some rows, int (M,)."""
         return dataclasses.replace(
             self,
             files=tuple(self.files[row] for row in rows),

@@ -11,9 +11,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from bloodkeras.bloodmnist import BLOODMNIST
 from bloodkeras.named_types import Pixels, Tensor
 from bloodkeras.training import optimizers  # noqa: F401  registered too
+from bloodkeras.training.stain import blur_kernels, distances
 
 BLOCKS = 7  # of a side: about as large as a nucleus' lobe
 DARKEST, DEEPEST = 1.2, 2.4  # optical densities, natural logarithm: of a nucleus; what is shown
@@ -81,14 +81,12 @@ class FocusBalance(keras.layers.Layer):
     def _grain(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return what a blur takes away (B, S, S, 3), and its share of the deviation (B,)."""
         side = images.shape[1]
-        places = (np.arange(side) - (side - 1) / 2) * (BLOODMNIST.image_side / side)
-        kernel = np.exp(-((places[:, None] - places) ** 2) / (2 * GRAIN**2))
-        kernel = (kernel / kernel.sum(1, keepdims=True)).astype(np.float32)
+        blur = ops.transpose(blur_kernels(side, np.float32(GRAIN)))
         # Rows and columns last: onnxruntime multiplies by a constant matrix from the right alone.
         planes = ops.transpose(images, (0, 3, 1, 2))
-        blurred = ops.matmul(ops.transpose(ops.matmul(planes, kernel.T), (0, 1, 3, 2)), kernel.T)
+        blurred = ops.matmul(ops.transpose(ops.matmul(planes, blur), (0, 1, 3, 2)), blur)
         grain = planes - ops.transpose(blurred, (0, 1, 3, 2))
-        near = np.hypot(places[:, None], places) < CELL
+        near = distances(side) < CELL
         near = (near / near.sum()).astype(np.float32).reshape(-1, 1)
 
         def mean(pixels: Tensor) -> Tensor:

@@ -40,6 +40,19 @@ def distances(side: int) -> Floats:
     return found
 
 
+def blur_kernels(side: int, deviations: Tensor) -> Tensor:
+    """Return matrices that blur a row of pixels by a Gaussian, (..., S, S) of deviations (...).
+
+    Args:
+        side: Pixels of a row.
+        deviations: Of FRAME, float32.
+    """
+    places = np.arange(side, dtype=np.float32) * (FRAME / side)
+    squares = (places[:, None] - places) ** 2
+    kernels = ops.exp(-squares / (2 * deviations[..., None, None] ** 2))
+    return kernels / ops.sum(kernels, -1, keepdims=True)
+
+
 class ImageLayer(keras.layers.Layer):
     """What the layers here share: they are called as Keras' own, and leave labels alone."""
 
@@ -241,11 +254,7 @@ class RandomFocus(ImageLayer):
     ) -> Tensor:
         """Blur or sharpen float32 (B, S, S, 3)."""
         deviations, share = transformation
-        side = images.shape[1]
-        places = np.arange(side, dtype=np.float32) * (FRAME / side)
-        squares = (places[:, None] - places) ** 2
-        kernels = ops.exp(-squares / (2 * deviations[..., None, None] ** 2))  # (B, 2, S, S)
-        kernels = kernels / ops.sum(kernels, -1, keepdims=True)
+        kernels = blur_kernels(images.shape[1], deviations)  # (B, 2, S, S)
         blurred = ops.einsum("bij,bjkc->bikc", kernels[:, 0], images)
         blurred = ops.einsum("bij,bkjc->bkic", kernels[:, 1], blurred)
         share = ops.reshape(share, (-1, 1, 1, 1))

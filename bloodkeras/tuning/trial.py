@@ -77,7 +77,7 @@ def run_trial(
         OSError: The checkpoint cannot be written.
     """
     keras.backend.clear_session()  # of earlier trials' networks
-    model = build_model(recipe, data.train.dataset)
+    model = build_model(recipe, data.train.dataset, data.train.images)
     steps = steps_per_epoch(data.train, recipe)
     compile_model(model, recipe, steps)
     model.optimizer.build(model.trainable_variables)

@@ -471,3 +471,18 @@ def test_a_killed_search_goes_on(drawn_file, tmp_path):
     assert "going on with the 2 trials" in said
     assert [row["status"] for row in table(out)] == ["completed"] * 3
     assert "--recipe" in said
+
+
+def test_a_trial_is_judged_as_a_training_is(drawn, tmp_path):
+    """By a network that balances, too, which has to know how sharp the training images are."""
+    from bloodkeras.training.train import train
+
+    words = {"balance": "true", "width": "0.25", "epochs": "1", "batch_size": "100"}
+    recipe = override(RECIPES["residual"], words | {"precision": "float32"})
+    rows: list[dict[str, float]] = []
+    assert run_trial(
+        recipe, 1, TuningData.of(drawn), tmp_path / "trial", lambda _, row: not rows.append(row)
+    )
+    history = (train(recipe, drawn, tmp_path / "run") / "history.csv").read_text(encoding="utf-8")
+    trained = dict(zip(*(line.split(",") for line in history.splitlines()), strict=True))
+    assert rows[0]["val_loss"] == pytest.approx(float(trained["val_loss"]), rel=1e-5)
