@@ -4,11 +4,10 @@ Each imports its step inside the function. A judged export needs no TensorFlow, 
 for what computes and draws the numbers; `judge` and `calibrate` do without that too.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bloodkeras.answers.exports import SMALL, published
+from bloodkeras.answers.exports import PHOTOGRAPHS, SMALL, default_export, published
 from bloodkeras.cli.laboratories import check_once, laboratories_of, results_of
 from bloodkeras.cli.opening import open_study, quiet_tensorflow
 from bloodkeras.cli.options import (
@@ -100,7 +99,9 @@ def frames(
     Args:
         photos: A folder of photographs.
         out: The image, .png.
+        size: Side of the frames, in pixels; by default that of the network for photographs.
     """
+    from bloodkeras.answers.classifier import Classifier
     from bloodkeras.images.frames import draw, twelve
     from bloodkeras.images.framing import Framing
     from bloodkeras.images.scale import describe, scaled
@@ -112,8 +113,8 @@ def frames(
     if size and not 8 <= size <= 512:
         raise UsageError(f"--size: expected 8 to 512, found {size}")
     check_words([photos])
-    framing = Framing(microns_per_pixel)
-    framing = scaled([photos], replace(framing, image_side=size or framing.image_side))
+    size = size or Classifier.load(default_export(PHOTOGRAPHS)).dataset.image_side
+    framing = scaled([photos], Framing(microns_per_pixel, image_side=size))
     shown = twelve([photos], framing)
     if not shown:
         raise BloodkerasError(f"no photograph in {photos} can be read")

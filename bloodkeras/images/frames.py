@@ -1,7 +1,7 @@
 """Draws cells as the network will see them, beside BloodMNIST's: is their size right?
 
 Flow: takes photographs and a `Framing`; gives one image, twelve cells on either side.
-Source of home.png: twelve images of BloodMNIST's training split as rebuilt from Acevedo et al.,
+Source of home.png: twelve 64x64 images of BloodMNIST's training split, rebuilt from Acevedo et al.,
 Data in Brief 30, 2020, doi:10.1016/j.dib.2020.105474, in the layout of MedMNIST v2, Yang et al.,
 Scientific Data 2023, doi:10.1038/s41597-022-01721-8. Both CC BY 4.0.
 """
@@ -19,7 +19,7 @@ from bloodkeras.named_types import Pixels
 
 COLUMNS, ROWS = 4, 3
 SHOWN = COLUMNS * ROWS
-TILE = 112  # pixels that a cell is shown with
+TILE = 128  # pixels that a cell is shown with: twice 64
 GAP, HEAD = 16, 48
 CREDIT = "BloodMNIST: Acevedo et al. 2020, Yang et al. 2023, CC BY 4.0"
 

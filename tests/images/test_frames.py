@@ -24,11 +24,11 @@ def photos(tmp_path):
 
 
 def test_the_cells_are_as_the_network_sees_them(photos):
-    framing = Framing(0.08)
+    framing = Framing(0.08, image_side=64)
     shown = twelve([photos], framing)
     assert 0 < len(shown) <= SHOWN
     sheet = np.asarray(draw(shown, "a title"))
-    first = sheet[HEAD : HEAD + TILE, GAP : GAP + TILE].reshape(28, 4, 28, 4, 3)[:, 0, :, 0]
+    first = sheet[HEAD : HEAD + TILE, GAP : GAP + TILE].reshape(64, 2, 64, 2, 3)[:, 0, :, 0]
     np.testing.assert_array_equal(first, read_image(f"{photos}/00.png", framing))
 
 
@@ -56,3 +56,13 @@ def test_what_cannot_be_shown_is_refused(photos, tmp_path):
     with pytest.raises(BloodkerasError, match="no photograph"):
         frames(str(bad), out=str(tmp_path / "sheet.png"))
     assert not (tmp_path / "sheet.png").exists()
+
+
+def test_by_default_they_are_those_of_the_network_for_photographs(photos, tmp_path):
+    sheets = []
+    for name, options in (("default", {}), ("large", {"size": 64}), ("small", {"size": 28})):
+        out = tmp_path / f"{name}.png"
+        frames(photos, out=str(out), microns_per_pixel=0.08, **options)
+        sheets.append(out.read_bytes())
+    default, large, small = sheets
+    assert default == large != small
