@@ -16,6 +16,7 @@ COMMANDS = {
     command.__name__.replace("_", "-"): command
     for command in (
         making.data,
+        making.gather,
         making.eda,
         making.train,
         judging.evaluate,

@@ -23,15 +23,31 @@ def class_name(name: str, labels: tuple[str, ...]) -> str:
     for label in labels:
         if spells_out(name, label):
             return label
-    written, described = plain(name), not set(labels).isdisjoint(ABBREVIATIONS)
-    for word in (written, written.removesuffix("s")):
+    for word in _spellings(name):
         if (meant := _MEANT.get(word)) in labels:
             return meant
-        if described and word in AMBIGUOUS:
-            raise UsageError(f"class {str(name)!r} may mean {AMBIGUOUS[word]}: write it out")
+    if not set(labels).isdisjoint(ABBREVIATIONS):
+        check_clear(name)
     close = difflib.get_close_matches(" ".join(str(name).casefold().split()), labels, n=1)
     meant = f"did you mean {close[0]!r}? " if close else ""
     raise UsageError(f"unknown class {str(name)!r}: {meant}expected {', '.join(labels)}")
+
+
+def check_clear(name: str) -> None:
+    """Refuse an abbreviation that laboratories use for different cells.
+
+    Raises:
+        UsageError: The message says for which.
+    """
+    for word in _spellings(name):
+        if word in AMBIGUOUS:
+            raise UsageError(f"class {str(name)!r} may mean {AMBIGUOUS[word]}: write it out")
+
+
+def _spellings(name: str) -> tuple[str, str]:
+    """Return a name without what does not count in it, and the same in the singular."""
+    written = plain(name)
+    return written, written.removesuffix("s")
 
 
 def spells_out(name: str, label: str) -> bool:

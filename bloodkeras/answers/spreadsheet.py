@@ -127,7 +127,12 @@ def _header(text: str, separator: str) -> list[str]:
         first = next((row for row in rows if any(map(str.strip, row))), [])
     except csv.Error:  # it may have another separator
         first = []
-    return [" ".join(name.casefold().replace("_", " ").split()) for name in first]
+    return list(map(_plain_header, first))
+
+
+def _plain_header(name: str) -> str:
+    """Return a column's name without what does not count in it."""
+    return " ".join(name.casefold().replace("_", " ").split())
 
 
 def _split(text: str, separator: str, path: Path, skipped: int) -> list[tuple[int, list[str]]]:
@@ -150,7 +155,8 @@ def _places(header: list[str], columns: tuple[str, ...]) -> list[int]:
     """Return where the columns are; [] if one is missing or there more than once."""
     places = []
     for column in columns:
-        among = [column] if column in header else ALSO_CALLED[column].split(", ")
+        column = _plain_header(column)
+        among = [column] if column in header else ALSO_CALLED.get(column, "").split(", ")
         there = [place for place, name in enumerate(header) if name in among]
         if len(there) != 1:
             return []

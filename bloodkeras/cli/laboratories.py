@@ -38,16 +38,24 @@ def laboratories_of(photos: str, labels: str, foreign: str) -> list[Laboratory]:
     check_once("--photos", folders)
     if not all(folders):
         raise UsageError(f"--photos {photos}: expected a folder on both sides of a comma")
-    tables = _tables("--labels", labels, len(folders))
+    tables = tables_of(folders, labels)
     others = _tables("--foreign", foreign, len(folders))
-    for folder, table in zip(folders, tables, strict=True):
-        if not table and not Path(folder).is_dir():
-            raise UsageError(
-                f"--photos {folder} is not a folder: expected one with a folder for each class"
-            )
     return [
         Laboratory(*each) for each in zip(folders, tables, others, _names(folders), strict=True)
     ]
+
+
+def tables_of(folders: list[str], labels: str) -> list[str]:
+    """Return the table of each folder's cells, "" for those with a folder for each class.
+
+    Raises:
+        UsageError: There are not as many tables as folders, or one without a table is none.
+    """
+    tables = _tables("--labels", labels, len(folders))
+    for folder, table in zip(folders, tables, strict=True):
+        if not table and not Path(folder).is_dir():
+            raise UsageError(f"{folder} is not a folder: expected one with a folder for each class")
+    return tables
 
 
 def check_once(what: str, places: list[str]) -> None:
@@ -89,8 +97,8 @@ def _tables(option: str, text: str, count: int) -> list[str]:
             f"{n} {word}{'s' * (n != 1)}" for n, word in ((len(tables), "table"), (count, "folder"))
         )
         raise UsageError(
-            f"{option} names {named}, --photos {photos}: expected as many, separated by commas, "
-            "and nothing between two commas for a folder without"
+            f"{option} names {named} for {photos}: expected as many, separated by commas, and "
+            "nothing between two commas for a folder without"
         )
     return tables
 

@@ -7,8 +7,21 @@ TensorFlow; what can be refused is refused before that.
 from pathlib import Path
 from typing import Any
 
+from bloodkeras.answers.exports import PHOTOGRAPHS, default_export
+from bloodkeras.cli.laboratories import check_once, tables_of
 from bloodkeras.cli.opening import open_study, quiet_tensorflow
-from bloodkeras.cli.options import RUNS, Data, Exports, Model, Runs, Size, Target, seed_numbers
+from bloodkeras.cli.options import (
+    RUNS,
+    Data,
+    Exports,
+    Labels,
+    Microns,
+    Model,
+    Runs,
+    Size,
+    Target,
+    seed_numbers,
+)
 from bloodkeras.errors import UsageError
 from bloodkeras.interrupts import heed_stops
 from bloodkeras.recipe import Recipe, override, read_recipe
@@ -21,6 +34,51 @@ def data(*, data: Data = "", size: Size = 0) -> None:
     from bloodkeras.studies.study import show_data
 
     show_data(load_splits(data or None, size))
+
+
+def gather(
+    *photos: str,
+    out: str,
+    labels: Labels = "",
+    group: str = "",
+    size: int = 0,
+    name: str = "",
+    seed: int = 0,
+    microns_per_pixel: Microns = 0.0,
+) -> None:
+    """Gather your own labelled photographs into a data set, which every command takes as --data.
+
+    Cells are framed as `predict` frames them and divided into training, validation and test split
+    (70, 10 and 20 %). Copies of a cell are left out, and so is a cell with several labels. Labels
+    that are none of BloodMNIST's classes become classes of their own.
+
+    Args:
+        photos: One folder or more.
+        out: The file, .npz.
+        labels: Of several folders one table each, separated by commas.
+        group: A column of the tables, such as slide or patient: what shares its word is in one
+            split, as it must be to judge how the network does on the next slide or patient.
+        size: Side of the images in pixels; by default that of the network for photographs.
+        name: What the data set is called in cards; by default the file's name.
+        seed: Of the division into splits.
+    """
+    from bloodkeras.answers.classifier import Classifier
+    from bloodkeras.data.audit import audit, audit_table
+    from bloodkeras.data.gather import gather as gather_photos
+    from bloodkeras.data.splits import read_npz
+    from bloodkeras.dataset import SIDES
+    from bloodkeras.images.framing import Framing
+
+    if not photos:
+        raise UsageError("gather needs a folder, or several: gather DIR... --out FILE.npz")
+    if size and size not in SIDES:
+        raise UsageError(f"--size is {size}: expected {SIDES[0]} to {SIDES[-1]}")
+    check_once("the folder", list(photos))
+    tables = tables_of(list(photos), labels)
+    side = size or Classifier.load(default_export(PHOTOGRAPHS)).dataset.image_side
+    framing = Framing(microns_per_pixel, image_side=side)
+    path = gather_photos(photos, tables, out, framing, group, name, seed)
+    print(f"{audit_table(audit(read_npz(path)))}\nwrote {path}")
 
 
 def eda(*, data: Data = "", size: Size = 0, runs: Runs = RUNS) -> None:

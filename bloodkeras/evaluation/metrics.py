@@ -90,29 +90,30 @@ def accuracy(labels: Labels, probs: Probs, weights: Floats) -> Floats:
 
 def macro_precision(labels: Labels, probs: Probs, weights: Floats) -> Floats:
     """Return the mean over classes of the share of calls of a class that are right, (R,)."""
-    found: Floats = _class_scores(_confusions(labels, probs, weights))[0].mean(1)
+    found: Floats = _occurring_scores(labels, probs, weights)[0].mean(1)
     return found
 
 
 def macro_recall(labels: Labels, probs: Probs, weights: Floats) -> Floats:
     """Return the mean over classes of the share of a class that is found, (R,)."""
-    found: Floats = _class_scores(_confusions(labels, probs, weights))[1].mean(1)
+    found: Floats = _occurring_scores(labels, probs, weights)[1].mean(1)
     return found
 
 
 def macro_f1(labels: Labels, probs: Probs, weights: Floats) -> Floats:
     """Return the mean over classes of the harmonic mean of precision and recall, (R,)."""
-    found: Floats = _class_scores(_confusions(labels, probs, weights))[2].mean(1)
+    found: Floats = _occurring_scores(labels, probs, weights)[2].mean(1)
     return found
 
 
 def auc(labels: Labels, probs: Probs, weights: Floats) -> Floats:
     """Return the mean over classes of the area under the one-against-rest ROC curve, (R,).
 
-    NaN for a resample in which a class does not occur. With weights of one it equals MedMNIST's.
+    NaN for a resample in which one does not occur that does among the labels. With weights of
+    one it equals MedMNIST's.
     """
     areas = []
-    for k in range(probs.shape[1]):
+    for k in np.unique(labels):
         order = np.argsort(probs[:, k], kind="stable")
         score, positive = probs[order, k], (labels[order] == k)
         drawn = weights[:, order]
@@ -154,6 +155,12 @@ def _confusions(labels: Labels, probs: Probs, weights: Floats) -> Floats:
     one_hot = (cell[:, None] == np.arange(count * count)).astype(float)
     found: Floats = (weights @ one_hot).reshape(-1, count, count)
     return found
+
+
+def _occurring_scores(labels: Labels, probs: Probs, weights: Floats) -> Floats:
+    """Return precision, recall and F1 of the classes that occur among the labels, (3, R, K')."""
+    scores = np.stack(_class_scores(_confusions(labels, probs, weights)))
+    return scores[..., np.unique(labels)]
 
 
 def _class_scores(confusions: Floats) -> tuple[Floats, Floats, Floats]:

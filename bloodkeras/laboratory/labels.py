@@ -18,6 +18,7 @@ from bloodkeras.answers.class_names import class_name, spells_out
 from bloodkeras.answers.spreadsheet import parse_rows, read_text
 from bloodkeras.contract import FOREIGN, UNSURE
 from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.images.folder import walk
 
 LOG = logging.getLogger(__name__)
 
@@ -73,6 +74,24 @@ def kinds_of(table: Path) -> tuple[str, ...]:
     """Return the labels of a table, each once."""
     words = {label for _, (_, label) in parse_rows(read_text(table), table, ("file", "label"))}
     return tuple(sorted(filter(None, words)))
+
+
+def words_of(photos: str, table: str) -> tuple[str, ...]:
+    """Return what a laboratory calls its classes, each once.
+
+    Args:
+        photos: A folder of photographs.
+        table: CSV with the columns file and label; "" where each class has a folder.
+
+    Raises:
+        BloodkerasError: Neither can be read.
+    """
+    if table:
+        return kinds_of(Path(table))
+    folder = folder_of(photos)
+    found = (Path(path).relative_to(folder).parts for path, error in walk(photos) if not error)
+    tops = {parts[0] for parts in found if len(parts) > 1}
+    return tuple(sorted(top for top in tops if top.casefold() not in NO_CLASS))
 
 
 def _means_class(word: str, class_names: tuple[str, ...]) -> bool:

@@ -100,3 +100,13 @@ def test_a_wrong_label_order_is_visible():
     right = metrics.accuracy(labels, probs, np.ones((1, 500)))[0]
     swapped = metrics.accuracy(labels, probs[:, ::-1], np.ones((1, 500)))[0]
     assert right > 0.5 > swapped
+
+
+def test_a_class_that_does_not_occur_counts_in_no_mean():
+    """A laboratory's test split may lack one: the means are over those that are there."""
+    labels = np.array([0, 0, 1, 1])
+    probs = np.array([[0.8, 0.1, 0.1], [0.2, 0.1, 0.7], [0.1, 0.8, 0.1], [0.1, 0.6, 0.3]])
+    headline = metrics.summarise(labels, probs, ("a", "b", "c"))["headline"]
+    assert headline["macro_recall"]["value"] == pytest.approx(0.75)
+    assert headline["macro_precision"]["value"] == pytest.approx(1.0)
+    assert headline["auc"]["value"] == pytest.approx(1.0)
