@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bloodkeras.errors import BloodkerasError, UsageError
+from bloodkeras.contract import CARD_FILE
+from bloodkeras.errors import BloodkerasError, UsageError, gist
 
 
 @dataclass(frozen=True)
@@ -233,6 +234,22 @@ def read_recipe(path: str | Path) -> Recipe:
         raise BloodkerasError(f"{path} is not a recipe.json: it is not JSON") from None
     except (TypeError, ValueError, UsageError) as error:
         raise BloodkerasError(f"{path} is not a recipe.json of this version: {error}") from None
+
+
+def recipe_of_export(folder: Path) -> Recipe:
+    """Return the recipe that an export was trained by, as its card says it.
+
+    Raises:
+        BloodkerasError: There is no card, or it does not say it.
+    """
+    try:
+        card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
+        return Recipe(**card["recipe"])
+    except (OSError, ValueError, KeyError, TypeError, UsageError) as error:
+        raise BloodkerasError(
+            f"{folder / CARD_FILE} does not say by which recipe the export was trained "
+            f"({gist(error)}): name another export"
+        ) from None
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 from typing import Any
 
 from bloodkeras.errors import UsageError
-from bloodkeras.recipe import Recipe, hint
+from bloodkeras.recipe import Recipe, hint, settings, short
 
 # `train simple`: about 1.5 minutes on two cores. `train deeper`: about 5 minutes.
 # What each scores is in the README's table.
@@ -93,6 +93,26 @@ TAUGHT: dict[str, dict[str, Any]] = {
     },
     "tiny": {"train_epochs": 96, "train_views": 8, "train_precision": "auto"},
 }
+# What is otherwise in a training that begins with an export's weights: short, and for one's own
+# laboratory alone (docs/recipes.md).
+STARTED: dict[str, Any] = {
+    "model_dropout": 0.0,
+    "model_stochastic_depth": 0.0,
+    "augment_brightness": 0.1,
+    "augment_contrast": 0.1,
+    "augment_mixup": 0.0,
+    "train_label_smoothing": 0.0,
+    "train_epochs": 8,
+    "train_batch_size": 32,
+    "train_optimizer": "adamw",
+    "train_learning_rate": 1e-3,
+    "train_schedule": "cosine",
+    "train_weight_decay": 0.05,
+    "train_class_weights": True,
+}
+ELSEWHERE = ("stain_", "field", "surroundings", "focus", "noise", "kept")  # augment_*, for others
+# The settings that an export's network has: with others its weights would not fit.
+SHAPE = ("model_architecture", "model_width", "model_depth", "model_balance")
 TEACHER_SHARE = 0.9  # of a student's labels, where nothing else is said
 
 STUDIED = ("simple", "deeper")  # the baseline and its improvement: what `make all` compares
@@ -118,6 +138,30 @@ def quick(recipe: Recipe) -> Recipe:
 def taught(recipe: Recipe) -> Recipe:
     """Return a named recipe as its student is trained."""
     return shared(dataclasses.replace(recipe, **TAUGHT.get(recipe.model_name, {})))
+
+
+def started(recipe: Recipe, start: Recipe) -> Recipe:
+    """Return a named recipe as it is trained from an export's weights.
+
+    Args:
+        recipe: As it is trained from nothing.
+        start: That the export was trained by.
+
+    Raises:
+        UsageError: The export holds another kind of network.
+    """
+    if recipe.model_architecture != start.model_architecture:
+        raise UsageError(
+            f"--start is a network of the kind {start.model_architecture}, and "
+            f"{recipe.model_name} is {recipe.model_architecture}: name an export of that kind"
+        )
+    shape = {name: getattr(start, name) for name in SHAPE}
+    at_home = {
+        name: field.default
+        for name, field in settings().items()
+        if short(name).startswith(ELSEWHERE) and name.startswith("augment_")
+    }
+    return dataclasses.replace(recipe, **STARTED | at_home | shape)
 
 
 def shared(recipe: Recipe) -> Recipe:

@@ -20,12 +20,15 @@ from bloodkeras.cli.options import (
     Runs,
     Size,
     Target,
+    export_folder,
     seed_numbers,
 )
 from bloodkeras.errors import UsageError
 from bloodkeras.interrupts import heed_stops
-from bloodkeras.recipe import Recipe, override, read_recipe
-from bloodkeras.recipes import STUDIED, named_recipe, quick, shared, taught, untaught
+from bloodkeras.recipe import Recipe, override, read_recipe, recipe_of_export
+from bloodkeras.recipes import STUDIED, named_recipe, quick, shared, started, taught, untaught
+
+TUNE_IN = "tune-in"  # what --recipe calls the settings that --start brings along
 
 
 def data(*, data: Data = "", size: Size = 0) -> None:
@@ -106,6 +109,8 @@ def train(
     tensorboard: bool = False,
     teacher: str = "",
     teacher_data: str = "",
+    start: str = "",
+    rehearse: str = "",
     **settings: str,
 ) -> None:
     """Train a model and leave a run folder.
@@ -115,7 +120,8 @@ def train(
     Args:
         runs: This one becomes <runs>/<model>-seed<seed>.
         out: Another run folder.
-        recipe: "quick" (half of the epochs), or a recipe.json, as a run folder holds it.
+        recipe: "quick" (half of the epochs), "tune-in" (short, as --start takes it unless told
+            otherwise), or a recipe.json, as a run folder holds it.
         seeds: Whole numbers, separated by commas: a run each, then their mean and deviation.
         resume: Go on with a run that was stopped or killed, given the same settings; begin it
             where there is none. The result is that of a run that was not stopped.
@@ -127,19 +133,20 @@ def train(
             settings for a student; they are listed below.
         teacher_data: The file of the same cells at the size that teachers look at; BloodMNIST's is
             found by itself.
+        start: An export, published or your own, whose weights it begins with: of a network of the
+            same kind and size. The classes may be others.
+        rehearse: A data set, named as --data is, of which up to 200 training cells of each class
+            that both have are mixed in: what the start was trained on, so that it is not forgotten.
         settings: Recipe fields, listed below.
     """
     from bloodkeras.training.device import check_device, choose_device
 
-    start = named_recipe(model)  # refuse a wrong name or value before anything heavy starts
-    start = taught(start) if teacher else start
-    if recipe == "quick":
-        start = quick(start)
-    elif recipe:
-        start = read_recipe(recipe)
-        if start.model_name != model:
-            raise UsageError(f"{recipe} is a recipe for {start.model_name!r}, not {model!r}")
-    chosen, teachers = _student(start, settings, teacher, teacher_data)
+    begun_with = export_folder(start) if start else ""
+    # Refuse a wrong name or value before anything heavy starts.
+    named = _recipe_of(model, recipe, bool(teacher), begun_with)
+    chosen, teachers = _student(named, settings, teacher, teacher_data)
+    if rehearse and teachers:
+        raise UsageError("--rehearse and --teacher: teachers know the data's own cells alone")
     numbers = seed_numbers(seeds) if seeds else []
     if numbers and (out or {"seed", "train_seed"} & set(settings)):
         raise UsageError("--seeds makes a folder for each seed: leave --seed and --out away")
@@ -147,9 +154,10 @@ def train(
     heed_stops()
     quiet_tensorflow()
     choose_device(device)
-    study = open_study(data, runs, size=size)
+    study = open_study(data, runs, size=size, targets=[begun_with] * bool(begun_with))
     options: dict[str, Any] = {"tensorboard": tensorboard, "resume": resume, "fast": fast}
     options |= study.taught_by(teachers, teacher_data)
+    options |= study.begun_with(begun_with, rehearse)
     if numbers:
         study.train_seeds(chosen, numbers, **options)
     else:
@@ -287,6 +295,23 @@ def study(
     recipes = [untaught(override(named_recipe(each), settings)) for each in models or STUDIED]
     quiet_tensorflow()
     open_study(data, runs, exports, size).everything(recipes)
+
+
+def _recipe_of(model: str, recipe: str, taught_by_others: bool, start: str) -> Recipe:
+    """Return the recipe that --recipe means, for a model with teachers, or a start, or neither."""
+    if recipe == TUNE_IN and not start:
+        raise UsageError(f"--recipe {TUNE_IN} is for a training that begins with --start EXPORT")
+    named = named_recipe(model)
+    if start and taught_by_others:
+        raise UsageError("--start and --teacher: a student with teachers inherits from them")
+    if recipe not in ("", "quick", TUNE_IN):
+        named = read_recipe(recipe)
+        if named.model_name != model:
+            raise UsageError(f"{recipe} is a recipe for {named.model_name!r}, not {model!r}")
+        return named
+    named = taught(named) if taught_by_others else named
+    named = started(named, recipe_of_export(Path(start))) if start else named
+    return quick(named) if recipe == "quick" else named
 
 
 def _student(

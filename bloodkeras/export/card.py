@@ -75,6 +75,8 @@ def build_card(run: Run, splits: Splits, calibration: Calibration) -> Json:
             "best_val_accuracy": run.best_val_accuracy,
             "weights_sha256": run.weights,
             "teachers": run.info.get("teachers", []),
+            "start": run.info.get("start"),
+            "rehearsed": run.info.get("rehearsed"),
         },
         "training_data": run.data,
         "metrics": {},
@@ -89,7 +91,10 @@ def build_card(run: Run, splits: Splits, calibration: Calibration) -> Json:
         "evaluated_on": splits.fingerprint(),
         "versions": run.info["versions"],
         "license": {"code and weights": "MIT", "data": dataset.licence or "not known"},
-        "credits": list(dataset.credits),
+        # Weights that began with others' are made of their photographs too.
+        "credits": list(
+            dict.fromkeys([*dataset.credits, *run.info.get("start", {}).get("credits", [])])
+        ),
     }
 
 
@@ -230,6 +235,10 @@ def describe_training(card: Json) -> str:
         for each in card["training"].get("teachers", [])
     ]
     text += f", taught by {', '.join(teachers)}" if teachers else ""
+    if start := card["training"].get("start"):
+        text += f", begun with the weights of {start['model']} (SHA-256 {start['sha256'][:12]})"
+    if rehearsed := card["training"].get("rehearsed"):
+        text += f", with cells of {rehearsed['file']} mixed in"
     inherits = card["recipe"].get("train_inherit")  # which earlier recipes do not say
     return f"{text}, begun with the first one's weights" if inherits else text
 

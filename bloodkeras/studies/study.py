@@ -160,6 +160,18 @@ class Study:
             )
         return {"teachers": teachers, "teacher_splits": found}
 
+    def begun_with(self, export: str, data: str) -> dict[str, Any]:
+        """Return the options of `train` that name what it begins with; none without any.
+
+        Args:
+            export: The folder of an export; "" for none.
+            data: Named as `load_splits` takes it: what is mixed in; "" for none.
+        """
+        options: dict[str, Any] = {"start": Path(export)} if export else {}
+        if data:
+            options["rehearsed"] = load_splits(data, self.splits.dataset.image_side)
+        return options
+
     def evaluate(
         self, target: str, split: str = "test", margins: str = "", views: bool = False
     ) -> None:

@@ -12,5 +12,6 @@ forecast.py    how long a training takes: before it, and in it
 callbacks.py   watches the epochs: checkpoints, the best model, a loss that is not a number
 run_folder.py  begins a run folder, takes one up again, reads it back
 distillation.py  what teachers say of the images that a student learns from
+start.py       an export's weights -> a network that was just built
 train.py       recipe + Splits -> run folder
 """

@@ -105,7 +105,7 @@ def inherit(student: keras.Model, teachers: Teachers) -> None:
     kind for images of two sizes is how they begin.
     """
     teacher = teachers.members[0].model
-    ours, theirs = _layers_by_kind(student), _layers_by_kind(teacher)
+    ours, theirs = layers_by_kind(student), layers_by_kind(teacher)
     taken = 0
     for kind, layers in ours.items():
         for layer, other in zip(layers, theirs[kind], strict=False):
@@ -116,7 +116,7 @@ def inherit(student: keras.Model, teachers: Teachers) -> None:
     LOG.info(f"{taken} of {count} layers begin with the weights of {teachers.named[0]['run']}")
 
 
-def _layers_by_kind(model: keras.Model) -> defaultdict[str, list[keras.Layer]]:
+def layers_by_kind(model: keras.Model) -> defaultdict[str, list[keras.Layer]]:
     """Return the layers that have weights, those of each kind from the last one made back.
 
     By the number that their names end in: a model that was read back lists them in another order.

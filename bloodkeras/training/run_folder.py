@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -129,7 +130,7 @@ def take_up(folder: Path, recipe: Recipe, splits: Splits, info: Json) -> Checkpo
         BloodkerasError: The folder holds no run, or one of another recipe or data.
     """
     earlier = read_info(folder)
-    _refuse_another(folder, recipe, splits, info.get("teachers", []))
+    _refuse_another(folder, recipe, splits, info)
     for name in ("versions", "deterministic", "device", "processor"):
         if name in earlier and (was := earlier[name]) != info[name]:
             now = _difference(was, info[name]) if isinstance(was, dict) else f"{was}, {info[name]}"
@@ -145,9 +146,9 @@ def take_up(folder: Path, recipe: Recipe, splits: Splits, info: Json) -> Checkpo
     return state
 
 
-def take_up_finished(folder: Path, recipe: Recipe, splits: Splits, teachers: list[Json]) -> None:
+def take_up_finished(folder: Path, recipe: Recipe, splits: Splits, origins: Json) -> None:
     """Say that there is nothing to go on with, and remove what is left of checkpoints."""
-    _refuse_another(folder, recipe, splits, teachers)
+    _refuse_another(folder, recipe, splits, origins)
     remove_checkpoints(folder)
     LOG.info(f"{folder} is finished already: nothing to go on with")
 
@@ -258,7 +259,8 @@ def versions() -> dict[str, str]:
     return own | {package: version(package) for package in VERSIONED}
 
 
-def _refuse_another(folder: Path, recipe: Recipe, splits: Splits, teachers: list[Json]) -> None:
+def _refuse_another(folder: Path, recipe: Recipe, splits: Splits, origins: Json) -> None:
+    """Refuse a run of another recipe, or that learns from something else than ORIGINS say."""
     precision = begun_in(folder)
     found, recipe = settled(read_recipe(folder / RUN_RECIPE), precision), settled(recipe, precision)
     if found != recipe:
@@ -277,19 +279,35 @@ def _refuse_another(folder: Path, recipe: Recipe, splits: Splits, teachers: list
             f"cannot go on with {folder}, which began with other data ({data['file']}, SHA-256 "
             f"{data['sha256'][:12]}..., not {splits.sha256[:12]}...): name that with --data"
         )
-    begun = read_info(folder).get("teachers", [])
-    # By what they are, not by what their folders are called now.
-    if [each | {"run": ""} for each in begun] != [each | {"run": ""} for each in teachers]:
-        raise BloodkerasError(
-            f"cannot go on with {folder}, which began with {_described(begun)}, not "
-            f"{_described(teachers)}: name those that it began with by --teacher, unchanged"
-        )
+    begun = read_info(folder)
+    for what, option_name in ORIGINS.items():
+        was, now = _listed(begun.get(what)), _listed(origins.get(what))
+        # By what they are, not by what their folders and files are called now.
+        if [each | NAMELESS for each in was] != [each | NAMELESS for each in now]:
+            raise BloodkerasError(
+                f"cannot go on with {folder}, which began with {_described(what, was)}, not "
+                f"{_described(what, now)}: name what it began with by {option_name}, unchanged"
+            )
 
 
-def _described(teachers: list[Json]) -> str:
-    """Return who teaches in a run, for a message."""
-    named = [f"{each['run']} ({each['weights_sha256'][:8]})" for each in teachers]
-    return f"teachers {', '.join(named)}" if named else "no teacher"
+# What a run learns from beside its own data, as run.json calls it, and the option that names it.
+ORIGINS = {"teachers": "--teacher", "start": "--start", "rehearsed": "--rehearse"}
+NAMELESS = {"run": "", "model": "", "file": ""}
+
+
+def _listed(found: Any) -> list[Json]:
+    return found if isinstance(found, list) else [found] * bool(found)
+
+
+def _described(what: str, found: list[Json]) -> str:
+    """Return what a run learns from, for a message."""
+    named = [
+        f"{each.get('run') or each.get('model') or each.get('file')} "
+        f"({(each.get('weights_sha256') or each['sha256'])[:8]})"
+        for each in found
+    ]
+    kind = {"teachers": "teacher", "rehearsed": "rehearsed data"}.get(what, what)
+    return f"{what if named else 'no'} {', '.join(named) if named else kind}"
 
 
 def _options(recipe: Recipe) -> Json:

@@ -14,12 +14,14 @@ import importlib.util
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
+from bloodkeras.data.rehearse import rehearsing
 from bloodkeras.data.splits import Splits
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.named_types import Json
@@ -43,6 +45,7 @@ from bloodkeras.training.run_folder import (
     take_up_finished,
     write_info,
 )
+from bloodkeras.training.start import begin_with, open_start
 
 LOG = logging.getLogger(__name__)
 
@@ -58,6 +61,8 @@ def train(
     fast: bool = False,
     teachers: Sequence[Path] = (),
     teacher_splits: Splits | None = None,
+    start: Path | None = None,
+    rehearsed: Splits | None = None,
 ) -> Path:
     """Train and keep the best model by validation accuracy.
 
@@ -73,6 +78,8 @@ def train(
         fast: Whether to let TensorFlow add up in any order: equal seeds differ in the last bits.
         teachers: Run folders whose networks give a share of the labels.
         teacher_splits: The same cells at the size that teachers take, if that is another.
+        start: An export to begin with the weights of.
+        rehearsed: Data whose training cells are mixed in.
 
     Raises:
         BloodkerasError: The folder cannot be written, holds another run than the one to resume, or
@@ -95,16 +102,23 @@ def train(
     if recipe.train_precision == precision:  # asked for by hand
         warn_of_slow(precision)
     taught = open_teachers(teachers, splits, teacher_splits, precision)
+    begun = open_start(start, splits.dataset) if start else None
+    origins: Json = {"teachers": taught.named} if taught else {}
+    if begun:
+        origins["start"] = begun.named()
+    learned = splits
+    if rehearsed is not None:
+        learned = replace(splits, train=rehearsing(splits.train, rehearsed, recipe.train_seed))
+        origins["rehearsed"] = rehearsed.fingerprint()
     if going_on and read_info(folder)["status"] == "finished":
-        take_up_finished(folder, recipe, splits, taught.named)
+        take_up_finished(folder, recipe, splits, origins)
         return folder
     # Keras counts layers of a kind in their names: the first in this process or not, equal names.
     keras.utils.clear_session(free_memory=False)
     model = build_model(settled(recipe, precision), splits.dataset, splits.train.images)
     size = {"parameters": parameter_count(model), "multiply_adds": multiply_adds(model)}
     info: Json = {"status": "running", "precision": precision} | size | conditions(not fast)
-    if taught:
-        info["teachers"] = taught.named
+    info |= origins
     state = None
     if going_on:
         state = take_up(folder, recipe, splits, info)
@@ -116,7 +130,9 @@ def train(
         begin_run(folder, recipe, splits, info)
     if recipe.train_inherit and state is None:
         inherit(model, taught)
-    _run_epochs(model, Keeper(folder, recipe, state), splits, taught, tensorboard, info)
+    if begun and state is None:
+        begin_with(begun, model, splits.dataset, splits.train.images)
+    _run_epochs(model, Keeper(folder, recipe, state), learned, taught, tensorboard, info)
     return folder
 
 
