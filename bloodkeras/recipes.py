@@ -105,7 +105,7 @@ STARTED: dict[str, Any] = {
     "train_epochs": 8,
     "train_batch_size": 32,
     "train_optimizer": "adamw",
-    "train_learning_rate": 1e-3,
+    "train_learning_rate": 5e-4,
     "train_schedule": "cosine",
     "train_weight_decay": 0.05,
     "train_class_weights": True,

@@ -116,7 +116,7 @@ def begin_with(start: Start, model: keras.Model, dataset: DataSet, images: Pixel
         if layer.use_bias:
             layer.bias.assign(0 * bias if norm else bias)
     _set_normalisations(model, normalised, images[:: -(-len(images) // LOOKED_AT)])
-    model.get_layer(LOGITS).set_weights(_for_classes(*last, start.dataset, dataset))
+    model.get_layer(LOGITS).set_weights(for_classes(*last, start.dataset, dataset))
 
 
 def _stored(graph: "ModelProto") -> Iterator[Kernel]:
@@ -165,7 +165,7 @@ def _set_normalisations(
         norm.set_weights([np.sqrt(variance + norm.epsilon), bias + mean, mean, variance])
 
 
-def _for_classes(kernel: Floats, bias: Floats, theirs: DataSet, ours: DataSet) -> list[Floats]:
+def for_classes(kernel: Floats, bias: Floats, theirs: DataSet, ours: DataSet) -> list[Floats]:
     """Return the last layer for our classes, from that for theirs."""
     names = theirs.class_names
     known = [names.index(name) if name in names else -1 for name in ours.class_names]
