@@ -161,7 +161,8 @@ def _set_normalisations(
         scale = np.ones_like(bias)
         norm.set_weights([scale, bias, 0 * bias, scale - norm.epsilon])
     for (_, norm, bias), found in zip(normalised, predict_outputs(before, images), strict=True):
-        mean, variance = found.mean((0, 1, 2)), found.var((0, 1, 2)) + LEAST_VARIANCE
+        exact = found.astype(np.float32)  # a sum in bfloat16 is none
+        mean, variance = exact.mean((0, 1, 2)), exact.var((0, 1, 2)) + LEAST_VARIANCE
         norm.set_weights([np.sqrt(variance + norm.epsilon), bias + mean, mean, variance])
 
 

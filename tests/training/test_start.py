@@ -62,6 +62,21 @@ def sharpen(model: keras.Model, folder) -> None:
     weight.assign(onnx.numpy_helper.to_array(usual))
 
 
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_normalisations_begin_with_what_the_images_show(precision):
+    """So the network answers in training, by a batch's own mean and variance, nearly as it does."""
+    dataset, export = BLOODMNIST, published()["residual"]
+    images = drawn(dataset, 128).train.images
+    start = open_start(export, dataset)
+    recipe = dataclasses.replace(
+        started(RECIPES["residual"], start.recipe), train_precision=precision
+    )
+    model = build_model(recipe, dataset)
+    begin_with(start, model, dataset, images)
+    learning = keras.ops.softmax(model(images.astype(np.float32), training=True))
+    assert np.abs(learning - predict_proba(model, images)).mean() < 0.02
+
+
 def test_what_is_known_of_a_class_is_kept_and_others_begin_low():
     """In whatever order the data have them."""
     dataset = DataSet("Three", THREE, BLOODMNIST.image_side)
