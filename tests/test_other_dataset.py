@@ -317,3 +317,21 @@ def test_a_run_of_an_earlier_version_is_bloodmnists(runs, drawn, drawn_file, tmp
     commands.evaluate(str(folder), **there)
     commands.export(str(folder), **there)
     assert Classifier.load(tmp_path / "exports/simple").dataset == BLOODMNIST
+
+
+def test_a_class_that_no_test_cell_has(five, tmp_path):
+    """As a rare one of a single patient: nothing is said of it, and all else is as always."""
+    with np.load(five) as held:
+        arrays = dict(held)
+    there = arrays["test_labels"].ravel() != 2
+    arrays |= {key: arrays[key][there] for key in ("test_images", "test_labels")}
+    path = tmp_path / "four.npz"
+    np.savez(path, **arrays)
+    named = {"data": str(path), "runs": str(tmp_path / "runs")}
+    commands.train("tiny", epochs="1", **named)
+    commands.evaluate("tiny", **named)
+    commands.export("tiny", **named)
+    said = (tmp_path / "runs/tiny-seed42/evaluation/test.txt").read_text()
+    assert "CD4+" not in said
+    card = (tmp_path / "runs/exports/tiny/MODEL_CARD.md").read_text()
+    assert "| CD4+ | not judged | not judged | not judged | 0 |" in card

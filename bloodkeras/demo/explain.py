@@ -91,7 +91,7 @@ class Explainer:
         """Say what the card says of a label."""
         test = self.classifier.card.get("metrics", {}).get("test", {})
         numbers = test.get("per_class", {}).get(label)
-        if not numbers:
+        if not numbers or not numbers["support"]:
             return ""
         return (
             f"Of {self.classifier.dataset.name}'s test cells that are called {label}, "

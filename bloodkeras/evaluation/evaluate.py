@@ -125,11 +125,19 @@ def load_report(folder: Path, split: str) -> Report:
 
 
 def classification_table(report: Report) -> str:
-    """Return scikit-learn's classification report: precision, recall, F1 and support a class."""
-    called = report.probs.argmax(1)
+    """Return scikit-learn's classification report: precision, recall, F1 and support a class.
+
+    Of the classes that occur: the means are those of the headline.
+    """
+    called, occurring = report.probs.argmax(1), np.unique(report.labels)
     return str(
         classification_report(
-            report.labels, called, target_names=report.class_names, digits=4, zero_division=0
+            report.labels,
+            called,
+            labels=occurring,
+            target_names=[report.class_names[k] for k in occurring],
+            digits=4,
+            zero_division=0,
         )
     )
 

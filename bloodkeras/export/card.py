@@ -298,7 +298,10 @@ def _class_table(per_class: Json) -> str:
     rows = [
         [
             name,
-            *(f"{scores[key]:.4f}" for key in ("precision", "recall", "f1")),
+            *(
+                f"{scores[key]:.4f}" if scores["support"] else "not judged"
+                for key in ("precision", "recall", "f1")
+            ),
             str(scores["support"]),
         ]
         for name, scores in per_class.items()
