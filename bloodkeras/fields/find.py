@@ -196,7 +196,9 @@ def _looked_through(
     for number, (cell, square) in enumerate(zip(cells, squares, strict=True), 1):
         left, top, right, bottom = square
         crop = f"{stem}-{number}.png"
-        files[crop] = _encoded(Image.fromarray(field[top:bottom, left:right]), "PNG")
+        files[crop] = _encoded(
+            Image.fromarray(field[top:bottom, left:right]), "PNG", compress_level=3
+        )
         box, edge = (cell.left, cell.top, cell.right, cell.bottom), "yes" if cell.at_edge else "no"
         rows.append(Box(name, crop, *box, edge, left, top, remark))
     files[f"{stem}.jpg"] = _encoded(draw(field, cells, squares), "JPEG", quality=88)

@@ -30,13 +30,17 @@ DARKEST = 2.0  # of light taken, natural logarithm, that counts: deeper black te
 BLUE_MOST = 3.0  # times the blue light that is taken off; more would enlarge the noise
 STAINED = 0.6  # of what red cells take of red and green: more is the stain of nuclei
 THINNEST = 1.0  # micrometres; thinner strands are no nucleus
-GAP = 2.0  # micrometres between lobes of one nucleus, at most
+GAP = 3.0  # micrometres between lobes of one nucleus, at most
+LONGEST = 20.0  # micrometres that one nucleus spans, burst ones included: up to 19.4 were seen
 WHOLE = RED_MICRONS / 2 - 0.1  # a part that holds a disc of this radius is a nucleus by itself
 NECK = 0.78  # of the smaller of two such discs: a wider neck joins two lobes, not two cells
 DIP = 0.3  # micrometres by which the neck is narrower, at least: less is a rough outline
 # Area in square micrometres times stain in units of STAINED: platelets have up to 50 there, large
 # ones up to 120, the smallest white cells 130. What the field cuts may show a part.
-LEAST, LEAST_CUT, LEAST_LOBE = 95.0, 60.0, 8.0
+LEAST, LEAST_CUT, LEAST_LOBE = 75.0, 60.0, 8.0
+
+
+Box = tuple[int, int, int, int]  # top, left, bottom, right
 
 
 @dataclass(frozen=True)
@@ -132,8 +136,7 @@ def cells_of(stain: Stained, size: tuple[int, int]) -> list[Cell]:
     """
     thin = disk(max(1, round(THINNEST / 2 / WORKING)))
     dark = ndimage.binary_fill_holes(opening(stain.nuclear > 1, thin))
-    lobes, radii = _lobes(_parted(dark), stain.nuclear)
-    nuclei = _joined(lobes, radii)
+    nuclei = _joined(_parted(dark), stain.nuclear)
     height, width = nuclei.shape
     across, down = size[0] / width, size[1] / height
     found = []
@@ -194,33 +197,42 @@ def _neighbours(pieces: Array) -> Iterator[tuple[int, int, Flags]]:
                 yield one, int(other), around & (pieces == other)
 
 
-def _lobes(parts: Array, nuclear: Floats) -> tuple[Array, dict[int, float]]:
-    """Return the parts that are large enough for a lobe, and the radius of the disc each holds."""
-    kept = np.zeros_like(parts)
-    radii = {}
-    for region in regionprops(parts, nuclear):
-        if _weight(region) >= LEAST_LOBE:
-            kept[parts == region.label] = region.label
-            depth = ndimage.distance_transform_edt(np.pad(region.image, 1))
-            radii[region.label] = float(depth.max()) * WORKING
-    return kept, radii
+def _joined(parts: Array, nuclear: Floats) -> Array:
+    """Return the number of each nucleus: parts too small for a lobe left out, lobes of one joined.
+
+    Lobes of one lie close together, only one of them is large, and a nucleus is only so long.
+    """
+    lobes = [one for one in regionprops(parts, nuclear) if _weight(one) >= LEAST_LOBE]
+    names = np.zeros(int(parts.max()) + 1, int)
+    names[[one.label for one in lobes]] = [one.label for one in lobes]
+    boxes = {one.label: one.bbox for one in lobes}
+    whole = {one.label: _radius(one) >= WHOLE for one in lobes}
+    for one, other in _close(names[parts]):
+        keep, drop = names[one], names[other]
+        box = _around(boxes[keep], boxes[drop])
+        longest = max(box[2] - box[0], box[3] - box[1]) * WORKING
+        if keep != drop and longest < LONGEST and not (whole[keep] and whole[drop]):
+            boxes[keep], whole[keep] = box, whole[keep] or whole[drop]
+            names[names == drop] = keep
+    found: Array = names[parts]
+    return found
 
 
-def _joined(lobes: Array, radii: dict[int, float]) -> Array:
-    """Return lobes as one nucleus where they lie close together and only one is large."""
-    grown = expand_labels(lobes, GAP / 2 / WORKING)
-    pairs = set()
+def _radius(region: Any) -> float:
+    """Return the radius of the largest disc within a part, in micrometres."""
+    return float(ndimage.distance_transform_edt(np.pad(region.image, 1)).max()) * WORKING
+
+
+def _close(lobes: Array) -> list[tuple[int, int]]:
+    """Return the pairs of parts with no more than GAP between them."""
+    grown, pairs = expand_labels(lobes, GAP / 2 / WORKING), set()
     for one, other in ((grown[:, 1:], grown[:, :-1]), (grown[1:], grown[:-1])):
         touching = (one != other) & (one > 0) & (other > 0)
         pairs |= set(zip(one[touching].tolist(), other[touching].tolist(), strict=True))
-    names = {name: name for name in radii}
-    whole = {name: radius >= WHOLE for name, radius in radii.items()}
-    for one, other in sorted(pairs):
-        keep, drop = names[one], names[other]
-        if keep != drop and not (whole[keep] and whole[drop]):
-            whole[keep] |= whole[drop]
-            names = {name: keep if to == drop else to for name, to in names.items()}
-    table = np.zeros(int(lobes.max()) + 1, int)
-    for name, to in names.items():
-        table[name] = to
-    return table[lobes]
+    return sorted(pairs)
+
+
+def _around(one: Box, other: Box) -> Box:
+    """Return the box around two boxes."""
+    low, high = map(min, one[:2], other[:2]), map(max, one[2:], other[2:])
+    return *low, *high  # type: ignore[return-value]
