@@ -57,6 +57,8 @@ def field_scale(paths: Iterable[str | os.PathLike[str]]) -> float:
     sample = even_sample(paths, SAMPLE)
     with ThreadPoolExecutor(core_count(), "measure") as pool:
         spans, sizes = _red_cells(sample, pool)
+        if not sizes:
+            raise BloodkerasError(f"no field can be read: {_reason(sample)}")
         reds = np.concatenate([np.empty(0), *spans.values()])
         if len(reds) < LEAST_REDS:
             return _by_width(sample, pool)
@@ -100,8 +102,7 @@ def _by_width(sample: list[str | os.PathLike[str]], pool: ThreadPoolExecutor) ->
     widths = np.concatenate([np.empty(0), *pool.map(_widths, sample)])
     if len(widths) < LEAST_WIDTHS:
         raise BloodkerasError(
-            f"cannot tell the scale: no red cells in {len(sample)} images; "
-            f"are they fields of blood? if so, {HOW}"
+            f"cannot tell the scale: no red cells are seen; are these fields of blood? if so, {HOW}"
         )
     scale = RED_MICRONS / float(np.percentile(widths, WIDE))
     LOG.warning(
@@ -156,10 +157,23 @@ def _nuclei(path: str | os.PathLike[str], scale: float) -> list[Measured]:
 
 def _read(path: str | os.PathLike[str]) -> Image.Image | None:
     try:
-        with refusals(path), opened(path) as pictures:
-            return rgb(pictures.load(pictures.pages[0]))
+        return _opened(path)
     except BloodkerasError:
         return None  # it is said when it is looked through
+
+
+def _opened(path: str | os.PathLike[str]) -> Image.Image:
+    with refusals(path), opened(path) as pictures:
+        return rgb(pictures.load(pictures.pages[0]))
+
+
+def _reason(sample: list[str | os.PathLike[str]]) -> str:
+    """Return why the first of files that cannot be read is one of them."""
+    try:
+        _opened(next(iter(sample)))
+    except BloodkerasError as error:
+        return str(error)
+    return "no file was given"
 
 
 def _refuse_mixed(
