@@ -135,7 +135,7 @@ def _tile(cell: Named, crops: Path, framing: Framing, edge: bool) -> str:
 def _field(name: str, cells: Sequence[Named], pictures: Path) -> str:
     stem = cells[0].crop.rpartition("-")[0]
     said = ", ".join(
-        f'{place} <span data-of="{escape(one_line(cell.crop))}">'
+        f'{place}&nbsp;<span data-of="{escape(one_line(cell.crop))}">'
         f"{escape(cell.label if cell.verdict == ACCEPTED else cell.verdict)}</span>"
         for place, cell in enumerate(cells, 1)
     )

@@ -9,6 +9,7 @@ figure.chosen, figure:focus-visible { outline: 3px solid var(--bar); }
 .tiles img { image-rendering: auto; }
 .wide-tiles { display: grid; gap: 10px; align-items: start;
               grid-template-columns: repeat(auto-fill, minmax(290px, 1fr)); }
+.wide-tiles span { display: inline; white-space: normal; color: inherit; font-size: inherit; }
 .wide-tiles img { display: block; width: 100%; }
 table { max-width: 620px; } .scroll { width: fit-content; max-width: 100%; }
 button { font: inherit; color: inherit; background: var(--card); border: 1px solid var(--line);

@@ -36,7 +36,7 @@ from bloodkeras.images.scale import read_beside
 from bloodkeras.images.sources import STDIN, check_words, find_paths, read_ahead, read_pages
 from bloodkeras.named_types import Pixels
 from bloodkeras.progress import Progress
-from bloodkeras.whole_file import make_folder, replace_file, write_text
+from bloodkeras.whole_file import make_folder, remove_temporary, replace_file, write_text
 
 LOG = logging.getLogger(__name__)
 
@@ -147,6 +147,7 @@ def _begin(words: list[str], folder: Path, scale: float) -> float:
     now = {"bloodkeras": bloodkeras.__version__, "microns_per_pixel": scale}
     if began:
         refuse_another(began, now, table)
+        remove_temporary(folder)
         return scale
     make_folder(folder)
     write_text(folder / SCALE_FILE, f"{scale:g}")

@@ -94,7 +94,7 @@ def test_a_click_names_a_cell_and_the_numbers_follow(page, browser, tmp_path):
     assert tab.locator("#total").text_content() == "5"
     assert tab.locator("section[data-l=unsure]").is_hidden()
     assert tab.locator("section[data-l=monocyte] figure em").text_content() == "you: monocyte"
-    assert "5 monocyte" in tab.locator(".fields figcaption").text_content()
+    assert "5\N{NO-BREAK SPACE}monocyte" in tab.locator(".fields figcaption").text_content()
     tab.locator("section[data-l=foreign] button").click()  # all by their nearest class
     assert numbers(tab)["monocyte"] == ["2", "33.3%", interval(2, 6)]
     assert tab.locator("#red").text_content().startswith("16.7 for every 100 white cells")
