@@ -23,15 +23,14 @@ from bloodkeras.answers.origin import refuse_another
 from bloodkeras.answers.table import origin_path, read_origin
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.fields.boxes import TABLE, Box, Boxes, Stems
-from bloodkeras.fields.nuclei import WORKING, cells_of, outline_width, stained_at
+from bloodkeras.fields.nuclei import cells_of, outline_width, stained_at
 from bloodkeras.fields.overlay import draw
-from bloodkeras.fields.ruler import HOW, field_scale
+from bloodkeras.fields.ruler import HOW, field_scale, is_narrow
 from bloodkeras.fields.squares import cut
 from bloodkeras.images.arrays import Item, error_part
 from bloodkeras.images.decode import rgb
 from bloodkeras.images.folder import SCALE_FILE, PassedOver
 from bloodkeras.images.framing import Framing
-from bloodkeras.images.preprocess import NEARLY_SQUARE
 from bloodkeras.images.scale import read_beside
 from bloodkeras.images.sources import STDIN, check_words, find_paths, read_ahead, read_pages
 from bloodkeras.named_types import Pixels
@@ -41,7 +40,7 @@ from bloodkeras.whole_file import make_folder, remove_temporary, replace_file, w
 LOG = logging.getLogger(__name__)
 
 OVERLAYS = "-overlays"  # behind the name of the folder of crops: in it they would be read as cells
-NARROW = 50.0  # micrometres that a square photograph of a single cell shows, at most
+LEAST_MICRONS = 10.0  # across, which a field must show
 LEAST_SIDE = 100  # pixels of a field
 BLURRED = 0.85  # micrometres over which outlines rise: sharp ones need 0.4 to 0.7
 SAID = 20  # fields with something wrong that are named on standard error
@@ -104,7 +103,7 @@ def conclude(tally: Counter[str], out: str) -> None:
     print(f"{_many(fields, 'field')}, {_many(cells, 'white cell')} into {out}{edge}")
     if tally["blurred"]:
         LOG.warning(f"{_many(tally['blurred'], 'field')} out of focus")
-    if not cells:
+    if fields and not cells:
         LOG.warning("no white cell was found: do the pictures with boxes show any?")
     if left := tally["left out"]:
         total = f"{left + fields:,} images"
@@ -211,11 +210,11 @@ def _no_field(field: Pixels, scale: float) -> str:
     short, long = sorted(field.shape[:2])
     if short < LEAST_SIDE:
         return f"{short} pixels across are no field: expected {LEAST_SIDE} or more"
-    if long <= NEARLY_SQUARE * short and short * scale < NARROW:
-        across = short * scale
+    across = short * scale
+    if is_narrow((short, long), scale):
         return f"a single cell's photograph, {across:.0f} micrometres across: `predict` takes those"
-    if min(short, long) * scale / WORKING < 8:
-        return f"{short * scale:.1f} micrometres across are no field: is the scale right?"
+    if across < LEAST_MICRONS:
+        return f"{across:.1f} micrometres across are no field: is the scale right?"
     return ""
 
 

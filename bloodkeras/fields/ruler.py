@@ -22,6 +22,7 @@ from bloodkeras.errors import BloodkerasError
 from bloodkeras.fields.nuclei import find_cells, stained
 from bloodkeras.fields.squares import cut
 from bloodkeras.images.decode import opened, rgb
+from bloodkeras.images.preprocess import NEARLY_SQUARE
 from bloodkeras.images.red_cells import red_cell_diameters
 from bloodkeras.images.refusal import refusals
 from bloodkeras.images.scale import (
@@ -40,6 +41,8 @@ LOG = logging.getLogger(__name__)
 SAMPLE = 60  # fields that are measured, at most
 SIDES = (128, 256, 512, 1024)  # pixels of the shorter side at which red cells are looked for
 MORE = 1.3  # times as many red cells as on the coarser picture: the finer one is needed
+NARROW = 50.0  # micrometres that a square photograph of a single cell shows, at most
+NUCLEI_A_RED = 4  # that are measured, at most: with fewer red cells those would count as chance
 LEAST_WIDTHS = 3  # of such parts
 LEAST_SPAN = 12  # pixels: what is smaller is no reliable circle
 WIDE = 75  # percentile of the widths of pale parts that is a red cell's, where none lies free
@@ -59,12 +62,15 @@ def field_scale(paths: Iterable[str | os.PathLike[str]]) -> float:
         spans, sizes = _red_cells(sample, pool)
         if not sizes:
             raise BloodkerasError(f"no field can be read: {_reason(sample)}")
+        spans = _of_fields(spans, sizes)
         reds = np.concatenate([np.empty(0), *spans.values()])
         if len(reds) < LEAST_REDS:
             return _by_width(sample, pool)
         first = RED_MICRONS / float(np.median(reds))
         _refuse_mixed(spans, sizes, first)
-        nuclei = [one for part in pool.map(partial(_nuclei, scale=first), sample) for one in part]
+        kept = [sample[place] for place in spans]
+        nuclei = [one for part in pool.map(partial(_nuclei, scale=first), kept) for one in part]
+    nuclei = nuclei[: NUCLEI_A_RED * len(reds)]
     scale = scale_of([Measured((0, 0), tuple(reds), 0.0, 0.0), *nuclei], least=1)
     if not scale:
         raise BloodkerasError(f"cannot tell the scale: what is round differs too much; {HOW}")
@@ -91,6 +97,30 @@ def _red_cells(
         if count > before:
             best = spans
     return best, sizes
+
+
+def _of_fields(
+    spans: dict[int, np.ndarray], sizes: dict[int, tuple[int, int]]
+) -> dict[int, np.ndarray]:
+    """Return the red cells of fields, without those of single cells' photographs among them."""
+    kept = {}
+    for place, own in spans.items():
+        same = np.concatenate([spans[each] for each in spans if sizes[each] == sizes[place]])
+        scale = RED_MICRONS / float(np.median(same)) if len(same) else np.inf
+        if not is_narrow(sizes[place], scale):
+            kept[place] = own
+    return kept or spans
+
+
+def is_narrow(size: tuple[int, ...], scale: float) -> bool:
+    """Return whether a picture is as narrow as a photograph of one cell.
+
+    Args:
+        size: Its two sides in pixels.
+        scale: Micrometres a pixel.
+    """
+    short, long = sorted(size)
+    return long <= NEARLY_SQUARE * short and short * scale < NARROW
 
 
 def _by_width(sample: list[str | os.PathLike[str]], pool: ThreadPoolExecutor) -> float:

@@ -45,3 +45,10 @@ def test_nothing_that_can_be_read_is_said_with_the_reason(tmp_path):
     (tmp_path / "a.png").write_text("no image", encoding="utf-8")
     with pytest.raises(BloodkerasError, match=r"no field can be read: .*a\.png is not an image"):
         field_scale([tmp_path / "a.png"])
+
+
+def test_photographs_of_single_cells_among_fields_do_not_count(tmp_path):
+    field = whole([(45.0, 30.0, ROUND)], 0.1)
+    single = field.crop((300, 150, 600, 450))
+    fields = [field, *[single.resize((150, 150))] * 9]
+    assert field_scale(saved(tmp_path, *fields)) == pytest.approx(0.1, rel=0.12)
