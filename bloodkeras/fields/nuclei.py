@@ -35,10 +35,9 @@ LONGEST = 20.0  # micrometres that one nucleus spans, burst ones included: up to
 WHOLE = RED_MICRONS / 2 - 0.1  # a part that holds a disc of this radius is a nucleus by itself
 NECK = 0.78  # of the smaller of two such discs: a wider neck joins two lobes, not two cells
 DIP = 0.3  # micrometres by which the neck is narrower, at least: less is a rough outline
-# Area in square micrometres times stain in units of STAINED: platelets have up to 50 there, large
-# ones up to 120, the smallest white cells 130. What the field cuts may show a part.
+# Area in square micrometres times stain in units of STAINED: platelets have up to 50, large ones up
+# to 120; white cells 130 or more, and half of that where red cells are dark. A cut one has less.
 LEAST, LEAST_CUT, LEAST_LOBE = 75.0, 60.0, 8.0
-
 
 Box = tuple[int, int, int, int]  # top, left, bottom, right
 
