@@ -20,6 +20,7 @@ folder lists its own files in the same order.
     images/        a file of any kind -> pixels
     answers/       pixels -> answers, tables, pages
     laboratory/    one's own cells: how good is an export there, and one calibrated on them
+    fields/        whole fields of view -> their white cells, found and counted
     scoring/       millions of images, here or on Ray
     serving/       answers over HTTP
     demo/          a page to try a model on

@@ -6,7 +6,7 @@ Flow: takes the command line; gives an exit status: 0 done, 1 failed, 2 wrong us
 import sys
 
 try:
-    from bloodkeras.cli import answering, judging, making
+    from bloodkeras.cli import answering, finding, judging, making
     from bloodkeras.cli.command_line import run
 except KeyboardInterrupt:  # before there is anybody else to say it
     print("bloodkeras: stopped by Ctrl-C", file=sys.stderr)
@@ -23,6 +23,8 @@ COMMANDS = {
         judging.shifts,
         making.export,
         answering.predict,
+        finding.find,
+        finding.count,
         answering.score,
         answering.serve,
         answering.demo,

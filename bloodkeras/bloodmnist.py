@@ -23,6 +23,7 @@ CLASS_NAMES = (
     "neutrophil",
     "platelet",
 )
+NUCLEATED_RED, PLATELET = "erythroblast", "platelet"  # they are no white cells
 SPLIT_SIZES = {"train": 11_959, "val": 1_712, "test": 3_421}
 MD5S = {  # of MedMNIST's files, by the side of their images
     28: "7053d0359d879ad8a5505303e11de1dc",

@@ -17,10 +17,16 @@ PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text
 # Of the optional packages, those that some options of a command need.
 FOR_OPTIONS = {"predict": ["parquet"], "score": ["parquet", "ray"]}
 # They write no Parquet, though they share code with who does.
-NOT_COME_TO = {"judge": {"pyarrow"}, "calibrate": {"pyarrow"}}
+NOT_COME_TO = {
+    "judge": {"pyarrow"},
+    "calibrate": {"pyarrow"},
+    "find": {"pyarrow"},
+    "count": {"pyarrow"},
+}
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "sklearn": "scikit-learn",
+    "skimage": "scikit-image",
     "markdown_it": "markdown-it-py",
     "keras_tuner": "keras-tuner",
     "grpc": "grpcio",
@@ -118,7 +124,7 @@ def test_every_extra_that_is_named_exists():
         assert "install '.[" not in text, path  # a checkout's: nobody has one who installed a wheel
         for among in re.findall(r"bloodkeras\[([\w,]+)\]", text):
             named |= set(among.split(","))
-    assert {"calibrate", "train", "ray", "parquet", "tune", "serve", "demo"} <= named
+    assert {"calibrate", "train", "ray", "parquet", "tune", "serve", "demo", "find"} <= named
     assert named <= set(optional)
 
 

@@ -20,6 +20,7 @@ HEAVY = (
     "pandas",
     "medmnist",
     "scipy",
+    "skimage",
     "onnx",
     "tf2onnx",
     "pooch",
@@ -63,6 +64,7 @@ ALLOWED = {
     "images": RUNTIME,
     "answers": RUNTIME,
     "laboratory": RUNTIME,
+    "fields": RUNTIME | {"scipy", "skimage"},
     "scoring": RUNTIME,
     "serving": {
         "numpy",

@@ -42,15 +42,16 @@ def picture(image: bytes | np.ndarray, described: str) -> str:
     """Return an image as part of a page.
 
     Args:
-        image: A PNG, or uint8 (H, W, 3).
+        image: A PNG or JPEG, or uint8 (H, W, 3).
         described: What it shows, as plain text, for those who do not see it.
     """
     if not isinstance(image, bytes):
         png = io.BytesIO()
         Image.fromarray(image).save(png, "PNG")
         image = png.getvalue()
+    kind = "jpeg" if image.startswith(b"\xff\xd8") else "png"
     content = base64.b64encode(image).decode()
-    return f'<img src="data:image/png;base64,{content}" alt="{escape(described)}">'
+    return f'<img src="data:image/{kind};base64,{content}" alt="{escape(described)}">'
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

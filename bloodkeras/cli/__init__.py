@@ -7,4 +7,5 @@ laboratories.py  whose photographs are meant, and where the results of judging t
 making.py        the commands that make models, and the whole study
 judging.py       those that say how good they are
 answering.py     those that answer images
+finding.py       those that find cells in whole fields and count them
 """

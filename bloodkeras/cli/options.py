@@ -96,8 +96,8 @@ class Asking:
         str,
         "A file that weighs the classes instead, JSON {class: weight} or CSV with the columns "
         "class and weight; probabilities are multiplied by it. Or the word blood: white cells of "
-        "healthy adults, as common as in their blood. `predict` takes the word estimate too: to "
-        "find out from all the images, which are read twice, how common each class is.",
+        "healthy adults, as common as in their blood. `predict` and `count` take the word estimate "
+        "too: to find out from all the images, which are read twice, how common each class is.",
     ] = ""
     microns_per_pixel: Microns = 0.0
     views: Annotated[

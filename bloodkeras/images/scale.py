@@ -103,9 +103,7 @@ def scaled(
     if STDIN in words:
         LOG.info("a list on standard input: each photograph is framed by what it shows itself")
         return framing
-    folders = {word if os.path.isdir(word) else os.path.dirname(word) or "." for word in words}
-    if known := _read_beside(sorted(folders)):
-        LOG.info(f"{known:g} micrometres a pixel, by {SCALE_FILE}")
+    if known := read_beside(words):
         return replace(framing, microns_per_pixel=known)
     if recorded is not None:
         return replace(framing, scales=tuple(recorded.get("scales", {}).items()))
@@ -126,14 +124,15 @@ def describe(framing: Framing) -> str:
     return f"{', '.join(said)} micrometres a pixel, estimated from all"
 
 
-def _read_beside(folders: Iterable[str]) -> float:
-    """Return what the files beside the photographs say; 0 without any.
+def read_beside(words: Sequence[str]) -> float:
+    """Return what the files `microns_per_pixel.txt` beside photographs say, and say it; or 0.
 
     Raises:
         UsageError: One holds no scale, or they differ.
     """
+    folders = {word if os.path.isdir(word) else os.path.dirname(word) or "." for word in words}
     found = {}
-    for folder in folders:
+    for folder in sorted(folders):
         place = Path(folder, SCALE_FILE)
         try:
             text = place.read_text(encoding="utf-8-sig").strip()
@@ -157,7 +156,10 @@ def _read_beside(folders: Iterable[str]) -> float:
             f"the photographs have different scales in {SCALE_FILE}: {said[:200]}; ask for one "
             "folder at a time"
         )
-    return next(iter(found.values()), 0.0)
+    known = next(iter(found.values()), 0.0)
+    if known:
+        LOG.info(f"{known:g} micrometres a pixel, by {SCALE_FILE}")
+    return known
 
 
 def estimated(paths: Iterable[str | os.PathLike[str]], framing: Framing) -> Framing:
@@ -228,15 +230,20 @@ def pooled(measured: Sequence[Measured]) -> dict[str, Scale]:
     return found
 
 
-def scale_of(measured: Sequence[Measured]) -> Scale | None:
-    """Return the scale of photographs that look alike; None where they show too little."""
-    if len(measured) < LEAST_PHOTOGRAPHS:
+def scale_of(measured: Sequence[Measured], least: int = LEAST_PHOTOGRAPHS) -> Scale | None:
+    """Return the scale of photographs that look alike; None where they show too little.
+
+    Args:
+        measured: What each shows.
+        least: Photographs that are needed.
+    """
+    if len(measured) < least:
         return None
     reds = np.log([span for one in measured for span in one.reds])
     nuclei = np.log([one.nucleus for one in measured if one.nucleus])
     rulers = []
-    least = max(LEAST_REDS, REDS_A_PHOTOGRAPH * len(measured))
-    if len(reds) >= least and np.subtract(*np.percentile(reds, [75, 25])) < WIDEST:
+    enough = max(LEAST_REDS, REDS_A_PHOTOGRAPH * len(measured))
+    if len(reds) >= enough and np.subtract(*np.percentile(reds, [75, 25])) < WIDEST:
         spread = np.hypot(RED_SPREAD / np.sqrt(len(reds)), RED_BIAS)
         rulers.append((np.log(RED_MICRONS) - np.median(reds), spread))
     else:

@@ -35,6 +35,7 @@ from bloodkeras.images.folder import PassedOver, is_left_over, walk
 from bloodkeras.images.framing import UNKNOWN, Framing
 from bloodkeras.images.preprocess import IMAGE_SUFFIXES, medmnist_pixels
 from bloodkeras.images.refusal import refusals, shown
+from bloodkeras.named_types import Pixels
 
 STDIN = "-"  # this word stands for a list of paths on standard input, one a line
 MAX_PATH_BYTES = 65_536  # of a line on standard input, which may be anything
@@ -81,13 +82,14 @@ def stream(
 
 
 def read_ahead(
-    reads: Iterable[Callable[[], list[Item]]], threads: int | None = None
+    reads: Iterable[Callable[[], list[Item]]], threads: int | None = None, at_once: int = GROUP
 ) -> Iterator[Item]:
     """Yield what the functions return, in order; threads call those that come next meanwhile.
 
     Args:
         reads: They read some items each, as those of a `Part` do.
         threads: All cores when None.
+        at_once: Functions that a thread calls in one go; fewer hold less memory.
     """
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # too large is refused anyway
     reads = iter(reads)
@@ -96,7 +98,7 @@ def read_ahead(
     pool = ThreadPoolExecutor(threads, "read")
     try:
         while True:
-            while len(ahead) < 2 * threads and (group := list(islice(reads, GROUP))):
+            while len(ahead) < 2 * threads and (group := list(islice(reads, at_once))):
                 ahead.append(pool.submit(_read_all, group))
             if not ahead:
                 return
@@ -163,9 +165,19 @@ def file_part(path: str, error: str, framing: Framing = UNKNOWN) -> Part:
 
 def read_file(path: str, framing: Framing = UNKNOWN) -> list[Item]:
     """Return the photograph in a file, or all its pages up to `decode.MAX_PAGES`."""
+    return read_pages(path, partial(medmnist_pixels, framing=framing))
+
+
+def read_pages(path: str, pixels_of: Callable[[Image.Image], Pixels]) -> list[Item]:
+    """Return what a function makes of each page of a file, as `read_file` does.
+
+    Args:
+        path: The file.
+        pixels_of: Takes an upright Pillow image.
+    """
     try:
         with refusals(path), opened(path) as pictures:
-            items = [_read_page(pictures, path, page, framing) for page in pictures.pages]
+            items = [_read_page(pictures, path, page, pixels_of) for page in pictures.pages]
             return items + [(path, reason) for reason in _missing(pictures, path)]
     except BloodkerasError as error:
         return [(path, str(error))]
@@ -180,11 +192,13 @@ def count_pages(path: str) -> int:
         return 1
 
 
-def _read_page(pictures: Pictures, path: str, page: int, framing: Framing) -> Item:
+def _read_page(
+    pictures: Pictures, path: str, page: int, pixels_of: Callable[[Image.Image], Pixels]
+) -> Item:
     name = f"{path}#{page}" if pictures.numbered else path
     try:
         with refusals(name):
-            return name, medmnist_pixels(pictures.load(page), framing)
+            return name, pixels_of(pictures.load(page))
     except BloodkerasError as error:
         return name, str(error)
 
