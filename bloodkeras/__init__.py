@@ -22,6 +22,7 @@ folder lists its own files in the same order.
     laboratory/    one's own cells: how good is an export there, and one calibrated on them
     scoring/       millions of images, here or on Ray
     serving/       answers over HTTP
+    labelling/     a page on which a person names cells
     demo/          a page to try a model on
 
   What makes the models, on TensorFlow.

@@ -73,6 +73,7 @@ ALLOWED = {
         "prometheus_client",
         "uvicorn",
     },
+    "labelling": {"numpy", "PIL", "starlette", "uvicorn"},
     "demo": {"numpy", "PIL", "gradio", "fastapi", "uvicorn"},
 }
 LAZY = {

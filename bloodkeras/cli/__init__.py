@@ -7,4 +7,5 @@ making.py        the commands that make models, and the whole study
 laboratories.py  whose photographs are judged, and where the results go
 judging.py       those that say how good they are
 answering.py     those that answer images
+labelling.py     those that ask people
 """

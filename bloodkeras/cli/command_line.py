@@ -28,7 +28,9 @@ from bloodkeras.progress import show
 from bloodkeras.recipe import hint
 
 LOG = logging.getLogger(__name__)
-EXTRAS = {name: name for name in ("calibrate", "demo", "serve", "tune")}  # others need train
+EXTRAS = {
+    name: name for name in ("calibrate", "demo", "label", "serve", "tune")
+}  # others need train
 QUIET, VERBOSE = {"-q", "--quiet"}, {"-v", "--verbose"}
 EVERYWHERE = """EVERYWHERE
     -q, --quiet: only warnings, no progress
