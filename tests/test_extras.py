@@ -17,7 +17,12 @@ PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text
 # Of the optional packages, those that some options of a command need.
 FOR_OPTIONS = {"predict": ["parquet"], "score": ["parquet", "ray"]}
 # They write no Parquet, though they share code with who does.
-NOT_COME_TO = {"judge": {"pyarrow"}, "calibrate": {"pyarrow"}}
+NOT_COME_TO = {
+    "judge": {"pyarrow"},
+    "calibrate": {"pyarrow"},
+    "label": {"pyarrow"},
+    "agree": {"pyarrow"},
+}
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "sklearn": "scikit-learn",

@@ -1,19 +1,20 @@
-"""Makes a new export of the answers so far, in a thread, as the command `calibrate` does.
+"""Makes a new export of the answers so far, by the command `calibrate`, while labelling goes on.
 
 Flow: takes an export, photographs and a table; gives what the page shows of it.
 """
 
 import json
 import shlex
+import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
 
 from bloodkeras.contract import CARD_FILE
 from bloodkeras.errors import BloodkerasError
-from bloodkeras.images.framing import Framing
 from bloodkeras.labelling.table import Said, csv_text
-from bloodkeras.laboratory.calibrate import LEAST_CELLS, calibrate_photos, render_text
+from bloodkeras.laboratory.calibrate import LEAST_CELLS, render_text
 from bloodkeras.named_types import Json
 
 
@@ -33,6 +34,8 @@ class Calibration:
         self._microns = microns_per_pixel
         self._lock = threading.Lock()
         self._found: Json = {"status": "none"}
+        self._thread: threading.Thread | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     def view(self) -> Json:
         """Return its "status": none, running, failed (with "error") or done.
@@ -64,39 +67,55 @@ class Calibration:
                     f"{LEAST_CELLS}"
                 )
             self._found = {"status": "running"}
-        thread = threading.Thread(target=self._run, args=(rows, left_out), daemon=True)
-        thread.start()
+            self._thread = threading.Thread(target=self._run, args=(rows, left_out), daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End what is running; half an export is not left behind."""
+        with self._lock:
+            if self._process:
+                self._process.terminate()
+        if self._thread:
+            self._thread.join()
 
     def _run(self, rows: list[Said], left_out: dict[str, int]) -> None:
         try:
             folder = self._calibrate(rows)
             card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
             facts = card["calibrated_on"]
-            words = ["bloodkeras", "predict", self._photos, "--model", str(folder)]
             self._found = {
                 "status": "done",
                 "export": str(folder),
                 "text": render_text(card),
                 "accuracy": facts["accuracy"],
                 "accuracy_before": facts["accuracy_before"],
-                "cells": len(rows),
+                "cells": sum(facts["cells"].values()),
                 "left_out": left_out,
-                "predict": shlex.join(words),
+                "predict": shlex.join(
+                    ["bloodkeras", "predict", self._photos, "--model", str(folder)]
+                ),
             }
-        except BloodkerasError as error:
+        except (BloodkerasError, OSError) as error:
             self._found = {"status": "failed", "error": str(error)}
-        except Exception as error:  # else the page would wait for ever
-            self._found = {"status": "failed", "error": f"{type(error).__name__}: {error}"}
-            raise
 
     def _calibrate(self, rows: list[Said]) -> Path:
+        """Run the command in a process of its own, which a stop can end; return the new folder."""
         folder = self._free()
         with tempfile.TemporaryDirectory(prefix="bloodkeras-label-") as scratch:
             table = Path(scratch, self._table.name)
             table.write_text(csv_text(rows), encoding="utf-8")
-            framing = Framing(self._microns)
-            words = self._export, self._photos, str(table), str(folder)
-            return calibrate_photos(*words, last_layer=True, framing=framing)
+            words = [self._export, "--last-layer", "--photos", self._photos, "--labels", str(table)]
+            words += ["--out", str(folder), "--microns-per-pixel", str(self._microns), "--quiet"]
+            command = [sys.executable, "-m", "bloodkeras", "calibrate", *words]
+            with self._lock:
+                self._process = subprocess.Popen(
+                    command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+                )
+            said = self._process.communicate()[1].decode(errors="replace").strip().splitlines()
+            if self._process.returncode:
+                reason = said[-1].removeprefix("bloodkeras: ") if said else "it was stopped"
+                raise BloodkerasError(reason)
+        return folder
 
     def _free(self) -> Path:
         """Return the first of labels-calibrated, labels-calibrated-2, ... that is not there."""

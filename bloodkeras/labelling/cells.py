@@ -6,7 +6,8 @@ that the first to be asked about are a sample of all.
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -40,16 +41,23 @@ class Cells:
         framing: By which the photographs are cut.
         features: float32 (N, F), what the last layer takes; 0 where it is not known yet.
         known: bool (N,), where it is.
-        errors: Why a photograph cannot be read, by its place.
+        errors: Why a photograph cannot be asked about, by its place.
+        failure: Why none is read any further; "" usually.
     """
 
-    def __init__(self, folder: str, export: str, framing: Framing) -> None:
+    def __init__(self, folder: str, export: str, framing: Framing, table: str = "") -> None:
         """List the folder and open the network; read nothing yet.
+
+        Args:
+            folder: Of the photographs.
+            export: The folder of an export.
+            framing: What is known of the magnification.
+            table: A file that may lie among them, and is nothing to speak of.
 
         Raises:
             BloodkerasError: The export cannot be used, or the package onnx is not installed.
         """
-        passed, self.errors = PassedOver(), dict[int, str]()
+        passed, self.errors = PassedOver(table), dict[int, str]()
         found = list(walk(folder, passed))
         self.paths = [Path(path) for path, _ in found]
         self.names = [path.relative_to(folder).as_posix() for path in self.paths]
@@ -68,19 +76,25 @@ class Cells:
         self._foreign: Floats = np.zeros(len(self), np.float32)
         self._doubts: dict[int, str] = {}
         self.failure = ""
+        self._stopped = False
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def start(self, first: Iterable[int]) -> threading.Thread:
-        """Read in a thread.
+    @contextmanager
+    def reading(self, first: Iterable[int]) -> Iterator[None]:
+        """Read in a thread, for as long as this lasts.
 
         Args:
             first: Places of those that are needed soonest.
         """
         thread = threading.Thread(target=self.read, args=(list(first),), daemon=True, name="cells")
         thread.start()
-        return thread
+        try:
+            yield
+        finally:  # a network that is running when Python ends would bring it down
+            self._stopped = True
+            thread.join()
 
     def read(self, first: list[int]) -> None:
         """Read all, those that are needed soonest first, and note why it failed if it does."""
@@ -91,6 +105,8 @@ class Cells:
         try:
             with Progress(lambda: len(places)) as progress:
                 for place, (_, pixels) in zip(places, read_ahead(reads), strict=True):
+                    if self._stopped:
+                        return
                     if isinstance(pixels, str):
                         self.errors[place] = pixels
                     else:

@@ -25,7 +25,8 @@ async function act(path, body) {
   try {
     const [ok, found] = await fetched(path, body);
     if (ok) {
-      say(path === 'calibrate' ? '' : told(found.last));
+      say(path === 'answer' ? found.last.name + ': ' + found.last.label :
+          path === 'undo' ? 'Taken back.' : '');
       await show(found);
     } else {
       say(found.error, true);
@@ -63,8 +64,6 @@ function say(text, wrong) {
   by('status').textContent = text;
   by('status').classList.toggle('wrong', Boolean(wrong));
 }
-
-const told = last => last ? last.name + ': ' + last.label : 'Nothing is labelled.';
 
 async function show(found) {
   const cell = found.cell, reading = found.reading, all = reading.done >= reading.total;
@@ -138,7 +137,10 @@ function showCalibration(made, missing, advice) {
 function press(button) {
   button.blur();  // or the next space or return would press it again
   if (button.disabled) return;
-  if (button.id === 'blind') document.body.classList.toggle('blind');
+  if (button.id === 'blind') {
+    const hidden = document.body.classList.toggle('blind');
+    button.querySelector('span').textContent = (hidden ? 'show' : 'hide') + ' what is believed';
+  }
   else if (button.dataset.label) act('answer', {place, label: button.dataset.label});
   else act(button.id, {});
 }

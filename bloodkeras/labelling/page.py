@@ -43,6 +43,7 @@ kbd { font: 600 12px/1 system-ui, sans-serif; border: 1px solid var(--line); bor
 #verdict { margin: 0 0 8px; min-height: 1.45em; }
 #status { min-height: 2.9em; margin: 12px 0 0; color: var(--soft); overflow-wrap: anywhere; }
 #status.wrong { color: var(--alarm); }
+#text { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 13px; }
 #errors:empty, #made[hidden] { display: none; }
 @media (max-width: 760px) {
   main { grid-template-columns: minmax(0, 1fr); gap: 8px; margin-top: 8px; }

@@ -54,21 +54,27 @@ def label(
     folder_of(photos)
     check_words([photos])
     table = Table(Path(out))
-    cells = Cells(photos, export, framing)
+    cells = Cells(photos, export, framing, out)
     named = named_classes(classes, cells.classifier.labels)
     named = with_those_said(named, table, cells.classifier.labels)
     labelling = Labelling(cells, table, named)
     if len(cells.errors) == len(cells):
-        raise BloodkerasError(f"no photograph in {photos} can be read: {cells.errors[0]}")
+        first = cells.errors[min(cells.errors)]
+        raise BloodkerasError(
+            f"none of the {len(cells):,} photographs of {photos} can be asked about, first: {first}"
+        )
     side = cells.classifier.dataset.image_side
     cells.framing = scaled([photos], dataclasses.replace(framing, image_side=side))
     listener = listen(host, port)
     calibration = Calibration(export, photos, table.path, framing.microns_per_pixel)
     desk = Desk(labelling, cells, calibration, photos)
     server = uvicorn.Server(quiet_config(build(desk, host), timeout_graceful_shutdown=GRACE))
-    cells.start(labelling.answered())
     announce = partial(_announce, listener, host, len(cells), photos, table)
-    run_until_stopped(partial(server.run, [listener]), server.handle_exit, announce)
+    try:
+        with cells.reading(labelling.answered()):
+            run_until_stopped(partial(server.run, [listener]), server.handle_exit, announce)
+    finally:
+        calibration.stop()
 
 
 def named_classes(text: str, labels: tuple[str, ...]) -> tuple[str, ...]:
