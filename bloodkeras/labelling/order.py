@@ -2,10 +2,9 @@
 
 Flow: takes the features of many cells, and the answers so far; gives the places of those to ask
 about next. What counts is doubt, between the two likeliest classes, of a last layer that is fitted
-to the answers; how unlike a cell is to all that were asked about; and how few have its likeliest
-class. docs/label.md has the measurements, `benchmarks/clicks.py` makes them.
-Sources: margin sampling, Scheffer et al. 2001, doi:10.1007/3-540-44816-0_31; the farthest cell
-first, Sener and Savarese 2018 (arXiv:1708.00489).
+to the answers; and that a cell is not too like one that was asked about, or a burst of photographs
+of one cell would all come. docs/label.md has the measurements, `benchmarks/clicks.py` makes them.
+Source: margin sampling, Scheffer et al. 2001, doi:10.1007/3-540-44816-0_31.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from bloodkeras.laboratory.graph import Head
 from bloodkeras.named_types import Floats
 
 LEAST_FITTED = 2  # answers; before, the exported layer itself is asked
+UNLIKE = 0.3  # distance from which on it does not matter how far the nearest asked about is
 LEAST_SPREAD = 0.1  # of the mean spread: a feature that hardly varies counts as one that does so
 
 
@@ -39,18 +39,15 @@ def next_cells(
     directions = _directions(features)
     asked = [*answered, *passed]
     nearest = _nearest(directions, asked)
-    probs = _believed(features, answered, head)
-    doubt, likeliest = _doubt(probs), probs.argmax(1)
-    named = np.bincount(list(answered.values()), minlength=probs.shape[1])
+    doubt = _doubt(_believed(features, answered, head))
     left = np.ones(len(features), bool)
     left[asked] = False
     chosen: list[int] = []
     while len(chosen) < count and left.any():
-        worth = doubt * nearest / np.sqrt(1 + named[likeliest])
+        worth = doubt * np.minimum(nearest / UNLIKE, 1)
         row = int(np.where(left, worth, -np.inf).argmax())
         chosen.append(row)
         left[row] = False
-        named[likeliest[row]] += 1  # as if it had been answered so: the next should be another
         nearest = np.minimum(nearest, _distance(directions, row))
     return chosen
 

@@ -55,8 +55,9 @@ def label(
     check_words([photos])
     table = Table(Path(out))
     cells = Cells(photos, export, framing, out)
-    named = named_classes(classes, cells.classifier.labels)
-    named = with_those_said(named, table, cells.classifier.labels)
+    labels = cells.classifier.labels
+    table.spell_out(partial(_meant, labels=labels))
+    named = with_those_said(named_classes(classes, labels), table)
     labelling = Labelling(cells, table, named)
     if len(cells.errors) == len(cells):
         first = cells.errors[min(cells.errors)]
@@ -91,7 +92,7 @@ def named_classes(text: str, labels: tuple[str, ...]) -> tuple[str, ...]:
     named: list[str] = []
     for word in filter(None, map(str.strip, text.split(","))):
         name = _meant(word, labels)
-        if PLACE.fullmatch(name) or name.casefold() in NO_CLASS or not _is_plain(name):
+        if PLACE.fullmatch(word) or name.casefold() in NO_CLASS or not _is_plain(name):
             raise UsageError(
                 f"--classes {word}: expected a name of at most {LONGEST} letters that is no number "
                 f"and none of {', '.join(NO_CLASS)}"
@@ -106,9 +107,7 @@ def named_classes(text: str, labels: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(named) or labels
 
 
-def with_those_said(
-    classes: tuple[str, ...], table: Table, labels: tuple[str, ...]
-) -> tuple[str, ...]:
+def with_those_said(classes: tuple[str, ...], table: Table) -> tuple[str, ...]:
     """Return the classes, and behind them what else a table that is gone on with calls cells.
 
     Raises:
@@ -118,7 +117,7 @@ def with_those_said(
     for row in table.rows:
         if row.label in (*classes, *more) or row.label in NO_CLASS:
             continue
-        if row.label not in labels and (PLACE.fullmatch(row.label) or not _is_plain(row.label)):
+        if PLACE.fullmatch(row.label) or not _is_plain(row.label):
             raise BloodkerasError(
                 f"{table.path}: {row.file} is labelled {row.label[:LONGEST]}: expected the name of "
                 "a class"
@@ -130,7 +129,9 @@ def with_those_said(
 
 
 def _meant(word: str, labels: tuple[str, ...]) -> str:
-    """Return the export's class that a word means, or the word."""
+    """Return the export's class that a word or a number from 0 means, or the word."""
+    if (number := PLACE.fullmatch(word)) and int(number[1]) < len(labels):
+        return labels[int(number[1])]
     try:
         return class_name(word, labels)
     except UsageError:

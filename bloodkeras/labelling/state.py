@@ -88,8 +88,10 @@ class Labelling:
             self._fill()
             counts, rows = Counter(self._said.values()), self.table.rows
             cells = self._cells
+            # What was taken back may not have been read again yet.
+            ready = bool(self._queue) and bool(cells.known[self._queue[0]])
             return {
-                "cell": self._shown(self._queue[0]) if self._queue else None,
+                "cell": self._shown(self._queue[0]) if ready else None,
                 "next": self._queue[1:],
                 "counts": {name: counts[name] for name in (*self.classes, NOT_A_CELL, UNKNOWN)},
                 "left": len(cells) - len(self._said.keys() | cells.errors.keys()),
@@ -115,6 +117,7 @@ class Labelling:
 
     def _fill(self) -> None:
         """Choose whom to ask about next, once that is through."""
+        self._queue = [place for place in self._queue if place not in self._cells.errors]
         if self._queue:
             return
         known = np.flatnonzero(self._cells.known)

@@ -7,6 +7,7 @@ and `calibrate` read as --labels. It is written whole each time, so it is never 
 import csv
 import io
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -74,6 +75,14 @@ class Table:
         last = self.rows[-1]
         self._write(self.rows[:-1])
         return last
+
+    def spell_out(self, meant: Callable[[str], str]) -> None:
+        """Take each label for what it means; the file says so from the next answer on.
+
+        Args:
+            meant: Takes a label and returns the class that it means, or the label.
+        """
+        self.rows = [row._replace(label=meant(row.label)) for row in self.rows]
 
     def _write(self, rows: list[Said]) -> None:
         if _content(self.path) != self._found:

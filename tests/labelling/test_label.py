@@ -350,6 +350,20 @@ def test_a_damaged_photograph_is_said_and_not_asked_about(start, lab):
     assert "broken.png" in reading["errors"][0]
 
 
+def test_a_table_begun_by_hand_is_understood_as_judge_does(start, lab):
+    folder, truth = lab
+    first, second, third, *_ = truth
+    text = f"file,label\n{first},NEU\n{second},0\n{third},unknown\n"
+    (folder / "labels.csv").write_text(text, encoding="utf-8")
+    server = start()
+    found = server.state()
+    counts = {name: count for name, count in found["counts"].items() if count}
+    assert counts == {"neutrophil": 1, "basophil": 1, "unknown": 1}
+    answer = {"place": found["cell"]["place"], "label": "monocyte"}
+    assert server.post("/answer", answer)[0] == 200
+    assert rows(folder)[:2] == [[first, "neutrophil"], [second, "basophil"]]
+
+
 def test_new_classes_are_labelled_and_left_out_of_a_calibration(start, lab):
     folder, truth = lab
     known = [f"{file},{label}\n" for file, label in list(truth.items())[:24]]
@@ -406,7 +420,7 @@ def refused(folder: Path, *words: str) -> tuple[int, str]:
         ),
         (["photos", "--out", "twice.csv"], 1, "00.png is there twice, as blast and as neutrophil"),
         (["photos", "--out", "slides.csv"], 1, "slides.csv is there and no table of `label`"),
-        (["photos", "--out", "number.csv"], 1, "is labelled 6: expected the name of a class"),
+        (["photos", "--out", "number.csv"], 1, "is labelled 8: expected the name of a class"),
         (["photos", "--out", "l.csv", "--classes", "NEU"], 2, "names neutrophil alone"),
         (["photos", "--out", "l.csv", "--classes", "NEU,neutrophils"], 2, "names neutrophil twice"),
         (
@@ -431,7 +445,7 @@ def test_wrong_input_is_one_line_and_nothing_is_lost(lab, words, status, message
         "other.csv": "file,label\n00.png,neutrophil\nelse.png,neutrophil\n",
         "twice.csv": "file,label\n00.png,blast\n00.png,neutrophil\n",
         "slides.csv": "file,label,slide\n00.png,neutrophil,1\n",
-        "number.csv": "file,label\n00.png,6\n",
+        "number.csv": "file,label\n00.png,8\n",
     }
     for name, text in tables.items():
         (folder / name).write_text(text, encoding="utf-8")
