@@ -34,6 +34,7 @@ class Calibration:
         self._microns = microns_per_pixel
         self._lock = threading.Lock()
         self._found: Json = {"status": "none"}
+        self._stopped = False
         self._thread: threading.Thread | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -73,6 +74,7 @@ class Calibration:
     def stop(self) -> None:
         """End what is running; half an export is not left behind."""
         with self._lock:
+            self._stopped = True
             if self._process:
                 self._process.terminate()
         if self._thread:
@@ -108,6 +110,8 @@ class Calibration:
             words += ["--out", str(folder), "--microns-per-pixel", str(self._microns), "--quiet"]
             command = [sys.executable, "-m", "bloodkeras", "calibrate", *words]
             with self._lock:
+                if self._stopped:
+                    raise BloodkerasError("label was stopped")
                 self._process = subprocess.Popen(
                     command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
                 )

@@ -23,6 +23,8 @@ if sys.platform == "win32":
 pytest.importorskip("fastapi", reason="needs the extra label: pip install 'bloodkeras[label]'")
 pytest.importorskip("onnx", reason="needs the extra label: pip install 'bloodkeras[label]'")
 
+import psutil
+
 from bloodkeras.bloodmnist import CLASS_NAMES
 from bloodkeras.errors import UsageError
 from bloodkeras.images.synthetic import draw_arrays
@@ -56,6 +58,15 @@ def lab(drawn_photographs, tmp_path) -> tuple[Path, dict[str, str]]:
     return tmp_path, truth
 
 
+def wait_for(look):
+    """Return what a function returns, once that is something."""
+    for _ in range(1200):
+        if found := look():
+            return found
+        time.sleep(0.1)
+    raise AssertionError("it does not come")
+
+
 class Server:
     """`label` in a process of its own, in the laboratory's folder."""
 
@@ -87,14 +98,13 @@ class Server:
         status, _, reply = self.ask(path, "POST", json.dumps(body), **sent)
         return status, json.loads(reply)
 
+    def shown(self) -> dict:
+        """Return what the page shows."""
+        return json.loads(self.ask("/state")[2])
+
     def state(self) -> dict:
         """Return what the page shows, once a cell is there to be named."""
-        for _ in range(600):
-            found = json.loads(self.ask("/state")[2])
-            if found["cell"] or not found["left"]:
-                return found
-            time.sleep(0.1)
-        raise AssertionError(found)
+        return wait_for(lambda: found if (found := self.shown())["cell"] else None)
 
     def kill(self) -> None:
         with suppress(ProcessLookupError):
@@ -340,13 +350,8 @@ def test_nobody_else_can_answer_or_look(start, lab):
 def test_a_damaged_photograph_is_said_and_not_asked_about(start, lab):
     (lab[0] / "photos/broken.png").write_bytes(b"\x89PNG no more")
     server = start()
-    server.state()
-    for _ in range(100):
-        reading = json.loads(server.ask("/state")[2])["reading"]
-        if reading["done"] == reading["total"] == 49:
-            break
-        time.sleep(0.1)
-    assert reading["unreadable"] == 1
+    reading = wait_for(lambda: r if (r := server.shown()["reading"])["done"] == 49 else None)
+    assert (reading["total"], reading["unreadable"]) == (49, 1)
     assert "broken.png" in reading["errors"][0]
 
 
@@ -377,11 +382,9 @@ def test_new_classes_are_labelled_and_left_out_of_a_calibration(start, lab):
     assert "blast" in dict(keys)  # the table has it
     assert "cells of smudge, blast are left out" in server.state()["advice"]
     assert server.post("/calibrate", {})[0] == 200
-    for _ in range(600):
-        made = json.loads(server.ask("/state")[2])["calibration"]
-        if made["status"] != "running":
-            break
-        time.sleep(0.2)
+    made = wait_for(
+        lambda: m if (m := server.shown()["calibration"])["status"] != "running" else None
+    )
     assert (made["status"], made["cells"], made["left_out"]) == ("done", 24, {"blast": 3})
     assert made["export"] == "labels-calibrated"
 
@@ -392,6 +395,21 @@ def test_a_stop_is_heeded(start):
         server.process.send_signal(number)
         server.process.communicate(timeout=60)
         assert server.process.returncode == status
+
+
+def test_a_stop_ends_a_calibration_and_leaves_nothing_of_it(start, lab):
+    folder, truth = lab
+    text = "".join(f"{file},{label}\n" for file, label in truth.items())
+    (folder / "labels.csv").write_text(f"file,label\n{text}", encoding="utf-8")
+    server = start()
+    assert server.post("/calibrate", {})[0] == 200
+    assert server.post("/calibrate", {})[1] == {"error": "a calibration is running"}
+    (child,) = wait_for(psutil.Process(server.process.pid).children)
+    server.process.terminate()
+    server.process.communicate(timeout=60)
+    assert server.process.returncode == 0
+    assert not child.is_running()
+    assert {path.name for path in folder.iterdir()} == {"photos", "labels.csv"}
 
 
 # --- wrong input ----------------------------------------------------------------------------------
