@@ -23,6 +23,7 @@ folder lists its own files in the same order.
     fields/        whole fields of view -> their white cells, found and counted
     scoring/       millions of images, here or on Ray
     serving/       answers over HTTP
+    labelling/     a page on which a person names cells
     demo/          a page to try a model on
 
   What makes the models, on TensorFlow.

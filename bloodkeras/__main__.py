@@ -6,7 +6,7 @@ Flow: takes the command line; gives an exit status: 0 done, 1 failed, 2 wrong us
 import sys
 
 try:
-    from bloodkeras.cli import answering, finding, judging, making
+    from bloodkeras.cli import answering, finding, judging, labelling, making
     from bloodkeras.cli.command_line import run
 except KeyboardInterrupt:  # before there is anybody else to say it
     print("bloodkeras: stopped by Ctrl-C", file=sys.stderr)
@@ -29,6 +29,8 @@ COMMANDS = {
         answering.serve,
         answering.demo,
         judging.frames,
+        labelling.label,
+        labelling.agree,
         judging.judge,
         judging.calibrate,
         judging.benchmark,

@@ -22,6 +22,8 @@ NOT_COME_TO = {
     "calibrate": {"pyarrow"},
     "find": {"pyarrow"},
     "count": {"pyarrow"},
+    "label": {"pyarrow"},
+    "agree": {"pyarrow"},
 }
 DISTRIBUTIONS = {
     "PIL": "pillow",

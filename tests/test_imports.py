@@ -75,6 +75,7 @@ ALLOWED = {
         "prometheus_client",
         "uvicorn",
     },
+    "labelling": {"numpy", "PIL", "starlette", "uvicorn"},
     "demo": {"numpy", "PIL", "gradio", "fastapi", "uvicorn"},
 }
 LAZY = {

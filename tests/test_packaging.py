@@ -137,6 +137,7 @@ def test_the_wheel_holds_all_modules_and_all_published_exports(wheel):
     assert len(published) == 36
     modules.add("bloodkeras/py.typed")  # whoever installs it may check types against it
     modules.add("bloodkeras/images/home.png")  # what `frames` shows beside one's own cells
+    modules.add("bloodkeras/labelling/page.js")  # what the page of `label` does in a browser
     assert names == {name.replace(os.sep, "/") for name in modules | published}
     assert wheel.stat().st_size < WHEEL_LIMIT_MB * 1e6
 
@@ -189,6 +190,7 @@ def test_a_wrong_name_says_what_was_meant(installed, lab):
         ),
         ("serve", ["serve", "--model", "tiny"]),
         ("demo", ["demo"]),
+        ("label", ["label", "photos", "--out", "new.csv"]),
         ("tune", ["tune", "simple", "--data", "synthetic"]),
         ("parquet", ["predict", "cell.jpg", "--out", "x.parquet"]),
         ("parquet", ["score", "photos", "--out", "answers"]),
@@ -232,6 +234,7 @@ def test_it_calibrates(with_extras, lab):
         ("fastapi", ["serve"], "v2/models/robust-64", "uint8"),
         ("fastapi", ["serve", "--model", "tiny"], "v2/models/tiny", "uint8"),
         ("gradio", ["demo", "--model", "tiny"], "", "bloodkeras"),
+        ("onnx", ["label", "photos", "--out", "new.csv", "--model", "tiny"], "", "const token"),
     ],
 )
 def test_it_serves_and_demonstrates(with_extras, lab, package, words, path, expected):

@@ -17,22 +17,26 @@ LONG_NAME = 16  # letters; with more the last word is cut short
 NO_DEVICE = "<p>Not a medical device, not for diagnosis.</p>\n"
 
 
-def head(title: str, style: str = "", scripts: bool = False) -> str:
+def head(title: str, style: str = "", scripts: bool = False, served: bool = False) -> str:
     """Return the start of a page, up to its body.
 
     Args:
         title: HTML, of the browser's tab.
         style: CSS beside the shared one.
         scripts: Whether the page may run any.
+        served: Whether a server of this machine sent it, which its scripts may ask for more.
     """
-    # The policy forbids a page any network, whatever a file name may have smuggled in.
+    # The policy forbids a page any other network, whatever a file name may have smuggled in.
     allowed = "; script-src 'unsafe-inline'" if scripts else ""
+    allowed += "; connect-src 'self'" if served else ""
+    images = "data: 'self'" if served else "data:"
+    icon = '\n<link rel="icon" href="data:,">' if served else ""  # else browsers ask for one
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:;
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src {images};
  style-src 'unsafe-inline'{allowed}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
+<title>{title}</title>{icon}
 <style>
 {PALETTE}{STYLE}{style}{PRINT}</style></head><body>
 """

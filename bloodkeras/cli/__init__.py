@@ -8,4 +8,5 @@ making.py        the commands that make models, and the whole study
 judging.py       those that say how good they are
 answering.py     those that answer images
 finding.py       those that find cells in whole fields and count them
+labelling.py     those that ask people
 """

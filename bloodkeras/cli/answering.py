@@ -3,13 +3,13 @@
 None needs TensorFlow. Each imports its step inside the function, so that `--help` stays quick.
 """
 
-import importlib.util
 from dataclasses import asdict
 from typing import Annotated
 
 from bloodkeras.answers.exports import DEFAULTS, default_export, find_export
+from bloodkeras.cli.opening import check_port, need
 from bloodkeras.cli.options import Asking, Export, Host, Port, export_folder
-from bloodkeras.errors import UsageError, missing_package
+from bloodkeras.errors import UsageError
 from bloodkeras.interrupts import heed_stops
 
 Images = Annotated[
@@ -137,7 +137,7 @@ def serve(
     """
     from bloodkeras.serving.options import Options, check, read_models, read_origins
 
-    _need("serve", "fastapi", "uvicorn", "orjson", "prometheus_client")
+    need("serve", "fastapi", "uvicorn", "orjson", "prometheus_client")
     defaults = ",".join(f"{name}={default_export(kind)}" for kind, name in DEFAULTS.items())
     options = Options(
         read_models(
@@ -177,15 +177,8 @@ def demo(
     Args:
         model: By default robust-64.
     """
-    _need("demo", "gradio", "onnx")
-    if not 0 <= port <= 65535:
-        raise UsageError(f"--port: expected 0 to 65535, found {port}")
+    need("demo", "gradio", "onnx")
+    check_port(port)
     from bloodkeras.demo.server import demo as run_demo
 
     run_demo(export_folder(model), host, port, **asdict(asking))
-
-
-def _need(extra: str, *packages: str) -> None:
-    for package in packages:
-        if importlib.util.find_spec(package) is None:
-            raise missing_package(package, extra)

@@ -28,7 +28,8 @@ from bloodkeras.progress import show
 from bloodkeras.recipe import hint
 
 LOG = logging.getLogger(__name__)
-EXTRAS = {name: name for name in ("calibrate", "demo", "find", "serve", "tune")}  # others: train
+# Others need train.
+EXTRAS = {name: name for name in ("calibrate", "demo", "find", "label", "serve", "tune")}
 EXTRAS["count"] = "find"
 QUIET, VERBOSE = {"-q", "--quiet"}, {"-v", "--verbose"}
 EVERYWHERE = """EVERYWHERE

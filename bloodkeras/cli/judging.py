@@ -200,9 +200,11 @@ def calibrate(
         last_layer: Fit the last layer too: for a laboratory whose images look different.
     """
     from bloodkeras.images.framing import Framing
+    from bloodkeras.interrupts import heed_stops
     from bloodkeras.laboratory.calibrate import calibrate_photos
 
     framing = Framing(microns_per_pixel)
+    heed_stops()  # `label` ends it so
     calibrate_photos(export_folder(export), photos, labels, out, last_layer, framing)
 
 

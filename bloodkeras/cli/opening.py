@@ -1,17 +1,39 @@
-"""What comes before a step: TensorFlow without its start-up notes, the data, the folders.
+"""What comes before a step: the packages it needs, TensorFlow without its notes, data, folders.
 
 Flow: takes the options that most commands have; gives a `Study`.
 """
 
+import importlib.util
 import os
 import tempfile
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from bloodkeras.errors import missing_package
+from bloodkeras.errors import UsageError, missing_package
 
 if TYPE_CHECKING:
     from bloodkeras.studies.study import Study
+
+
+def need(extra: str, *packages: str) -> None:
+    """Refuse to start without the packages of an extra.
+
+    Raises:
+        BloodkerasError: One is not installed.
+    """
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise missing_package(package, extra)
+
+
+def check_port(port: int) -> None:
+    """Refuse a number that no port has.
+
+    Raises:
+        UsageError: It is out of range.
+    """
+    if not 0 <= port <= 65535:
+        raise UsageError(f"--port: expected 0 to 65535, found {port}")
 
 
 def open_study(

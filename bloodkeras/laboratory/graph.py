@@ -97,21 +97,32 @@ def write_head(model: "ModelProto", head: Head) -> None:
             tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
 
 
-def features_and_logits(model: "ModelProto", images: Pixels) -> tuple[Floats, Floats, Floats]:
-    """Return float32 (N, F), (N, K) before the temperature, and the foreign score (N,).
+class Opened:
+    """A model that gives its features and logits too; its session is kept for many images."""
 
-    Args:
-        model: An ONNX model.
-        images: uint8 (N, S, S, 3).
-    """
-    places = _places(model)
-    known = [output.name for output in model.graph.output]
-    names = [places.features, places.logits, *[FOREIGN_NAME] * (FOREIGN_NAME in known)]
-    session = open_at(model, names)
-    batches = [images[start : start + BATCH_SIZE] for start in range(0, len(images), BATCH_SIZE)]
-    found = [session.run(names, {INPUT_NAME: batch}) for batch in batches]
-    features, logits, *foreign = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return features, logits, foreign[0] if foreign else np.zeros(len(images), np.float32)
+    def __init__(self, model: "ModelProto") -> None:
+        """Open it; see `_places` for what is refused."""
+        places = _places(model)
+        known = [output.name for output in model.graph.output]
+        self._names = [places.features, places.logits, *[FOREIGN_NAME] * (FOREIGN_NAME in known)]
+        self._session = open_at(model, self._names)
+
+    def ask(self, images: Pixels) -> tuple[Floats, Floats, Floats]:
+        """Return float32 (N, F), (N, K) before the temperature, and the foreign score (N,).
+
+        Args:
+            images: uint8 (N, S, S, 3).
+        """
+        starts = range(0, len(images), BATCH_SIZE)
+        batches = [{INPUT_NAME: images[start : start + BATCH_SIZE]} for start in starts]
+        found = [self._session.run(self._names, batch) for batch in batches]
+        features, logits, *foreign = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return features, logits, foreign[0] if foreign else np.zeros(len(images), np.float32)
+
+
+def features_and_logits(model: "ModelProto", images: Pixels) -> tuple[Floats, Floats, Floats]:
+    """Return what `Opened.ask` does, of a model that is asked once."""
+    return Opened(model).ask(images)
 
 
 def open_at(model: "ModelProto", names: list[str]) -> onnxruntime.InferenceSession:

@@ -116,7 +116,7 @@ def read_labelled(
     framing = scaled([photos], framing, paths=paths.values())
     read: list[Pixels | str] = []
     with Progress(lambda: len(paths)) as progress:
-        for _, pixels in read_ahead(partial(_read, path, framing) for path in paths.values()):
+        for _, pixels in read_ahead(partial(read_first, path, framing) for path in paths.values()):
             read.append(pixels)
             progress.add(1)
     good = [row for row, pixels in enumerate(read) if not isinstance(pixels, str)]
@@ -155,7 +155,7 @@ def read_others(photos: str, table: str, framing: Framing) -> tuple[Labelled, tu
     return read_labelled(photos, table, kinds, framing), kinds
 
 
-def _read(path: Path, framing: Framing) -> list[Item]:
+def read_first(path: Path, framing: Framing) -> list[Item]:
     """Return the first photograph in a file."""
     try:
         return [(str(path), read_image(path, framing))]

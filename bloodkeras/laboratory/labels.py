@@ -22,7 +22,9 @@ from bloodkeras.images.folder import walk
 
 LOG = logging.getLogger(__name__)
 
-NO_CLASS = (UNSURE, FOREIGN, "unlabelled", "unlabeled", "unknown")  # folders of cells without label
+UNKNOWN, NOT_A_CELL = "unknown", "not a cell"  # what `label` writes of such a photograph
+# Of folders and in tables: what has no label.
+NO_CLASS = (UNSURE, FOREIGN, "unlabelled", "unlabeled", UNKNOWN, NOT_A_CELL)
 PLACE = re.compile(r"(\d+)(?:[.,]0+)?")  # of a class; some programs save 6 as 6.0
 
 
@@ -87,11 +89,12 @@ def words_of(photos: str, table: str) -> tuple[str, ...]:
         BloodkerasError: Neither can be read.
     """
     if table:
-        return kinds_of(Path(table))
-    folder = folder_of(photos)
-    found = (Path(path).relative_to(folder).parts for path, error in walk(photos) if not error)
-    tops = {parts[0] for parts in found if len(parts) > 1}
-    return tuple(sorted(top for top in tops if top.casefold() not in NO_CLASS))
+        words = set(kinds_of(Path(table)))
+    else:
+        folder = folder_of(photos)
+        found = (Path(path).relative_to(folder).parts for path, error in walk(photos) if not error)
+        words = {parts[0] for parts in found if len(parts) > 1}
+    return tuple(sorted(word for word in words if word.casefold() not in NO_CLASS))
 
 
 def _means_class(word: str, class_names: tuple[str, ...]) -> bool:
@@ -107,9 +110,11 @@ def _means_class(word: str, class_names: tuple[str, ...]) -> bool:
 def read_table(path: Path, class_names: tuple[str, ...], said: bool = True) -> dict[str, int]:
     """Return {file: place of its class} of a table, and say what was understood.
 
-    See `read_labelled`.
+    Rows of NO_CLASS are left out; see `read_labelled`.
     """
     places: dict[str, int] = {}
+    left: Counter[str] = Counter()
+    names: set[str] = set()
     understood: Counter[tuple[str, str]] = Counter()
     for line, (name, label) in parse_rows(read_text(path), path, ("file", "label")):
         where = f"{path}, line {line}"
@@ -118,11 +123,18 @@ def read_table(path: Path, class_names: tuple[str, ...], said: bool = True) -> d
         if not label:
             raise BloodkerasError(f"{where}: no label for {name}: add it, or remove the row")
         name = os.path.normpath(name)  # ./a.png is a.png
-        if name in places:
+        if name in names:
             raise BloodkerasError(f"{where}: {name} is there twice")
+        names.add(name)
+        if label.casefold() in NO_CLASS and label not in class_names:
+            left[f"as {label}"] += 1
+            continue
         places[name] = _place(label, class_names, where, understood)
+    if not places:
+        raise BloodkerasError(f"{path} names no cell of a class: all its rows are {_listed(left)}")
     if said:
         _say_understood(understood, "row")
+        _say_left(left)
     return places
 
 
@@ -150,6 +162,15 @@ def _say_understood(understood: Counter[tuple[str, str]], counted: str) -> None:
     ]
     if said:
         LOG.info(f"understood {', '.join(said)}")
+
+
+def _say_left(left: Counter[str]) -> None:
+    if left:
+        LOG.warning(f"without a label, so left out: {_listed(left)}")
+
+
+def _listed(left: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {where}" for where, count in left.items())
 
 
 def find_files(folder: Path, table: Path, names: dict[str, int]) -> dict[str, Path]:
@@ -265,9 +286,7 @@ def read_folders(folder: Path, images: list[Path], class_names: tuple[str, ...])
             f"{class_names[0]}/ or {class_names[-1]}/: make them, or give --labels CSV"
         )
     _say_understood(understood, "image")
-    if left:
-        said = ", ".join(f"{count:,} {where}" for where, count in left.items())
-        LOG.warning(f"without a label, so left out: {said}")
+    _say_left(left)
     return places
 
 

@@ -23,6 +23,7 @@ from bloodkeras.laboratory.fit import (
     cautious_temperature,
     even_odds_threshold,
     fit_last_layer,
+    fit_once,
     stratified_folds,
 )
 from bloodkeras.laboratory.graph import Head, features_and_logits, load_model, read_head, write_head
@@ -204,6 +205,17 @@ def test_noise_is_not_learnt_but_a_rule_is():
     found = fit_last_layer(ruled, labels, *zero)
     assert (found.left_out.argmax(-1) == labels).mean() > 0.95
     assert ((ruled[:, 0] @ found.weights + found.bias).argmax(1) == labels).all()
+
+
+def test_one_fit_learns_a_rule_at_once_and_leaves_what_it_knows():
+    rng = np.random.default_rng(1)
+    features, labels = rng.normal(size=(30, 40)), np.arange(30) % 2
+    features[:, 0] = 3 * labels
+    weights, bias = fit_once(features, labels, np.zeros((40, 2)), np.zeros(2))
+    assert ((features @ weights + bias).argmax(1) == labels).all()
+    known = np.eye(40, 2, dtype=float) * [[-9, 9]], np.array([0.0, -13])
+    again = fit_once(features, (features @ known[0] + known[1]).argmax(1), *known)
+    assert np.allclose(again[0], known[0], atol=0.5)
 
 
 def test_a_rare_class_is_neither_lost_nor_counts_like_a_common_one():
