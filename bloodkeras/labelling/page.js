@@ -18,9 +18,14 @@ async function fetched(path, body) {
   return [reply.ok, await reply.json()];
 }
 
+function setBusy(now) {
+  busy = now;
+  document.body.setAttribute('aria-busy', now);
+}
+
 async function act(path, body) {
   if (busy) return;
-  busy = true;
+  setBusy(true);
   turn += 1;
   try {
     const [ok, found] = await fetched(path, body);
@@ -35,7 +40,7 @@ async function act(path, body) {
   } catch (error) {
     gone();
   }
-  busy = false;
+  setBusy(false);
 }
 
 async function look() {
@@ -44,7 +49,7 @@ async function look() {
     const [ok, found] = await fetched('state');
     if (asked !== turn) return wait();  // what was pressed meanwhile has shown more
     if (ok) await show(found);
-    if (asked === turn) busy = false;
+    if (asked === turn) setBusy(false);
   } catch (error) {
     gone();
   }
