@@ -16,6 +16,7 @@ def label(
     out: str,
     model: Export = "",
     classes: str = "",
+    random: bool = False,
     microns_per_pixel: Microns = 0.0,
     host: Host = "127.0.0.1",
     port: Port = 7861,
@@ -33,6 +34,8 @@ def label(
         classes: Names that may be said, in the order of the keys 1 to 9, such as
             neutrophil,lymphocyte,blast; by default those of the export. New ones are labelled, but
             not calibrated.
+        random: Ask in a random order: what a network is to be judged on, and thresholds are to be
+            chosen on, must not be the hard cells alone.
     """
     need("label", "fastapi", "uvicorn", "onnx")
     check_port(port)
@@ -40,7 +43,7 @@ def label(
     from bloodkeras.labelling.server import label as run_label
 
     framing = Framing(microns_per_pixel)
-    run_label(photos, out, export_folder(model), classes, framing, host, port)
+    run_label(photos, out, export_folder(model), classes, random, framing, host, port)
 
 
 def agree(first: str, second: str, *, out: str = "") -> None:

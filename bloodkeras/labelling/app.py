@@ -50,7 +50,7 @@ class Desk:
         self.token = secrets.token_urlsafe()
         model = str(cells.classifier.card.get("model", "the network"))
         table = str(labelling.table.path)
-        self._page = render(labelling.classes, model, photos, table, self.token)
+        self._page = render(labelling.classes, model, photos, table, self.token, labelling.random)
 
     def page(self, request: Request) -> Response:
         """Answer the page."""

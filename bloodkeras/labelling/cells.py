@@ -39,6 +39,7 @@ class Cells:
         classifier: The network.
         head: Its last layer and temperature.
         framing: By which the photographs are cut.
+        shuffled: All places in a random order, always the same: that in which they are read.
         features: float32 (N, F), what the last layer takes; 0 where it is not known yet.
         known: bool (N,), where it is.
         errors: Why a photograph cannot be asked about, by its place.
@@ -70,6 +71,7 @@ class Cells:
         self.head: Head = read_head(model)
         self._network = Opened(model)
         width, classes = self.head.weights.shape
+        self.shuffled: list[int] = np.random.default_rng(0).permutation(len(self)).tolist()
         self.features = np.zeros((len(self), width), np.float32)
         self.known: Flags = np.zeros(len(self), bool)
         self._logits: Floats = np.zeros((len(self), classes), np.float32)
@@ -98,8 +100,7 @@ class Cells:
 
     def read(self, first: list[int]) -> None:
         """Read all, those that are needed soonest first, and note why it failed if it does."""
-        rest = np.random.default_rng(0).permutation(len(self)).tolist()
-        places = [k for k in dict.fromkeys([*first, *rest]) if k not in self.errors]
+        places = [k for k in dict.fromkeys([*first, *self.shuffled]) if k not in self.errors]
         reads = (partial(read_first, self.paths[k], self.framing) for k in places)
         waiting: list[tuple[int, Pixels]] = []
         try:

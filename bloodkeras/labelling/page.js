@@ -134,7 +134,9 @@ function showCalibration(made, missing, advice) {
   const left = Object.entries(made.left_out).map(([name, count]) => count + ' ' + name).join(', ');
   by('result').textContent = 'Right in ' + percent(made.accuracy) + ' of ' + made.cells +
     ' cells that the fit had not seen; before in ' + percent(made.accuracy_before) + '. ' +
-    'These are the hard ones: of all cells expect more. The new export is ' + made.export + '.' +
+    (random ? '' : 'These are the hard ones: of all cells it is right in more, and calls too many ' +
+    'unsure; label others with --random, and calibrate once more (docs/label.md). ') +
+    'The new export is ' + made.export + '.' +
     (left && ' Left out, for ' + model + ' does not know them: ' + left + '.');
   by('text').textContent = made.predict + '\n\n' + made.text;
 }

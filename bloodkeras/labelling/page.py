@@ -61,7 +61,9 @@ kbd { font: 600 12px/1 system-ui, sans-serif; border: 1px solid var(--line); bor
 """
 
 
-def render(classes: tuple[str, ...], model: str, photos: str, table: str, token: str) -> str:
+def render(
+    classes: tuple[str, ...], model: str, photos: str, table: str, token: str, random: bool
+) -> str:
     """Return the page.
 
     Args:
@@ -70,6 +72,7 @@ def render(classes: tuple[str, ...], model: str, photos: str, table: str, token:
         photos: The folder of photographs, as the user named it.
         table: Where the answers go, as the user named it.
         token: What the page has to say to be heard.
+        random: Whether it is asked in a random order.
     """
     buttons = "".join(_button(place, name) for place, name in enumerate(classes))
     others = "".join(
@@ -78,7 +81,8 @@ def render(classes: tuple[str, ...], model: str, photos: str, table: str, token:
         for key, label, said in OTHERS
     )
     script = files("bloodkeras.labelling").joinpath("page.js").read_text(encoding="utf-8")
-    known = f"const token = {_quoted(token)}, model = {_quoted(model)};"
+    known = f"const token = {_quoted(token)}, model = {_quoted(model)}, "
+    known += f"random = {json.dumps(random)};"
     return f"""{head("Blood cells: label", STYLE, scripts=True, served=True)}
 <header><h1>Which cell is it?</h1>
 {NO_DEVICE}<p>{escape(photos)}: <span id=left></span>. Every answer is in {escape(table)} at

@@ -33,7 +33,14 @@ LONGEST = 40  # letters of a class' name
 
 
 def label(
-    photos: str, out: str, export: str, classes: str, framing: Framing, host: str, port: int
+    photos: str,
+    out: str,
+    export: str,
+    classes: str,
+    random: bool,
+    framing: Framing,
+    host: str,
+    port: int,
 ) -> None:
     """Serve the page until Ctrl-C or SIGTERM.
 
@@ -42,6 +49,7 @@ def label(
         out: The table of the answers; one that is there is gone on with.
         export: The folder of the export that is to learn.
         classes: Names that may be said, separated by commas; "" for those of the export.
+        random: Ask in a random order.
         framing: What is known of the photographs' magnification.
         host: Where to listen.
         port: 0 takes any that is free.
@@ -58,7 +66,7 @@ def label(
     labels = cells.classifier.labels
     table.spell_out(partial(_meant, labels=labels))
     named = with_those_said(named_classes(classes, labels), table)
-    labelling = Labelling(cells, table, named)
+    labelling = Labelling(cells, table, named, random)
     if len(cells.errors) == len(cells):
         first = cells.errors[min(cells.errors)]
         raise BloodkerasError(

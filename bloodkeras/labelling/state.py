@@ -5,6 +5,7 @@ Flow: takes `Cells`, a `Table` and the classes; gives what the page shows, and t
 
 import threading
 from collections import Counter
+from itertools import islice
 
 import numpy as np
 
@@ -23,13 +24,16 @@ SHOWN_ERRORS = 5
 class Labelling:
     """The labelling of one folder; every method may be called from any thread."""
 
-    def __init__(self, cells: Cells, table: Table, classes: tuple[str, ...]) -> None:
+    def __init__(
+        self, cells: Cells, table: Table, classes: tuple[str, ...], random: bool = False
+    ) -> None:
         """Go on where the table ends.
 
         Args:
             cells: What there is; they may still be read.
             table: What was said.
             classes: Names that may be said.
+            random: Ask in a random order.
 
         Raises:
             BloodkerasError: The table names photographs that are not there.
@@ -39,6 +43,7 @@ class Labelling:
         places = cells.places_of(table.path, [row.file for row in table.rows])
         self._said = {places[row.file]: row.label for row in table.rows}
         self._queue: list[int] = []
+        self.random = random
         labels = cells.classifier.labels
         self.new = tuple(name for name in classes if name not in labels)
         self._columns = {name: k for k, name in enumerate((*labels, *self.new))}
@@ -117,16 +122,21 @@ class Labelling:
 
     def _fill(self) -> None:
         """Choose whom to ask about next, once that is through."""
-        self._queue = [place for place in self._queue if place not in self._cells.errors]
+        cells = self._cells
+        self._queue = [place for place in self._queue if place not in cells.errors]
         if self._queue:
             return
-        known = np.flatnonzero(self._cells.known)
-        reading = len(known) + len(self._cells.errors) < len(self._cells)
+        known = np.flatnonzero(cells.known)
+        reading = len(known) + len(cells.errors) < len(cells)
         if len(known) == 0 or (reading and len(known) < FIRST):
+            return
+        if self.random:
+            left = (k for k in cells.shuffled if cells.known[k] and k not in self._said)
+            self._queue = list(islice(left, AT_ONCE))
             return
         row_of = {int(place): row for row, place in enumerate(known)}
         said = [(row_of[p], label) for p, label in self._said.items() if p in row_of]
         named = {row: self._columns[label] for row, label in said if label in self._columns}
         passed = [row for row, label in said if label not in self._columns]
-        rows = next_cells(self._cells.features[known], named, passed, self._head, AT_ONCE)
+        rows = next_cells(cells.features[known], named, passed, self._head, AT_ONCE)
         self._queue = known[rows].tolist() if rows else []

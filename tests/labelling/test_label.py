@@ -71,7 +71,8 @@ class Server:
     """`label` in a process of its own, in the laboratory's folder."""
 
     def __init__(self, folder: Path, *options: str):
-        words = ["photos", "--out", "labels.csv", "--model", "tiny", "--port", "0", *options]
+        words = ["photos", "--out", "labels.csv", "--port", "0", *options]
+        words += [] if "--model" in options else ["--model", "tiny"]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
             [*COMMAND, *words], stdout=pipe, stderr=pipe, text=True, cwd=folder
@@ -353,6 +354,23 @@ def test_a_damaged_photograph_is_said_and_not_asked_about(start, lab):
     reading = wait_for(lambda: r if (r := server.shown()["reading"])["done"] == 49 else None)
     assert (reading["total"], reading["unreadable"]) == (49, 1)
     assert "broken.png" in reading["errors"][0]
+
+
+def test_in_random_order_the_network_has_no_say(start, lab):
+    """Two networks that believe different things are asked about the same cells."""
+    asked = []
+    for model in ("tiny", "simple"):
+        server = start("--random", "--model", model)
+        asked.append([])
+        wait_for(lambda server=server: server.shown()["reading"]["done"] == 48)
+        for _ in range(8):
+            cell = server.state()["cell"]
+            asked[-1].append(cell["name"])
+            assert server.post("/answer", {"place": cell["place"], "label": "monocyte"})[0] == 200
+        server.kill()
+        (lab[0] / "labels.csv").unlink()
+    assert asked[0] == asked[1]
+    assert asked[0] != sorted(asked[0])
 
 
 def test_a_table_begun_by_hand_is_understood_as_judge_does(start, lab):
