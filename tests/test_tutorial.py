@@ -70,7 +70,7 @@ class Walk:
             page.goto(address)
             truth = self.truth()
             for number in range(NAMED):
-                page.locator("[data-label]:enabled").first.wait_for()
+                page.locator("[aria-busy=false] [data-label]:enabled").first.wait_for()
                 name = page.locator("#name").inner_text()
                 self.take(page, "label", number == 6)
                 page.keyboard.press(KEYS[truth[name]])

@@ -29,7 +29,7 @@ def main(out: str, folder: str, labels: str) -> None:
                 browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
                 page = browser.new_page(viewport=SIZE)
                 page.goto(address)
-                page.locator("[data-label]:enabled").first.wait_for()
+                page.locator("[aria-busy=false] [data-label]:enabled").first.wait_for()
                 page.locator("header p").last.evaluate("line => line.remove()")  # a path of here
                 page.screenshot(path=out)
         finally:

@@ -146,7 +146,7 @@ def opened(browser, start, lab):
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
         page.goto(server.address)
-        page.locator("[data-label]:enabled").first.wait_for()
+        page.locator("[aria-busy=false] [data-label]:enabled").first.wait_for()
         pages.append((page, asked, wrong, urlsplit(server.address)[:2]))
         return page
 
@@ -166,7 +166,7 @@ def press(page, key: str) -> str:
     before = name_shown(page)
     page.keyboard.press(key)
     page.locator("#name", has_not_text=before).wait_for()
-    page.locator("[data-label]:enabled").first.wait_for()
+    page.locator("[aria-busy=false] [data-label]:enabled").first.wait_for()
     return before
 
 
@@ -190,7 +190,7 @@ def test_photographs_in_twelve_cells_by_keyboard_an_export_out(opened, start, la
         assert rows(folder)[BEGUN:] == [[name, truth[name]] for name in named]
         if number == 5:
             page.reload()
-            page.locator("[data-label]:enabled").first.wait_for()
+            page.locator("[aria-busy=false] [data-label]:enabled").first.wait_for()
     assert f"{48 - BEGUN - 12} left" in page.locator("#left").inner_text()
     counts = dict(zip(CLASS_NAMES, page.locator(".classes .count").all_inner_texts(), strict=True))
     labelled = [label for _, label in rows(folder)]
@@ -253,7 +253,7 @@ def test_the_page_says_that_label_was_stopped_and_loses_nothing(browser, start, 
     server = start()
     page = browser.new_page()
     page.goto(server.address)
-    page.locator("[data-label]:enabled").first.wait_for()
+    page.locator("[aria-busy=false] [data-label]:enabled").first.wait_for()
     file = press(page, "1")
     server.kill()
     page.keyboard.press("2")
