@@ -154,6 +154,9 @@ class Value:
     def mean(self) -> "Value":
         return self._graph.op("ReduceMean", self, keepdims=0)
 
+    def min(self) -> "Value":
+        return self._graph.op("ReduceMin", self, keepdims=0)
+
     def max(self) -> "Value":
         return self._graph.op("ReduceMax", self, keepdims=0)
 
@@ -166,7 +169,7 @@ class Value:
         return self._graph.op("Slice", self, starts, ends, np.array(axes))
 
     def reshaped(self, *shape: int) -> "Value":
-        return self._graph.op("Reshape", self, np.array(shape))
+        return self._graph.op("Reshape", self, np.array(shape, np.int64))
 
     def turned(self, *axes: int) -> "Value":
         return self._graph.op("Transpose", self, perm=axes)
@@ -185,6 +188,9 @@ class Value:
 
     def __truediv__(self, other: Operand) -> "Value":
         return self._graph.op("Div", self, other)
+
+    def __pow__(self, other: Operand) -> "Value":
+        return self._graph.op("Pow", self, other)
 
     def __matmul__(self, other: Operand) -> "Value":
         return self._graph.op("MatMul", self, other)
