@@ -142,7 +142,7 @@ def nucleus_span(graph: Nodes, photograph: Photograph) -> Value:
     cut = percentile(graph, middle, len(inside), rule.DARK) * rule.DENSITY_CUT
     dark = ((density > cut) & (cut >= rule.LEAST_DENSITY)).floats()
     seed = dark * central.astype(np.float32)
-    return _spread(graph.until_still(seed, lambda inner, part: _grown(inner, part, dark)))
+    return _spread(graph.grown_out(seed, lambda inner, part: _grown(inner, part, dark)))
 
 
 def percentile(graph: Nodes, values: Value, count: int, share: float) -> Value:
@@ -160,7 +160,7 @@ def _within(length: Value, sides: range) -> Value:
 
 
 def _among(length: Value, sides: Collection[int]) -> Value:
-    return (length - np.float32(sorted({*sides}))).abs().min() < 0.5
+    return length.same(np.float32(sorted({*sides}))).floats().max() > 0
 
 
 def _span(start: int, end: int, axis: int) -> tuple[Array, Array, tuple[int]]:

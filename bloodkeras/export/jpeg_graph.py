@@ -104,7 +104,8 @@ def _coded(levels: Value, table: Floats, blocks: int) -> Value:
     steps = np.tile(table, (blocks, blocks))
     rows = ((levels - 128) @ cosines.T / AFTER_ROWS + 0.5).floor()
     found = (cosines @ rows / AFTER_COLUMNS + 0.5).floor()
-    whole = ((found.abs() + steps * (GAIN / 2)) / (steps * GAIN)).floor()
+    # A quarter of a unit more, for runtimes that multiply with a rounded reciprocal: 2 is not 1.99.
+    whole = ((found.abs() + (steps * (GAIN / 2) + 0.25)) / (steps * GAIN)).floor()
     kept = whole * found.sign() * steps
     columns = (cosines.T @ kept / BACK_COLUMNS + 0.5).floor()
     return ((columns @ cosines / BACK_ROWS + 0.5).floor() + 128).clip(0, 255)

@@ -64,8 +64,8 @@ class Nodes:
         """Return one of two by a condition, element by element."""
         return self.op("Where", condition, yes, no)
 
-    def until_still(self, start: "Value", step: Callable[["Nodes", "Value"], "Value"]) -> "Value":
-        """Return what comes of a step that is repeated until it changes nothing any more.
+    def grown_out(self, start: "Value", step: Callable[["Nodes", "Value"], "Value"]) -> "Value":
+        """Return what comes of a step that only adds, repeated until it adds nothing any more.
 
         Args:
             start: float32 (H, W).
@@ -74,7 +74,7 @@ class Nodes:
         inner = Nodes(f"{self._prefix}loop/")
         before = inner.input(f"{self._prefix}loop/before")
         after = step(inner, before)
-        goes_on = ((after - before).abs().max() > 0).named(f"{self._prefix}loop/goes_on")
+        goes_on = ((after - before).max() > 0).named(f"{self._prefix}loop/goes_on")
         grid = [None, None]
         body = helper.make_graph(
             inner.nodes,
@@ -153,9 +153,6 @@ class Value:
 
     def mean(self) -> "Value":
         return self._graph.op("ReduceMean", self, keepdims=0)
-
-    def min(self) -> "Value":
-        return self._graph.op("ReduceMin", self, keepdims=0)
 
     def max(self) -> "Value":
         return self._graph.op("ReduceMax", self, keepdims=0)

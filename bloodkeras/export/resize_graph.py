@@ -8,8 +8,6 @@ Sources: Pillow's Resample.c: a filter as wide as the pixels that become one, it
 from typing import NamedTuple
 
 import numpy as np
-from onnx import TensorProto
-
 from bloodkeras.export.nodes import Nodes, Operand, Value
 
 PLACES = 22  # of the weights, binary
@@ -35,11 +33,10 @@ def triangle(graph: Nodes, length: Value, side: int) -> Filter:
     pixels = graph.op("Range", 1, length * 2, 2)
     reach = length.most(side) * 2
     share = (reach - (pixels * side - length * centres).abs()).clip(0, np.inf)
-    exact = share.to(TensorProto.DOUBLE)
-    total = graph.op("ReduceSum", exact, np.array([1]), keepdims=1)
-    weights = (exact / total * np.array(2.0**PLACES) + np.array(0.5)).floor()
-    high = (weights / np.array(HALF)).floor()
-    return Filter(high.floats(), (weights - high * np.array(HALF)).floats())
+    total = graph.op("ReduceSum", share, np.array([1]), keepdims=1)
+    high = (share * HALF / total).floor()
+    rest = share * HALF - high * total  # whole: what a rounded quotient lost is in it
+    return Filter(high, (rest * HALF / total + 0.5).floor())
 
 
 def cubic(length: int, side: int) -> Filter:
