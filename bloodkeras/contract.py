@@ -26,15 +26,28 @@ RUN_MODEL = "model.keras"
 INPUT_NAME = "images"  # uint8 (N, S, S, 3), raw pixels
 OUTPUT_NAME = "probs"  # float32 (N, K), rows sum to 1
 FOREIGN_NAME = "foreign"  # float32 (N,), larger for what looks less like a cell of the classes
+PHOTOGRAPH_NAME = "photograph"  # uint8 (H, W, 3), RGB, as decoded: of the file that frames it too
+SIDE_NAME = "side"  # int32 (1,), of the square to keep, in pixels; 0: the rule for one photograph
+VERDICT_NAME = "verdict"  # int32 (1,), a place in VERDICTS
+PIXELS_NAME = "pixels"  # uint8 (S, S, 3), what the network saw
 BATCH_AXIS = "N"
 ONNX_OPSET = 17
 MODEL_FILE = "model.onnx"
 INT8_FILE = "model.int8.onnx"  # the same network in eight bits: quicker, may be missing
+PHOTOGRAPH_FILE = "photograph.onnx"  # the same, with all that is done to a photograph before
 CARD_FILE = "card.json"
 MODEL_CARD_FILE = "MODEL_CARD.md"
 MODEL_CARD_PAGE = "MODEL_CARD.html"  # the same with figures, in one file
 SUMS_FILE = "SHA256SUMS"
-EXPORT_FILES = (MODEL_FILE, INT8_FILE, CARD_FILE, MODEL_CARD_FILE, MODEL_CARD_PAGE, SUMS_FILE)
+EXPORT_FILES = (
+    MODEL_FILE,
+    INT8_FILE,
+    PHOTOGRAPH_FILE,
+    CARD_FILE,
+    MODEL_CARD_FILE,
+    MODEL_CARD_PAGE,
+    SUMS_FILE,
+)
 PRECISIONS = {"float32": MODEL_FILE, "int8": INT8_FILE}
 PAIR_LIMIT = 2**15 - 1  # of two products' sum in eight bits: what 16 signed bits hold
 METADATA_PREFIX = "bloodkeras."  # of the keys in the ONNX metadata

@@ -28,7 +28,7 @@ if sys.platform == "win32":
 pytest.importorskip("pip")
 ROOT = Path(__file__).parents[1]
 LIMIT_MB = 60  # on top of onnxruntime and numpy
-WHEEL_LIMIT_MB = 15  # seven models; 14 when this was written
+WHEEL_LIMIT_MB = 18  # six models, three files each; 16 when this was written
 CLEAN = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 

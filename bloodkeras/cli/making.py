@@ -165,7 +165,12 @@ def train(
 
 
 def export(
-    *models: Target, data: Data = "", size: Size = 0, runs: Runs = RUNS, exports: Exports = ""
+    *models: Target,
+    photograph: bool = False,
+    data: Data = "",
+    size: Size = 0,
+    runs: Runs = RUNS,
+    exports: Exports = "",
 ) -> None:
     """Export trained models to ONNX; each is published only if it agrees with Keras.
 
@@ -173,10 +178,24 @@ def export(
 
     Args:
         models: By default every model that has a run.
+        photograph: Of exports, make only photograph.onnx, which needs neither run nor data.
     """
     heed_stops()  # a half-made export is cleared away, and one line says what stopped it
+    if photograph:
+        return _export_photograph(models)
     _check_targets(*models)
     open_study(data, runs, exports, size, models).export(*models)
+
+
+def _export_photograph(exports: tuple[str, ...]) -> None:
+    """Add photograph.onnx to exports."""
+    from bloodkeras.export.add_photograph import add_photograph
+
+    if not exports:
+        raise UsageError("export --photograph needs an export, or several: export exports/tiny")
+    for export in exports:
+        size = add_photograph(Path(export))
+        print(f"{export} has photograph.onnx, {size:,} bytes: it takes a photograph as it is")
 
 
 def seeds(
