@@ -21,7 +21,7 @@ from bloodkeras.dataset import DataSet
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.images.framing import Framing
 from bloodkeras.laboratory.labelled import Labelled, read_labelled
-from bloodkeras.laboratory.labels import PLACE, words_of
+from bloodkeras.laboratory.labels import PLACE, read_table, words_of
 from bloodkeras.named_types import Labels
 from bloodkeras.whole_file import whole_file
 
@@ -64,6 +64,9 @@ def gather(
     if group and not all(tables):
         raise UsageError(f"--group {group} is a column of the tables: name one with --labels")
     classes = _class_names(photos, tables)
+    if all(tables):  # before all photographs are read
+        said = [read_table(Path(table), classes, said=False) for table in tables]
+        _check_counts(classes, np.array([place for each in said for place in each.values()]))
     read, groups = [], []
     for folder, table in zip(photos, tables, strict=True):
         grouped = _groups(Path(table), group) if group else {}
@@ -73,8 +76,8 @@ def gather(
     cells = _joined(read)
     kept = _distinct(cells, classes)
     cells, groups = cells.at(kept), [groups[row] for row in kept]
+    _check_counts(classes, cells.labels)
     occurring, labels = np.unique(cells.labels, return_inverse=True)
-    _check_counts([classes[k] for k in occurring], labels)
     known: dict[tuple[str, ...], int] = {}
     places = divide(labels, np.array([known.setdefault(g, len(known)) for g in groups]), seed)
     dataset = DataSet(name or path.stem, tuple(classes[k] for k in occurring), framing.image_side)
@@ -119,8 +122,12 @@ def _class_names(photos: Sequence[str], tables: Sequence[str]) -> tuple[str, ...
 
 def _groups(table: Path, column: str) -> dict[str, str]:
     """Return {file: what a column of the table says}."""
+    try:
+        rows = parse_rows(read_text(table), table, ("file", column))
+    except BloodkerasError as error:
+        raise BloodkerasError(f"--group {column}: {error}; every table needs that column") from None
     found = {}
-    for line, (file, word) in parse_rows(read_text(table), table, ("file", column)):
+    for line, (file, word) in rows:
         if not word:
             raise BloodkerasError(f"{table}, line {line}: no {column} for {file}")
         found[str(Path(file))] = word
@@ -162,14 +169,18 @@ def _distinct(cells: Labelled, classes: Sequence[str]) -> Labels:
 
 
 def _check_counts(classes: Sequence[str], labels: Labels) -> None:
+    """Refuse too few cells of a class that occurs, and too few classes."""
     counts = np.bincount(labels)
-    if few := [f"{classes[k]} {n}" for k, n in enumerate(counts) if n < LEAST]:
+    occurring = np.flatnonzero(counts).tolist()
+    if few := [f"{counts[k]} of {classes[k]}" for k in occurring if counts[k] < LEAST]:
         raise BloodkerasError(
             f"expected {LEAST} cells of each class or more, one for each split; found "
-            f"{', '.join(few)}: is it a slip of the pen? Correct it, add cells, or remove its rows"
+            f"{', '.join(few)}: correct its name, add cells, or remove its rows"
         )
-    if len(classes) < 2:
-        raise BloodkerasError(f"all cells are {classes[0]}: expected two classes or more")
+    if len(occurring) < 2:
+        raise BloodkerasError(
+            f"all cells are {classes[occurring[0]]}: expected two classes or more"
+        )
 
 
 def _write(path: Path, dataset: DataSet, cells: Labelled, labels: Labels, places: Labels) -> None:

@@ -10,9 +10,26 @@ from dataclasses import replace
 import numpy as np
 
 from bloodkeras.data.splits import Split, Splits
+from bloodkeras.dataset import DataSet
 from bloodkeras.errors import BloodkerasError
 
 REHEARSED = 200  # cells of each class, at most: docs/recipes.md
+
+
+def check_rehearsed(ours: DataSet, earlier: Splits) -> None:
+    """Refuse earlier cells that cannot be mixed in.
+
+    Raises:
+        BloodkerasError: Their images have another side, or no class is in both.
+    """
+    theirs = earlier.dataset
+    if ours.image_side != theirs.image_side:
+        raise BloodkerasError(
+            f"--rehearse {earlier.source} has images of {theirs.image_side} pixels, and the data "
+            f"have {ours.image_side}: name the file that has them at that size"
+        )
+    if set(ours.class_names).isdisjoint(theirs.class_names):
+        raise BloodkerasError(f"--rehearse {earlier.source} has no class of {ours.described()}")
 
 
 def rehearsing(train: Split, earlier: Splits, seed: int) -> Split:
@@ -24,22 +41,16 @@ def rehearsing(train: Split, earlier: Splits, seed: int) -> Split:
         seed: Of which ones.
 
     Raises:
-        BloodkerasError: The images have another side, or no class is in both.
+        BloodkerasError: As `check_rehearsed`.
     """
-    ours, theirs = train.dataset, earlier.dataset
-    if ours.image_side != theirs.image_side:
-        raise BloodkerasError(
-            f"--rehearse {earlier.source} has images of {theirs.image_side} pixels, and the data "
-            f"have {ours.image_side}: name the file that has them at that size"
-        )
+    check_rehearsed(train.dataset, earlier)
+    names = earlier.dataset.class_names
     random, rows, labels = np.random.default_rng(seed), [], []
-    for place, name in enumerate(ours.class_names):
-        if name in theirs.class_names:
-            there = np.flatnonzero(earlier.train.labels == theirs.class_names.index(name))
+    for place, name in enumerate(train.dataset.class_names):
+        if name in names:
+            there = np.flatnonzero(earlier.train.labels == names.index(name))
             rows.append(random.permutation(there)[:REHEARSED])
             labels.append(np.full(len(rows[-1]), place))
-    if not rows:
-        raise BloodkerasError(f"--rehearse {earlier.source} has no class of {ours.described()}")
     images = earlier.train.images[np.concatenate(rows)]
     return replace(
         train,

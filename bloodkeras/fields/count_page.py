@@ -21,7 +21,16 @@ from bloodkeras.answers.page_style import NO_DEVICE, head, percent, picture, scr
 from bloodkeras.bloodmnist import NUCLEATED_RED
 from bloodkeras.contract import ACCEPTED, FOREIGN, UNSURE
 from bloodkeras.fields.count_script import SCRIPT, STYLE
-from bloodkeras.fields.differential import EDGE, FEW, WHY, Named, nucleated_red, shares, white
+from bloodkeras.fields.differential import (
+    EDGE,
+    FEW,
+    NOTHING_NAMED,
+    WHY,
+    Named,
+    describe_red,
+    shares,
+    white,
+)
 from bloodkeras.images.framing import Framing
 from bloodkeras.images.preprocess import square
 
@@ -78,7 +87,7 @@ def render(
     yield from (_field(name, own, pictures) for name, own in fields[:MOST_FIELDS])
     unseen = groups - Counter(cell.group(edge) for cell in shown)
     told = {"labels": list(labels), "white": white(labels), "unseen": unseen, "few": FEW}
-    told |= {"red": NUCLEATED_RED, "none": FOREIGN}
+    told |= {"red": NUCLEATED_RED, "none": FOREIGN, "unnamed": NOTHING_NAMED}
     yield f"</div></section>\n{_chooser(labels)}"
     yield f"<script>const told = {json.dumps(told)};{SCRIPT}</script></body></html>\n"
 
@@ -101,11 +110,8 @@ def numbers(groups: Counter[str], labels: Sequence[str]) -> str:
         )
     ]
     if NUCLEATED_RED in labels:
-        rate, low, high = nucleated_red(groups, labels)
-        parts.append(
-            f"<p>{NUCLEATED_RED.capitalize()}s: <span id=red>{rate:.1f} for every 100 white cells "
-            f"({low:.1f} to {high:.1f})</span></p>\n"
-        )
+        said = describe_red(groups, labels)
+        parts.append(f"<p>{NUCLEATED_RED.capitalize()}s: <span id=red>{said}</span></p>\n")
     hidden = "" if total < FEW else " hidden"
     parts.append(f"<p class=warn id=few{hidden}>Fewer than {FEW} cells tell little.</p>\n")
     return "".join(parts)

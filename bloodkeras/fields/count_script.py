@@ -6,7 +6,7 @@ Flow: gives CSS, and JavaScript that reads the page's figures and writes its num
 STYLE = """.tiles figure { cursor: pointer; } .tiles figure:hover { border-color: var(--ink); }
 figure.chosen, figure:focus-visible { outline: 3px solid var(--bar); }
 .tiles figure.mine { border-top-color: var(--bar); } .mine em { color: var(--bar); }
-.tiles img { image-rendering: auto; }
+.tiles img { image-rendering: auto; } .tiles figcaption span { white-space: normal; }
 .wide-tiles { display: grid; gap: 10px; align-items: start;
               grid-template-columns: repeat(auto-fill, minmax(290px, 1fr)); }
 .wide-tiles span { display: inline; white-space: normal; color: inherit; font-size: inherit; }
@@ -46,9 +46,10 @@ function count() {
   one('#total').textContent = total.toLocaleString('en');
   one('#few').hidden = total >= told.few;
   if (one('#red')) {
-    const k = of(told.red), [low, high] = k + total ? wilson(k, k + total) : [0, 0];
+    const k = of(told.red), [low, high] = wilson(k, k + total);
     const odds = p => (100 * p / Math.max(1 - p, 1e-9)).toFixed(1);
-    one('#red').textContent = (100 * k / (total || 1)).toFixed(1) + ' for every 100 white cells (' +
+    one('#red').textContent = !(k + total) ? told.unnamed :
+      (100 * k / (total || 1)).toFixed(1) + ' for every 100 white cells (' +
       odds(low) + ' to ' + odds(high) + ')';
   }
 }

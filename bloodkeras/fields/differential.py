@@ -15,6 +15,7 @@ from bloodkeras.laboratory.judge import wilson
 
 FEW = 100  # white cells; with fewer a share tells little
 EDGE = "at the edge"
+NOTHING_NAMED = "no cell has a name yet"
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,15 @@ def nucleated_red(groups: Counter[str], labels: Iterable[str]) -> tuple[float, f
     return 100 * count / max(others, 1), 100 * low / (1 - low), 100 * high / max(1 - high, 1e-9)
 
 
+def describe_red(groups: Counter[str], labels: Iterable[str]) -> str:
+    """Return the same in words; where no cell has a name yet there is nothing to say."""
+    labels = list(labels)
+    if not groups[NUCLEATED_RED] and not any(groups[kind] for kind in white(labels)):
+        return NOTHING_NAMED
+    rate, low, high = nucleated_red(groups, labels)
+    return f"{rate:.1f} for every 100 white cells ({low:.1f} to {high:.1f})"
+
+
 def render_text(cells: list[Named], labels: Iterable[str], edge: bool = False) -> str:
     """Return the differential as text.
 
@@ -98,16 +108,16 @@ def render_text(cells: list[Named], labels: Iterable[str], edge: bool = False) -
     total = sum(groups[kind] for kind in white(labels))
     lines += [f"{'white cells named':22}{total:>7,}", ""]
     if NUCLEATED_RED in labels:
-        rate, low, high = nucleated_red(groups, labels)
         lines.append(
-            f"{NUCLEATED_RED + 's':22}{groups[NUCLEATED_RED]:>7,}   {rate:.1f} for every 100 white "
-            f"cells ({low:.1f} to {high:.1f}), not among them"
+            f"{NUCLEATED_RED + 's':22}{groups[NUCLEATED_RED]:>7,}   "
+            f"{describe_red(groups, labels)}, not among them"
         )
     if groups[PLATELET]:
         lines.append(f"{PLATELET + 's':22}{groups[PLATELET]:>7,}   no white cells: not counted")
     lines += [f"{name:22}{groups[name]:>7,}   {why}" for name, why in WHY.items() if groups[name]]
     if total < FEW:
-        lines += ["", f"{total:,} cells tell little: a differential takes {FEW} or more"]
+        cells_named = f"{total:,} cell{'s' * (total != 1)} with a name"
+        lines += ["", f"{cells_named}: too few, a differential takes {FEW} or more"]
     return "\n".join(lines)
 
 

@@ -4,6 +4,7 @@ const by = id => document.getElementById(id);
 const percent = share => share > 0.995 ? '>99 %' : Math.round(100 * share) + ' %';
 const labels = [...document.querySelectorAll('[data-label]')];
 let place = null;  // of the photograph that is shown
+let missed = false;  // whether something was pressed meanwhile
 let busy = true;  // until what was pressed is answered and the next photograph can be seen
 let turn = 0;  // counts what was pressed: what was asked before it is out of date
 let timer = null;
@@ -20,11 +21,16 @@ async function fetched(path, body) {
 
 function setBusy(now) {
   busy = now;
+  if (!now && missed) say('Too quick: the last press was not taken, for this cell was not shown yet.');
+  missed = false;
   document.body.setAttribute('aria-busy', now);
 }
 
 async function act(path, body) {
-  if (busy) return;
+  if (busy) {
+    missed = true;
+    return;
+  }
   setBusy(true);
   turn += 1;
   try {

@@ -116,7 +116,7 @@ def _read(path: Path) -> list[Said]:
         found = ", ".join(header[1]) or "nothing"
         raise BloodkerasError(
             f"{path} is there and no table of `label`: expected the columns {','.join(COLUMNS)}, "
-            f"found {found[:200]}; give another --out"
+            f"or the first two alone, found {found[:200]}, which would be lost; give another --out"
         )
     said: dict[str, Said] = {}
     for line, cells in rows:

@@ -30,6 +30,7 @@ from bloodkeras.answers.classifier import Classifier
 from bloodkeras.answers.exports import is_export
 from bloodkeras.bloodmnist import export_name, runs_of
 from bloodkeras.data.audit import audit, audit_table
+from bloodkeras.data.rehearse import check_rehearsed
 from bloodkeras.data.splits import Splits, check_split, load_splits
 from bloodkeras.errors import BloodkerasError, UsageError
 from bloodkeras.evaluation.evaluate import (
@@ -168,8 +169,15 @@ class Study:
             data: Named as `load_splits` takes it: what is mixed in; "" for none.
         """
         options: dict[str, Any] = {"start": Path(export)} if export else {}
-        if data:
-            options["rehearsed"] = load_splits(data, self.splits.dataset.image_side)
+        if not data:
+            return options
+        # A file is read as it is, and refused by name where its images have another side.
+        side = self.splits.dataset.image_side if data in ("auto", "synthetic") else 0
+        try:
+            options["rehearsed"] = load_splits(data, side)
+        except BloodkerasError as error:
+            raise BloodkerasError(f"--rehearse {data}: {error}") from None
+        check_rehearsed(self.splits.dataset, options["rehearsed"])
         return options
 
     def evaluate(

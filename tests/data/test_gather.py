@@ -104,10 +104,14 @@ def test_copies_are_left_out_and_contradictions_named(tmp_path, cells, capsys):
 @pytest.mark.parametrize(
     ("change", "options", "said"),
     [
-        (lambda rows: [*rows[:-1], (rows[-1][0], "lymphocite", "s1")], {}, "lymphocite 1"),
+        (lambda rows: [*rows[:-1], (rows[-1][0], "lymphocite", "s1")], {}, "1 of lymphocite"),
         (lambda rows: [*rows[:-1], (rows[-1][0], "B", "s1")], {}, "write it out"),
         (lambda rows: [*rows[:-1], (*rows[-1][:2], "")], {"group": "slide"}, "no slide for"),
-        (lambda rows: rows, {"group": "patient"}, "must have the columns file and patient"),
+        (
+            lambda rows: rows,
+            {"group": "patient"},
+            "--group patient: .*must have the columns file and patient",
+        ),
         (lambda rows: [*rows, ("gone.png", "NEU", "s1")], {}, "such as gone.png"),
         (lambda rows: rows[:CELLS], {}, "all cells are neutrophil"),
         (lambda rows: rows, {"out": "mine.csv"}, "ends in .npz"),

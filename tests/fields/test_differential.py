@@ -5,7 +5,14 @@ from collections import Counter
 import pytest
 
 from bloodkeras.bloodmnist import CLASS_NAMES
-from bloodkeras.fields.differential import EDGE, Named, nucleated_red, render_text, shares
+from bloodkeras.fields.differential import (
+    EDGE,
+    Named,
+    describe_red,
+    nucleated_red,
+    render_text,
+    shares,
+)
 
 
 def cells(count: int, label: str, verdict: str = "accepted", at_edge: bool = False) -> list[Named]:
@@ -52,6 +59,7 @@ def test_erythroblasts_are_told_for_every_hundred_white_cells():
     # 10 of 210 is 2.61 % to 8.54 % (Wilson); as odds.
     assert (low, high) == pytest.approx((2.68, 9.33), abs=0.02)
     assert nucleated_red(Counter(), CLASS_NAMES) == (0, 0, 0)
+    assert describe_red(Counter(), CLASS_NAMES) == "no cell has a name yet"
 
 
 def test_the_text_says_all_that_was_found():
@@ -63,8 +71,8 @@ def test_the_text_says_all_that_was_found():
     assert lines["erythroblasts"][:2] == ["5", "5.0"]
     assert lines["platelets"][0] == "2"
     assert (lines["unsure"][0], lines["foreign"][0], lines[EDGE][0]) == ("4", "3", "7")
-    assert "tell little" not in text
-    assert "59 cells tell little" in render_text(cells(59, "neutrophil"), CLASS_NAMES)
+    assert "too few" not in text
+    assert "59 cells with a name: too few" in render_text(cells(59, "neutrophil"), CLASS_NAMES)
 
 
 def test_no_cell_with_a_name_is_no_error():
