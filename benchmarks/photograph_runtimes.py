@@ -18,7 +18,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +66,7 @@ print(json.dumps({"milliseconds": (time.perf_counter() - started) / count * 1000
 
 
 def main() -> None:
-    """Print the table; the exit status is 1 where a runtime is not within the limits."""
+    """Print the table, and each photograph that is answered otherwise below its row."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("export")
     parser.add_argument("folders", nargs="*")
@@ -92,7 +91,9 @@ def main() -> None:
             model = Path(folder, file)
             onnx.save(with_photograph(network, classifier.thresholds), model)
             for name, words, packages in runtimes(chosen.packages, chosen.node):
-                said, found = answered(words, packages, model, packed, classifier.dataset.image_side)
+                said, found = answered(
+                    words, packages, model, packed, classifier.dataset.image_side
+                )
                 print(row(name, precision, expected, found, said), flush=True)
                 explain(photographs, expected, found)
 
@@ -101,7 +102,10 @@ def read(folders: list[str]) -> list[tuple[str, np.ndarray]]:
     """Return the photographs in folders, by name, as decoded: uint8 (H, W, 3)."""
     paths = [path for folder in folders for path in sorted(Path(folder).rglob("*"))]
     paths = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
-    return [(f"{path.parent.name}/{path.name}", np.asarray(Image.open(path).convert("RGB"))) for path in paths]
+    return [
+        (f"{path.parent.name}/{path.name}", np.asarray(Image.open(path).convert("RGB")))
+        for path in paths
+    ]
 
 
 def draw(count: int) -> list[tuple[str, np.ndarray]]:
@@ -142,10 +146,17 @@ def runtimes(packages: list[str], node: str) -> list[tuple[str, list[str], str]]
     for folder in ["", *packages]:
         for name in ("onnxruntime", "openvino"):
             ask = f"import {name}; print({name}.__version__.split('-')[0], {name}.__file__)"
-            done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, env=with_packages(folder))
+            done = subprocess.run(
+                [sys.executable, "-c", ask],
+                capture_output=True,
+                text=True,
+                env=with_packages(folder),
+            )
             version, _, place = done.stdout.strip().partition(" ")
             if version and place.startswith(str(Path(folder).resolve()) if folder else ""):
-                found.append((f"Python, {name} {version}", [sys.executable, "-c", WORKER, name], folder))
+                found.append(
+                    (f"Python, {name} {version}", [sys.executable, "-c", WORKER, name], folder)
+                )
     for name in ("onnxruntime-node", "onnxruntime-web") if node else ():
         package = Path(node).resolve() / name
         version = json.loads((package / "package.json").read_text(encoding="utf-8"))["version"]
@@ -165,7 +176,12 @@ def answered(words: list[str], packages: str, model: Path, packed: Path, side: i
         BloodkerasError: It failed.
     """
     answers = packed.with_name("answers")
-    done = subprocess.run([*words, str(model), str(packed), str(answers)], capture_output=True, text=True, env=with_packages(packages))
+    done = subprocess.run(
+        [*words, str(model), str(packed), str(answers)],
+        capture_output=True,
+        text=True,
+        env=with_packages(packages),
+    )
     if done.returncode:
         raise BloodkerasError(f"{words[0]} failed: {done.stderr.strip()[-2000:]}")
     kind = np.dtype([("label", "<i4"), ("verdict", "<i4"), ("pixels", "u1", (side, side, 3))])
@@ -178,15 +194,28 @@ def row(name: str, precision: str, expected: list, found: np.ndarray, said: dict
     off = np.abs(found["pixels"] - seen)
     labels = np.mean(found["label"] == [label for label, *_ in expected])
     verdicts = np.mean(found["verdict"] == [verdict for _, verdict, _ in expected])
-    return f"| {name} | {precision} | {off.max()}, {off.mean():.4f} | {labels:.2%} | {verdicts:.2%} | {said['milliseconds']:.1f} |"
+    cells = (
+        name,
+        precision,
+        f"{off.max()}, {off.mean():.6f}",
+        f"{labels:.2%}",
+        f"{verdicts:.2%}",
+        f"{said['milliseconds']:.1f}",
+    )
+    return f"| {' | '.join(cells)} |"
 
 
 def explain(photographs: list, expected: list, found: np.ndarray) -> None:
     """Print each photograph that is answered otherwise."""
-    for (name, rgb), (label, verdict, pixels), other in zip(photographs, expected, found, strict=True):
+    for (name, _), (label, verdict, pixels), other in zip(
+        photographs, expected, found, strict=True
+    ):
         if (label, verdict) != (other["label"], other["verdict"]):
             off = int(np.abs(other["pixels"].astype(int) - pixels).max())
-            print(f"  {name}, {rgb.shape[1]}x{rgb.shape[0]}: label {label} and {VERDICTS[verdict]}, here {other['label']} and {VERDICTS[other['verdict']]}, pixels differ by {off}")
+            print(
+                f"  {name}: label {label}, {VERDICTS[verdict]}; here {other['label']}, "
+                f"{VERDICTS[other['verdict']]}; pixels differ by {off}"
+            )
 
 
 if __name__ == "__main__":

@@ -34,11 +34,20 @@ BATCH_AXIS = "N"
 ONNX_OPSET = 17
 MODEL_FILE = "model.onnx"
 INT8_FILE = "model.int8.onnx"  # the same network in eight bits: quicker, may be missing
+PHOTOGRAPH_FILE = "photograph.onnx"  # the same, with all that is done to a photograph before
 CARD_FILE = "card.json"
 MODEL_CARD_FILE = "MODEL_CARD.md"
 MODEL_CARD_PAGE = "MODEL_CARD.html"  # the same with figures, in one file
 SUMS_FILE = "SHA256SUMS"
-EXPORT_FILES = (MODEL_FILE, INT8_FILE, CARD_FILE, MODEL_CARD_FILE, MODEL_CARD_PAGE, SUMS_FILE)
+EXPORT_FILES = (
+    MODEL_FILE,
+    INT8_FILE,
+    PHOTOGRAPH_FILE,
+    CARD_FILE,
+    MODEL_CARD_FILE,
+    MODEL_CARD_PAGE,
+    SUMS_FILE,
+)
 PRECISIONS = {"float32": MODEL_FILE, "int8": INT8_FILE}
 PAIR_LIMIT = 2**15 - 1  # of two products' sum in eight bits: what 16 signed bits hold
 METADATA_PREFIX = "bloodkeras."  # of the keys in the ONNX metadata

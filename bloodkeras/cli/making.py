@@ -165,18 +165,38 @@ def train(
 
 
 def export(
-    *models: Target, data: Data = "", size: Size = 0, runs: Runs = RUNS, exports: Exports = ""
+    *models: Target,
+    photograph: bool = False,
+    data: Data = "",
+    size: Size = 0,
+    runs: Runs = RUNS,
+    exports: Exports = "",
 ) -> None:
     """Export trained models to ONNX; each is published only if it agrees with Keras.
 
-    For an export, such as exports/tiny, only its int8 file is made again, from its fp32 file.
+    For an export, such as exports/tiny, only its int8 file and photograph.onnx are made again, from
+    its fp32 file.
 
     Args:
         models: By default every model that has a run.
+        photograph: Of exports, make only photograph.onnx, which needs neither run nor data.
     """
     heed_stops()  # a half-made export is cleared away, and one line says what stopped it
+    if photograph:
+        return _export_photograph(models)
     _check_targets(*models)
     open_study(data, runs, exports, size, models).export(*models)
+
+
+def _export_photograph(exports: tuple[str, ...]) -> None:
+    """Add photograph.onnx to exports."""
+    from bloodkeras.export.add_photograph import add_photograph
+
+    if not exports:
+        raise UsageError("export --photograph needs an export, or several: export exports/tiny")
+    for export in exports:
+        size = add_photograph(Path(export))
+        print(f"{export} has photograph.onnx, {size:,} bytes: it takes a photograph as it is")
 
 
 def seeds(

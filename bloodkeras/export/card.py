@@ -22,7 +22,7 @@ from bloodkeras.evaluation.corruptions import shifts_table
 from bloodkeras.evaluation.doubt import doubt_table, judge_doubt, risk_coverage
 from bloodkeras.evaluation.evaluate import evaluate
 from bloodkeras.export.calibration import TRUE_ACCEPTANCE, Calibration
-from bloodkeras.export.document import render_document, render_figures, render_markdown
+from bloodkeras.export.document import END, render_document, render_figures, render_markdown
 from bloodkeras.export.gaussian import gaussian
 from bloodkeras.export.quantise import Quantised
 from bloodkeras.laboratory.shift_score import colours, describe_colours
@@ -37,6 +37,9 @@ PREPROCESSING = (
     f"round trip at quality {contract.JPEG_QUALITY} (4:2:0). Others so that the cell is as large "
     "in the {side} pixels as there (docs/photographs.md). `bloodkeras predict` does either"
 )
+
+
+FIGURES = "<h2>Figures</h2>\n"  # between the page's text and its figures
 
 
 def build_card(run: Run, splits: Splits, calibration: Calibration) -> Json:
@@ -169,7 +172,7 @@ On the test split, by class:
 
 {_int8(card)}
 
-## When it does not answer
+{_photograph(card)}## When it does not answer
 
 Each answer has a verdict. `unsure`: the confidence is below
 {card["thresholds"]["confidence"]:.4f}, chosen so that, with 90 % certainty by the validation split,
@@ -223,8 +226,18 @@ def render_page(card: Json, splits: Splits, classifier: Classifier) -> str:
         figures.reliability(report, reliability)
         figures.risk_coverage(report, curve, card["metrics"]["test"]["doubt"], risk)
         drawn = render_figures((reliability, risk))
+    return _page(card, drawn)
+
+
+def rewrite_page(card: Json, page: str) -> str:
+    """Return an HTML page of `render_page` with the text of another card; the figures stay."""
+    _, _, drawn = page.rpartition(FIGURES)
+    return _page(card, drawn.rstrip().removesuffix(END))
+
+
+def _page(card: Json, drawn: str) -> str:
     text = render_markdown(render_card(card))
-    return render_document(f"Model card: {card['model']}", f"{text}<h2>Figures</h2>\n{drawn}")
+    return render_document(f"Model card: {card['model']}", text + FIGURES + drawn)
 
 
 def describe_training(card: Json) -> str:
@@ -282,6 +295,24 @@ def _int8(card: Json) -> str:
         f"processors without VNNI add them, hold {contract.PAIR_LIMIT:,}; so it answers alike on "
         f"every processor.\n\n" + _table(["", "fp32", "int8"], rows)
     )
+
+
+def _photograph(card: Json) -> str:
+    """Return the section about photograph.onnx; earlier exports have none."""
+    if "photograph" not in card:
+        return ""
+    facts = card["photograph"]
+    rows = [[name, f"`{facts[name]}`"] for name in ("input", "output")]
+    return f"""## Photographs as they are
+
+`{contract.PHOTOGRAPH_FILE}` ({facts["bytes"]:,} bytes) is the network in fp32 with all that is done
+to a photograph in its graph, in standard operators: the square that is kept, the resize, the JPEG
+round trip, and after the network the verdict. It answers as `bloodkeras predict` does
+(docs/photograph_file.md).
+
+{_table(["", ""], rows)}
+
+"""
 
 
 def _elsewhere(calibration: Json) -> str:

@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 
 from bloodkeras.answers.page_style import head, picture, scrolling
 
+END = "\n</body></html>"
 STYLE = """
 body { max-width: 1100px; } h1 { margin-bottom: 14px; } p, li { max-width: 75ch; }
 thead:not(:has(th:not(:empty))) { display: none; }
@@ -37,7 +38,7 @@ def render_document(title: str, body: str, style: str = "") -> str:
         body: HTML.
         style: CSS beside that of all such pages.
     """
-    return f"{head(html.escape(title), STYLE + style)}{body}\n</body></html>"
+    return f"{head(html.escape(title), STYLE + style)}{body}{END}"
 
 
 def render_markdown(text: str) -> str:

@@ -160,7 +160,7 @@ def _within(length: Value, sides: range) -> Value:
 
 
 def _among(length: Value, sides: Collection[int]) -> Value:
-    return length.same(np.float32(sorted({*sides}))).floats().max() > 0
+    return length.same(np.array(sorted({*sides}), np.float32)).floats().max() > 0
 
 
 def _span(start: int, end: int, axis: int) -> tuple[Array, Array, tuple[int]]:

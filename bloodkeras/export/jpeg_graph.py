@@ -3,10 +3,11 @@
 Flow: takes grey levels as float32 (3, S, S), RGB; gives what they are after being compressed at
 quality 75 with 4:2:0 and unpacked, float32 (3, S, S).
 Sources: libjpeg-turbo's jccolor.c, jcsample.c, jfdctint.c, jcdctmgr.c, jidctint.c, jdsample.c and
-    jdcolor.c: its whole-number arithmetic, which float32 holds but for a few last digits.
+    jdcolor.c: its whole-number arithmetic, of numbers that float32 holds.
 """
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
@@ -17,11 +18,12 @@ from bloodkeras.named_types import Floats
 
 BLOCK = 8
 FIXED = 2.0**16  # by which the colours' factors are multiplied
-TO_LUMA = np.float32([[19595, 38470, 7471]])  # of red, green, blue
-TO_CHROMA = np.float32([[-11059, -21709, 32768], [32768, -27439, -5329]])
-TO_RGB = np.float32([[0, 91881], [-22554, -46802], [116130, 0]])  # of blue's and red's chroma
+TO_LUMA = np.array([[19595, 38470, 7471]], np.float32)  # of red, green, blue
+TO_CHROMA = np.array([[-11059, -21709, 32768], [32768, -27439, -5329]], np.float32)
+# Of blue's and red's chroma.
+TO_RGB = np.array([[0, 91881], [-22554, -46802], [116130, 0]], np.float32)
 # The cosine transform of eight numbers, times 2**13, as libjpeg's factors add up to.
-COSINES = np.float32(
+COSINES = np.array(
     [
         [8192, 8192, 8192, 8192, 8192, 8192, 8192, 8192],
         [11363, 9633, 6437, 2260, -2260, -6437, -9633, -11363],
@@ -31,10 +33,12 @@ COSINES = np.float32(
         [6437, -11362, 2261, 9633, -9633, -2261, 11362, -6437],
         [4433, -10704, 10704, -4433, -4433, 10704, -10704, 4433],
         [2260, -6436, 9633, -11363, 11363, -9633, 6436, -2260],
-    ]
+    ],
+    np.float32,
 )
 AFTER_ROWS, AFTER_COLUMNS = 2.0**11, 2.0**15  # by which sums are divided, and rounded
 BACK_COLUMNS, BACK_ROWS = 2.0**11, 2.0**18
+SPLIT = 2.0**7  # float32 holds whole numbers up to 2**24
 GAIN = 8.0  # of the coefficients, over those of the standard
 
 
@@ -67,7 +71,7 @@ def quality_tables() -> list[Floats]:
     Image.new("RGB", (BLOCK, BLOCK)).save(buffer, "JPEG", quality=JPEG_QUALITY)
     with Image.open(buffer) as image:
         tables = image.quantization  # type: ignore[attr-defined]
-    return [np.float32(tables[place]).reshape(BLOCK, BLOCK) for place in (0, 1)]
+    return [np.array(tables[place], np.float32).reshape(BLOCK, BLOCK) for place in (0, 1)]
 
 
 def _blocks(side: int) -> int:
@@ -95,7 +99,8 @@ def _halved(chroma: Value, side: int) -> Value:
     across = np.eye(side, dtype=np.float32)[pixels].sum(1)
     down = across[np.arange(size).clip(max=half - 1)]
     up = np.where(np.arange(size) % 2, 2, 1).astype(np.float32)  # of columns, in turn
-    return ((down @ (chroma @ across.T) + up) / 4).floor()
+    sums: Value = down @ (chroma @ across.T)
+    return ((sums + up) / 4).floor()
 
 
 def _coded(levels: Value, table: Floats, blocks: int) -> Value:
@@ -103,12 +108,19 @@ def _coded(levels: Value, table: Floats, blocks: int) -> Value:
     cosines = np.kron(np.eye(blocks, dtype=np.float32), COSINES)
     steps = np.tile(table, (blocks, blocks))
     rows = ((levels - 128) @ cosines.T / AFTER_ROWS + 0.5).floor()
-    found = (cosines @ rows / AFTER_COLUMNS + 0.5).floor()
+    found = _rounded(lambda part: cosines @ part, rows, AFTER_COLUMNS)
     # A quarter of a unit more, for runtimes that multiply with a rounded reciprocal: 2 is not 1.99.
     whole = ((found.abs() + (steps * (GAIN / 2) + 0.25)) / (steps * GAIN)).floor()
     kept = whole * found.sign() * steps
-    columns = (cosines.T @ kept / BACK_COLUMNS + 0.5).floor()
-    return ((columns @ cosines / BACK_ROWS + 0.5).floor() + 128).clip(0, 255)
+    columns = _rounded(lambda part: cosines.T @ part, kept, BACK_COLUMNS)
+    return (_rounded(lambda part: part @ cosines, columns, BACK_ROWS) + 128).clip(0, 255)
+
+
+def _rounded(multiply: Callable[[Value], Value], whole: Value, divisor: float) -> Value:
+    """Return multiply(whole) / divisor, rounded: in two parts, whose sums float32 holds."""
+    high = (whole / SPLIT).floor()
+    low = multiply(whole - high * SPLIT)
+    return ((multiply(high) + (low / SPLIT).floor()) * (SPLIT / divisor) + 0.5).floor()
 
 
 def doubling(side: int, size: int) -> Floats:

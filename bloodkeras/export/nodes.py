@@ -198,16 +198,16 @@ class Value:
     def __neg__(self) -> "Value":
         return self._graph.op("Neg", self)
 
-    def __lt__(self, other: Operand) -> "Value":
+    def __lt__(self, other: Any) -> "Value":
         return self._graph.op("Less", self, other)
 
-    def __gt__(self, other: Operand) -> "Value":
+    def __gt__(self, other: Any) -> "Value":
         return self._graph.op("Greater", self, other)
 
-    def __ge__(self, other: Operand) -> "Value":
+    def __ge__(self, other: Any) -> "Value":
         return self._graph.op("GreaterOrEqual", self, other)
 
-    def __le__(self, other: Operand) -> "Value":
+    def __le__(self, other: Any) -> "Value":
         return self._graph.op("LessOrEqual", self, other)
 
     def same(self, other: Operand) -> "Value":

@@ -20,8 +20,8 @@ from bloodkeras.export.resize_graph import resized, triangle
 
 PREPROCESSING = (
     "all in the graph: it takes a photograph as it was decoded, RGB, and frames it by the rule for "
-    "one photograph where side is 0, else keeps the square of that side in its middle; {side}x{side} "
-    "pixels it takes as they are"
+    "one photograph where side is 0, else keeps the square of that side in its middle; "
+    "{side}x{side} pixels it takes as they are"
 )
 
 
@@ -35,7 +35,7 @@ def with_photograph(network: onnx.ModelProto, thresholds: Thresholds) -> onnx.Mo
     model = onnx.ModelProto()
     model.CopyFrom(network)
     graph = model.graph
-    side = graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    side = image_side(network)
     front, back = Nodes("photograph/"), Nodes("verdict/")
     in_doubt = write_front(front, side)
     write_verdict(back, thresholds, in_doubt, {output.name for output in graph.output})
@@ -47,6 +47,12 @@ def with_photograph(network: onnx.ModelProto, thresholds: Thresholds) -> onnx.Mo
     _describe(model, side)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def image_side(network: onnx.ModelProto) -> int:
+    """Return the side of the pixels that a network takes."""
+    side: int = network.graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    return side
 
 
 def write_front(graph: Nodes, side: int) -> Value:

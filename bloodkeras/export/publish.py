@@ -1,8 +1,8 @@
 """Turns a run into an ONNX file that is published only if it agrees with Keras.
 
-Flow: takes a `Run` and `Splits`; gives <exports>/<model>/: model.onnx, model.int8.onnx, card.json,
-MODEL_CARD.md, MODEL_CARD.html and SHA256SUMS, or nothing at all. Or takes an export, without its
-run, and makes its int8 file again.
+Flow: takes a `Run` and `Splits`; gives <exports>/<model>/: model.onnx, model.int8.onnx,
+photograph.onnx, card.json, MODEL_CARD.md, MODEL_CARD.html and SHA256SUMS, or nothing at all. Or
+takes an export, without its run, and makes its int8 file again.
 Sources: tf2onnx from a tf.function; `tf2onnx.convert.from_keras` breaks on Keras 3
     (tensorflow-onnx#2319, #2329) and `Model.export(format="onnx")` fixes the tensor names.
 """
@@ -24,6 +24,7 @@ from bloodkeras.answers.export_folder import new_export, write_checksums
 from bloodkeras.data.splits import Splits
 from bloodkeras.errors import BloodkerasError
 from bloodkeras.evaluation.corruptions import judge_shifts
+from bloodkeras.export.add_photograph import write_photograph
 from bloodkeras.export.calibration import Calibration, fit_calibration
 from bloodkeras.export.card import build_card, describe_int8, judge, render_card, render_page
 from bloodkeras.export.empty_batch import allow_empty_batch
@@ -128,7 +129,7 @@ def requantise(folder: Path, splits: Splits) -> Json:
 
 
 def _add_int8(quantised: Quantised, card: Json, splits: Splits, staging: Path) -> None:
-    """Write beside the fp32 file the int8 one, what the card says of it, and all that goes with."""
+    """Write beside the fp32 file the two made of it, what the card says of them, and the rest."""
     card["int8"] = facts = describe_int8(quantised)
     path = staging / contract.INT8_FILE
     if quantised.graph is not None:
@@ -139,6 +140,7 @@ def _add_int8(quantised: Quantised, card: Json, splits: Splits, staging: Path) -
         facts["bytes"] = {
             name: (staging / file).stat().st_size for name, file in contract.PRECISIONS.items()
         }
+    write_photograph(staging, card)
     _write_card(card, staging)
     page = render_page(card, splits, Classifier.load(staging))
     (staging / contract.MODEL_CARD_FILE).write_text(render_card(card), encoding="utf-8")

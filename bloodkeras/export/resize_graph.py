@@ -8,6 +8,7 @@ Sources: Pillow's Resample.c: a filter as wide as the pixels that become one, it
 from typing import NamedTuple
 
 import numpy as np
+
 from bloodkeras.export.nodes import Nodes, Operand, Value
 
 PLACES = 22  # of the weights, binary
@@ -32,7 +33,7 @@ def triangle(graph: Nodes, length: Value, side: int) -> Filter:
     centres = np.arange(1, 2 * side, 2, dtype=np.float32)[:, None]
     pixels = graph.op("Range", 1, length * 2, 2)
     reach = length.most(side) * 2
-    share = (reach - (pixels * side - length * centres).abs()).clip(0, np.inf)
+    share = (reach - (pixels * side - length * centres).abs()).most(0)
     total = graph.op("ReduceSum", share, np.array([1]), keepdims=1)
     high = (share * HALF / total).floor()
     rest = share * HALF - high * total  # whole: what a rounded quotient lost is in it
@@ -58,10 +59,7 @@ def resized(graph: Nodes, levels: Value, down: Filter, across: Filter) -> Value:
         down: For the columns, H to S.
         across: For the rows, W to S.
     """
-    high, low = (
-        graph.op("Transpose", half, perm=(1, 0)) if isinstance(half, Value) else half.T
-        for half in map(graph.constant, across)
-    )
+    high, low = (graph.constant(half).turned(1, 0) for half in across)
     wide = _rounded(levels @ high, levels @ low)
     return _rounded(down.high @ wide, down.low @ wide)
 

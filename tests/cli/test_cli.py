@@ -96,6 +96,7 @@ def test_it_is_quick_because_nothing_slow_is_imported(words, slow, cell):
         (["held-out", "tiny", "--teacher-share", "1"], "--teacher-share needs teachers"),
         (["tune", "tiny", "--teacher-share", "0.5"], "--teacher-share needs teachers"),
         (["export", "nothing"], "'nothing' is neither"),
+        (["export", "--photograph"], "--photograph needs an export"),
         (["evaluate", "simple", "--margins", "."], "simple is none"),
         (["evaluate", "simple", "--shifts", "--views"], "`bloodkeras shifts EXPORT`"),
         (["evaluate", "simple", "--photos", "."], "`bloodkeras judge EXPORT --photos FOLDER`"),
