@@ -174,7 +174,8 @@ def export(
 ) -> None:
     """Export trained models to ONNX; each is published only if it agrees with Keras.
 
-    For an export, such as exports/tiny, only its int8 file is made again, from its fp32 file.
+    For an export, such as exports/tiny, only its int8 file and photograph.onnx are made again, from
+    its fp32 file.
 
     Args:
         models: By default every model that has a run.

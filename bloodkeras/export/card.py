@@ -308,7 +308,7 @@ def _photograph(card: Json) -> str:
 `{contract.PHOTOGRAPH_FILE}` ({facts["bytes"]:,} bytes) is the network in fp32 with all that is done
 to a photograph in its graph, in standard operators: the square that is kept, the resize, the JPEG
 round trip, and after the network the verdict. It answers as `bloodkeras predict` does
-(docs/deploy.md).
+(docs/photograph_file.md).
 
 {_table(["", ""], rows)}
 

@@ -3,10 +3,11 @@
 Flow: takes grey levels as float32 (3, S, S), RGB; gives what they are after being compressed at
 quality 75 with 4:2:0 and unpacked, float32 (3, S, S).
 Sources: libjpeg-turbo's jccolor.c, jcsample.c, jfdctint.c, jcdctmgr.c, jidctint.c, jdsample.c and
-    jdcolor.c: its whole-number arithmetic, which float32 holds but for a few last digits.
+    jdcolor.c: its whole-number arithmetic, of numbers that float32 holds.
 """
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
@@ -37,6 +38,7 @@ COSINES = np.array(
 )
 AFTER_ROWS, AFTER_COLUMNS = 2.0**11, 2.0**15  # by which sums are divided, and rounded
 BACK_COLUMNS, BACK_ROWS = 2.0**11, 2.0**18
+SPLIT = 2.0**7  # float32 holds whole numbers up to 2**24
 GAIN = 8.0  # of the coefficients, over those of the standard
 
 
@@ -106,12 +108,19 @@ def _coded(levels: Value, table: Floats, blocks: int) -> Value:
     cosines = np.kron(np.eye(blocks, dtype=np.float32), COSINES)
     steps = np.tile(table, (blocks, blocks))
     rows = ((levels - 128) @ cosines.T / AFTER_ROWS + 0.5).floor()
-    found = (cosines @ rows / AFTER_COLUMNS + 0.5).floor()
+    found = _rounded(lambda part: cosines @ part, rows, AFTER_COLUMNS)
     # A quarter of a unit more, for runtimes that multiply with a rounded reciprocal: 2 is not 1.99.
     whole = ((found.abs() + (steps * (GAIN / 2) + 0.25)) / (steps * GAIN)).floor()
     kept = whole * found.sign() * steps
-    columns = (cosines.T @ kept / BACK_COLUMNS + 0.5).floor()
-    return ((columns @ cosines / BACK_ROWS + 0.5).floor() + 128).clip(0, 255)
+    columns = _rounded(lambda part: cosines.T @ part, kept, BACK_COLUMNS)
+    return (_rounded(lambda part: part @ cosines, columns, BACK_ROWS) + 128).clip(0, 255)
+
+
+def _rounded(multiply: Callable[[Value], Value], whole: Value, divisor: float) -> Value:
+    """Return multiply(whole) / divisor, rounded: in two parts, whose sums float32 holds."""
+    high = (whole / SPLIT).floor()
+    low = multiply(whole - high * SPLIT)
+    return ((multiply(high) + (low / SPLIT).floor()) * (SPLIT / divisor) + 0.5).floor()
 
 
 def doubling(side: int, size: int) -> Floats:
