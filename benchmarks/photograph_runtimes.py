@@ -149,7 +149,7 @@ def runtimes(packages: list[str], node: str) -> list[tuple[str, list[str], str]]
             done = subprocess.run(
                 [sys.executable, "-c", ask],
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
                 env=with_packages(folder),
             )
             version, _, place = done.stdout.strip().partition(" ")
@@ -179,7 +179,7 @@ def answered(words: list[str], packages: str, model: Path, packed: Path, side: i
     done = subprocess.run(
         [*words, str(model), str(packed), str(answers)],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         env=with_packages(packages),
     )
     if done.returncode:

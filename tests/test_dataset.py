@@ -142,7 +142,7 @@ def test_a_file_of_medmnist_says_nothing_and_is_bloodmnist(tmp_path, side):
             r"\(N, 28, 28, 3\).*class_names in the file",
         ),  # 40 is not a side of BloodMNIST
         ({"class_names": ["a", "b"]}, "0..1"),
-        ({"class_names": [f"kind {k}" for k in "abcdef"]}, r"all 6 classes, found none of \[5\]"),
+        ({"class_names": [f"kind {k}" for k in "abcdef"]}, "all 6 classes, found none of kind f"),
         ({"class_names": [1, 2, 3, 4, 5]}, "class_names must be text"),
         ({"class_names": "round"}, "class_names must be text"),
         ({"name": ["Five", "kinds"]}, "name must be text"),

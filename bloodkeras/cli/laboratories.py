@@ -38,15 +38,20 @@ def laboratories_of(photos: str, labels: str, foreign: str) -> list[Laboratory]:
     check_once("--photos", folders)
     if not all(folders):
         raise UsageError(f"--photos {photos}: expected a folder on both sides of a comma")
-    tables = tables_of(folders, labels)
     others = _tables("--foreign", foreign, len(folders))
+    tables = tables_of(folders, labels, "--photos ")
     return [
         Laboratory(*each) for each in zip(folders, tables, others, _names(folders), strict=True)
     ]
 
 
-def tables_of(folders: list[str], labels: str) -> list[str]:
+def tables_of(folders: list[str], labels: str, option: str = "") -> list[str]:
     """Return the table of each folder's cells, "" for those with a folder for each class.
+
+    Args:
+        folders: Of photographs.
+        labels: The tables, separated by commas; "" for none.
+        option: What names the folders, for a message.
 
     Raises:
         UsageError: There are not as many tables as folders, or one without a table is none.
@@ -54,7 +59,9 @@ def tables_of(folders: list[str], labels: str) -> list[str]:
     tables = _tables("--labels", labels, len(folders))
     for folder, table in zip(folders, tables, strict=True):
         if not table and not Path(folder).is_dir():
-            raise UsageError(f"{folder} is not a folder: expected one with a folder for each class")
+            raise UsageError(
+                f"{option}{folder} is not a folder: expected one with a folder for each class"
+            )
     return tables
 
 

@@ -107,7 +107,7 @@ def test_it_is_quick_because_nothing_slow_is_imported(words, slow, cell):
         (["evaluate", "simple", "--tightness", "1.4"], "`bloodkeras judge EXPORT --photos FOLDER`"),
         (["judge", "tiny", "--labels", "x.csv"], "missing: --photos"),
         (["predcit", "."], "unknown command 'predcit': did you mean 'predict'?"),
-        (["xyz"], "unknown command 'xyz': expected one of: benchmark"),
+        (["xyz"], "unknown command 'xyz': expected one of: agree, benchmark"),
         (["predict", ".", "--micron-per-pixel", "1"], "did you mean 'microns-per-pixel'?"),
         (["predict", ".", "--sort_into", "a", "--sort-into", "b"], "--sort-into is given twice"),
         (["predict", ".", "-q", "--prior"], "--prior needs a value"),

@@ -79,7 +79,10 @@ def test_what_another_program_changed_is_not_written_over(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("file,label,slide\na.png,neutrophil,7\n", "found file, label, slide; give another --out"),
+        (
+            "file,label,slide\na.png,neutrophil,7\n",
+            "slide, which would be lost; give another --out",
+        ),
         ("file;label;at\na.png;neutrophil;\n", "found file;label;at"),
         ("", "found nothing"),
         ("file,label\na.png,neutrophil\nb.png\n", "line 3: expected a file and its label"),

@@ -424,12 +424,12 @@ def test_several_folders_with_a_table_each(export, lab, strangers, tmp_path, cap
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"labels": "a.csv"}, "--labels names 1 table, --photos 2 folders"),
-        ({"foreign": "a,b,c"}, "--foreign names 3 tables, --photos 2 folders"),
+        ({"labels": "a.csv"}, "--labels names 1 table for 2 folders"),
+        ({"foreign": "a,b,c"}, "--foreign names 3 tables for 2 folders"),
         ({}, "nowhere is not a folder"),
         ({"photos": "a,a"}, "--photos a is named twice"),
         ({"photos": "a,"}, "on both sides of a comma"),
-        ({"photos": "a", "labels": "a.csv,b.csv"}, "--labels names 2 tables, --photos 1 folder:"),
+        ({"photos": "a", "labels": "a.csv,b.csv"}, "--labels names 2 tables for 1 folder:"),
     ],
 )
 def test_tables_that_do_not_fit_the_folders(options, message, export, lab, tmp_path):
